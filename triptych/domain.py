@@ -1,0 +1,87 @@
+"""The values everything else speaks of. Frozen, standard library and numpy only; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float32]
+"""One embedding, shape (dims,), float32."""
+
+Vectors = npt.NDArray[np.float32]
+"""Several embeddings, shape (n, dims), float32."""
+
+
+class Modality(StrEnum):
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+class Outcome(StrEnum):
+    """How a record ended. Each record ends in exactly one."""
+
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+    PARTIAL = "partial"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A media reference: where to get one picture or sound. `reference` is relative to the catalogue's folder."""
+
+    modality: Modality
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A validated thing to find.
+
+    `texts` maps a field ("title", "description") to its text per language; `fields` is the record as it was given, which is
+    what Elasticsearch stores beside our own fields; `media` lists its pictures and sounds in the record's order.
+    """
+
+    id: str
+    texts: Mapping[str, Mapping[str, str]]
+    fields: Mapping[str, Any]
+    media: tuple[Media, ...] = ()
+
+    def of(self, modality: Modality) -> tuple[Media, ...]:
+        return tuple(m for m in self.media if m.modality is modality)
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """A mono sound. `samples` has shape (n,), float32 in [-1, 1]; `rate` is in hertz."""
+
+    samples: npt.NDArray[np.float32]
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record, or one modality of it, that was given up: what, where in the flow, why.
+
+    `line` counts from 1 in the catalogue's file. `product_id` is None where the record has no readable id, `modality` and
+    `reference` are None where the whole record is dead.
+    """
+
+    code: str
+    message: str
+    stage: str
+    line: int
+    product_id: str | None = None
+    modality: Modality | None = None
+    reference: str | None = None
+    record: str | None = field(default=None, repr=False)

@@ -1,0 +1,118 @@
+"""The only reader of the environment.
+
+Every setting is a `TRIPTYCH_*` variable; an unknown name is an error, because pydantic-settings would ignore a mistyped one
+in silence. docs/settings.md lists them all and a test holds it to that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from triptych.errors import SettingsError
+
+PREFIX = "TRIPTYCH_"
+_Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """All settings, with defaults that work on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    elasticsearch_url: str | None = Field(
+        None, description="Elasticsearch to use; unset: the one `triptych up` started, else http://127.0.0.1:9200"
+    )
+    elasticsearch_user: str | None = Field(None, description="user for basic authentication")
+    elasticsearch_password: SecretStr | None = Field(None, description="password for basic authentication")
+    elasticsearch_api_key: SecretStr | None = Field(None, description="API key (encoded form); instead of user and password")
+    elasticsearch_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the server's certificate")
+    elasticsearch_timeout_seconds: float = Field(30.0, gt=0, description="time one Elasticsearch request may take")
+    redis_url: SecretStr | None = Field(
+        None, description="Redis to use as queue; unset: the one `triptych up` started, else redis://127.0.0.1:6379/0"
+    )
+    queue: str = Field("triptych", min_length=1, description="name of the Celery queue")
+    system_prefix: str = Field(
+        "triptych-", min_length=1, description="prefix of Triptych's own indices (jobs, batches, dead letters)"
+    )
+    data_dir: Path = Field(
+        Path.home() / ".cache" / "triptych", description="folder for prepared encoders and the local engine"
+    )
+    device: str = Field("auto", description="torch device of the encoders: auto, cpu, cuda, cuda:1, mps")
+    dtype: str = Field("auto", description="precision of the encoders: auto (bfloat16 where it is fast), float32, bfloat16")
+    threads: int = Field(0, ge=0, description="torch threads per process; 0: one per core")
+    batch_size: _Positive = Field(32, description="records per batch, the unit of one Celery task")
+    batch_bytes: _Positive = Field(1_000_000, description="most bytes of records in one batch")
+    batch_lease_seconds: float = Field(
+        30.0, gt=0, description="a running batch whose worker says nothing for so long is given to another worker"
+    )
+    batch_attempts: _Positive = Field(
+        5, description="times a batch is started before its records become dead letters (it kills its workers)"
+    )
+    media_bytes: _Positive = Field(20_000_000, description="most bytes of one picture or sound")
+    media_pixels: _Positive = Field(50_000_000, description="most pixels of one picture")
+    media_seconds: float = Field(600.0, gt=0, description="longest sound accepted; only its beginning is embedded")
+    record_bytes: _Positive = Field(1_000_000, description="most bytes of one catalogue record")
+    api_host: str = Field("127.0.0.1", description="address `triptych serve` listens on")
+    api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")
+    java_home: Path | None = Field(None, description="Java (21 or newer) for `triptych up`; unset: searched for")
+
+    @property
+    def encoders_dir(self) -> Path:
+        return self.data_dir / "encoders"
+
+    @property
+    def engine_dir(self) -> Path:
+        return self.data_dir / "engine"
+
+    @property
+    def elasticsearch_address(self) -> str:
+        """The Elasticsearch to talk to: the setting, else the local engine's, else the usual address."""
+        return self.elasticsearch_url or self._engine_state("elasticsearch_url") or "http://127.0.0.1:9200"
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis to talk to: the setting, else the local engine's, else the usual address."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        return self._engine_state("redis_url") or "redis://127.0.0.1:6379/0"
+
+    def _engine_state(self, key: str) -> str | None:
+        """One value of the state file that `triptych up` keeps while it runs (see engine/state.py)."""
+        try:
+            value = json.loads((self.engine_dir / "state.json").read_text(encoding="utf-8")).get(key)
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, str) else None
+
+
+def load() -> Settings:
+    """Read the environment. Raises SettingsError naming the variable and the remedy."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "See docs/settings.md for the names there are."
+            raise SettingsError(f"{name} is not a setting of Triptych.", code="settings.unknown", field=name, remedy=hint)
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}: {first['msg']}.", field=name, remedy="See docs/settings.md.") from error
+
+
+def java_homes() -> list[Path]:
+    """Folders that the environment names as a Java, best first: TRIPTYCH_JAVA_HOME is a setting, these are the others'."""
+    return [Path(os.environ[name]) for name in ("ES_JAVA_HOME", "JAVA_HOME") if os.environ.get(name)]
+
+
+def child_environment(**overrides: str) -> dict[str, str]:
+    """This process's environment for a child process, with the given variables set."""
+    return {**os.environ, **overrides}
