@@ -27,15 +27,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     elasticsearch_url: str | None = Field(
-        None, description="Elasticsearch to use; unset: the one `triptych up` started, else http://127.0.0.1:9200"
+        default=None, description="Elasticsearch to use; unset: the one `triptych up` started, else http://127.0.0.1:9200"
     )
-    elasticsearch_user: str | None = Field(None, description="user for basic authentication")
-    elasticsearch_password: SecretStr | None = Field(None, description="password for basic authentication")
-    elasticsearch_api_key: SecretStr | None = Field(None, description="API key (encoded form); instead of user and password")
-    elasticsearch_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the server's certificate")
+    elasticsearch_user: str | None = Field(default=None, description="user for basic authentication")
+    elasticsearch_password: SecretStr | None = Field(default=None, description="password for basic authentication")
+    elasticsearch_api_key: SecretStr | None = Field(default=None, description="API key (encoded form); instead of user and password")
+    elasticsearch_ca_file: Path | None = Field(default=None, description="PEM file of the CA that signed the server's certificate")
     elasticsearch_timeout_seconds: float = Field(30.0, gt=0, description="time one Elasticsearch request may take")
     redis_url: SecretStr | None = Field(
-        None, description="Redis to use as queue; unset: the one `triptych up` started, else redis://127.0.0.1:6379/0"
+        default=None, description="Redis to use as queue; unset: the one `triptych up` started, else redis://127.0.0.1:6379/0"
     )
     queue: str = Field("triptych", min_length=1, description="name of the Celery queue")
     system_prefix: str = Field(
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     record_bytes: _Positive = Field(1_000_000, description="most bytes of one catalogue record")
     api_host: str = Field("127.0.0.1", description="address `triptych serve` listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")
-    java_home: Path | None = Field(None, description="Java (21 or newer) for `triptych up`; unset: searched for")
+    java_home: Path | None = Field(default=None, description="Java (21 or newer) for `triptych up`; unset: searched for")
 
     @property
     def encoders_dir(self) -> Path:
