@@ -1,0 +1,131 @@
+"""Measure what each leg's scores mean on this catalogue (`schema.Level`), without any judgement.
+
+A sample of products is drawn. Each product's title asks every words leg, each product's own picture or sound asks the legs of its
+modality. The scores between a query and the *other* products are the background: their mean is the leg's floor, their standard
+deviation its sigma. The share of titles that find their own product among the ten best is the leg's reliability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.records import TEXT_FIELDS
+from triptych.domain import Modality, Vectors
+from triptych.elastic.client import translated
+from triptych.elastic.engine import Found, msearch, unpack
+from triptych.elastic.lexical import lexical_query
+from triptych.elastic.lifecycle import read_schema, write_levels
+from triptych.schema import FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
+from triptych.services import Services
+
+SAMPLE = 256
+"""Products drawn. 256 x 255 pairs give the mean of a cosine to about 0.001."""
+
+_ENOUGH = 10
+_BEST = 10
+_SEED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One drawn product: its id, one of its titles, its vectors by space."""
+
+    id: str
+    title: str
+    vectors: Mapping[str, npt.NDArray[np.float32]]
+
+
+def calibrate(services: Services, index: str) -> IndexSchema:
+    """Measure the levels of all legs of `index` and keep them in its `_meta`. Legs with too few products get none."""
+    with translated():
+        services.elasticsearch.indices.refresh(index=index)
+    schema = read_schema(services.elasticsearch, index)
+    sample = draw(services, index, schema)
+    levels: dict[str, Level] = {}
+    if LEXICAL in schema.legs:
+        levels[LEXICAL] = Level(floor=0.0, sigma=0.0, **_lexical_reliability(services, index, schema, sample))
+    for space in schema.spaces:
+        for modality in space.query_modalities:
+            level = measure(services, space, modality, sample)
+            if level is not None:
+                levels[space.leg(modality)] = level
+    return write_levels(services.elasticsearch, index, levels)
+
+
+def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
+    """SAMPLE products at random, the same ones for the same index."""
+    source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *(space.field for space in schema.spaces)]}
+    if services.server.hides_vectors:
+        source["exclude_vectors"] = False
+    query = {"function_score": {"query": {"exists": {"field": f"{FIELD}.key"}}, "random_score": {"seed": _SEED, "field": "_seq_no"}}}
+    with translated():
+        answer = services.elasticsearch.search(index=index, query=query, size=SAMPLE, source=source)
+    return [_sample(number, hit) for number, hit in enumerate(answer["hits"]["hits"])]
+
+
+def _sample(number: int, hit: Mapping[str, Any]) -> Sample:
+    source = hit["_source"]
+    texts = [source.get(name) or {} for name in TEXT_FIELDS]
+    titles = [text for text in (texts[0] or texts[1]).values() if text.strip()]
+    title = titles[number % len(titles)] if titles else ""  # every language gets its turn
+    vectors = {name: unpack(value) for name, value in source.get(FIELD, {}).items() if isinstance(value, list | str)}
+    return Sample(hit["_id"], title[:500], vectors)
+
+
+def measure(services: Services, space: Space, modality: Modality, sample: Sequence[Sample]) -> Level | None:
+    """The level of the leg `modality` makes in `space`; None if fewer than ten products can tell."""
+    able = [s for s in sample if space.name in s.vectors and (modality is not Modality.TEXT or s.title)]
+    if len(able) < _ENOUGH:
+        return None
+    documents = np.stack([s.vectors[space.name] for s in able])
+    if modality is space.document_modality and modality is not Modality.TEXT:
+        return level_of(documents, documents, space.similarity, finds_itself=False)
+    if modality is not Modality.TEXT:
+        return None  # a picture asking a space of sounds: nothing of the product can play the query
+    queries = services.encoders[space.name].embed_queries([s.title for s in able], modality)
+    return level_of(queries, documents, space.similarity, finds_itself=True)
+
+
+def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, finds_itself: bool) -> Level:
+    """The level from (n, dims) queries and the (n, dims) documents they belong to, row by row. Pure."""
+    scores = to_score(queries, documents, similarity)
+    others = scores[~np.eye(len(scores), dtype=bool)]
+    rank = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    return Level(
+        floor=float(others.mean()),
+        sigma=float(others.std()),
+        reliability=float((rank < _BEST).mean()) if finds_itself else None,
+        sample=len(scores),
+    )
+
+
+def to_score(queries: Vectors, documents: Vectors, similarity: Similarity) -> npt.NDArray[np.float32]:
+    """Elasticsearch's score of every pair, shape (queries, documents).
+
+    https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector#dense-vector-similarity
+    """
+    dots = queries @ documents.T
+    if similarity == "l2_norm":
+        squared = (queries**2).sum(1)[:, None] + (documents**2).sum(1)[None, :] - 2 * dots
+        return np.asarray(1 / (1 + np.maximum(squared, 0)), dtype=np.float32)
+    return np.asarray((1 + dots) / 2, dtype=np.float32)
+
+
+def _lexical_reliability(services: Services, index: str, schema: IndexSchema, sample: Sequence[Sample]) -> dict[str, Any]:
+    """How many titles find their own product among the sample by words alone."""
+    able = [s for s in sample if s.title]
+    if len(able) < _ENOUGH:
+        return {}
+    among = {"ids": {"values": [s.id for s in able]}}
+    bodies = [
+        {"query": {"bool": {"must": lexical_query(s.title, schema.lexical_fields), "filter": among}}, "size": _BEST, "_source": False}
+        for s in able
+    ]
+    answers = msearch(services.elasticsearch, index, bodies)
+    found = [isinstance(a, Found) and any(h["_id"] == s.id for h in a.hits) for s, a in zip(able, answers, strict=True)]
+    return {"reliability": sum(found) / len(found), "sample": len(found)}

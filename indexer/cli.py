@@ -1,0 +1,181 @@
+"""Commands of indexing: `triptych index create|add`, `triptych job list|show`, `triptych worker`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triptych.errors import InputError
+
+if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
+    from triptych.jobs.job import Job
+    from triptych.services import Services
+
+_FOLLOW_SECONDS = 0.5
+_SHOWN_LETTERS = 20
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+@click.group()
+def index() -> None:
+    """Create an index and add catalogues to it."""
+
+
+@index.command()
+@click.argument("name")
+@click.option(
+    "--mapping", type=click.Path(path_type=Path), help="Index body, as mappings/products.json (the default, which is installed)."
+)
+@_as_json
+def create(name: str, mapping: Path | None, *, as_json: bool) -> None:
+    """Create the index version NAME-<time> behind the alias NAME, with a vector field per space."""
+    import triptych  # noqa: PLC0415
+    from triptych.elastic.lifecycle import create_version, read_mapping_file, spaces_schema  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    services = build()
+    schema = spaces_schema(services.spaces, triptych.__version__)
+    version = create_version(services.elasticsearch, name, read_mapping_file(mapping or default_mapping()), schema)
+    if as_json:
+        click.echo(json.dumps({"alias": name, "version": version}))
+    else:
+        click.echo(f"Created {version} behind the alias {name}.")
+
+
+def default_mapping() -> Path:
+    """mappings/products.json: in the installed package, or beside it in a checkout."""
+    import triptych  # noqa: PLC0415
+
+    package = Path(triptych.__file__).parent
+    for folder in (package / "mappings", package.parent / "mappings"):
+        if (folder / "products.json").is_file():
+            return folder / "products.json"
+    raise InputError("mappings/products.json is not installed.", code="mapping.unreadable", remedy="Give --mapping FILE.")
+
+
+@index.command()
+@click.argument("name")
+@click.argument("catalogue", type=click.Path(path_type=Path))
+@click.option("--follow", is_flag=True, help="Show a progress bar and wait until the job has ended.")
+@_as_json
+def add(name: str, catalogue: Path, *, follow: bool, as_json: bool) -> None:
+    """Submit CATALOGUE (JSON lines; media relative to its folder) as a job into the index NAME.
+
+    Exit code 0: submitted (with --follow: every record is searchable); 3: the job ended with dead letters; 1: it failed.
+    """
+    from indexer.submit import submit  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    services = build()
+    entered = submit(catalogue, name, services)
+    if follow:
+        _follow(services, entered, quiet=as_json)
+    data = describe(services, entered.id)
+    _show(data, as_json=as_json)
+    if follow and data["state"] != "completed":
+        raise SystemExit(1 if data["state"] == "failed" else 3)
+
+
+def _follow(services: Services, entered: Job, *, quiet: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[how]}"))
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        bar = progress.add_task(f"job {entered.id}", total=None, how="")
+        while True:
+            state = services.jobs.get(entered.id)
+            counts = services.jobs.counts(entered.id)
+            how = f"{counts.written} written, {counts.unchanged} unchanged, {counts.partial} partial, {counts.dead} dead"
+            progress.update(bar, total=counts.read, completed=counts.ended, how=how)
+            if state.state(counts).ended:
+                return
+            time.sleep(_FOLLOW_SECONDS)
+
+
+@click.group()
+def job() -> None:
+    """See how indexing jobs went."""
+
+
+@job.command("list")
+@_as_json
+def list_jobs(*, as_json: bool) -> None:
+    """The newest jobs."""
+    from triptych.services import build  # noqa: PLC0415
+
+    services = build()
+    rows = [_summary(services, found) for found in services.jobs.newest()]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("job", "state", "index", "read", "written", "unchanged", "partial", "dead", "pending", "submitted")
+    for row in rows:
+        numbers = (str(row[k]) for k in ("read", "written", "unchanged", "partial", "dead", "pending"))
+        table.add_row(row["id"], row["state"], row["alias"], *numbers, row["submitted_at"])
+    Console().print(table)
+
+
+@job.command()
+@click.argument("job_id", metavar="ID")
+@_as_json
+def show(job_id: str, *, as_json: bool) -> None:
+    """The counters and the dead letters of job ID. The four outcomes and `pending` add up to the records read."""
+    from triptych.services import build  # noqa: PLC0415
+
+    _show(describe(build(), job_id), as_json=as_json)
+
+
+def _summary(services: Services, found: Job) -> dict[str, Any]:
+    counts = services.jobs.counts(found.id)
+    return {**found.to_dict(), "state": str(found.state(counts)), **asdict(counts), "pending": counts.pending}
+
+
+def describe(services: Services, job_id: str) -> dict[str, Any]:
+    """A job with its state, counters and dead letters, as `--json` prints it."""
+    return {**_summary(services, services.jobs.get(job_id)), "letters": services.jobs.dead_letters(job_id)}
+
+
+def _show(data: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(data, ensure_ascii=False))
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console()
+    counts = Table("read", "written", "unchanged", "partial", "dead", "pending")
+    counts.add_row(*(str(data[k]) for k in ("read", "written", "unchanged", "partial", "dead", "pending")))
+    console.print(f"job {data['id']}: [bold]{data['state']}[/bold] — {data['catalogue']} into {data['index']}")
+    if data["error"]:
+        console.print(f"[red]{data['error']}[/red]")
+    console.print(counts)
+    if not data["letters"]:
+        return
+    letters = Table("line", "product", "part", "file", "stage", "reason", title="dead letters")
+    for letter in data["letters"][:_SHOWN_LETTERS]:
+        cells = [letter["product_id"], letter["modality"] or "record", letter["reference"], letter["stage"]]
+        letters.add_row(str(letter["line"]), *(c or "" for c in cells), f"{letter['message']} ({letter['code']})")
+    console.print(letters)
+    if len(data["letters"]) > _SHOWN_LETTERS:
+        console.print(f"... and {len(data['letters']) - _SHOWN_LETTERS} more: triptych job show {data['id']} --json")
+
+
+@click.command()
+@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Pool processes, each with its encoders.")
+@click.option("--loglevel", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
+def worker(concurrency: int, loglevel: str) -> None:
+    """Run a worker: takes batches from Redis, embeds them and writes them to Elasticsearch, until Ctrl-C or SIGTERM."""
+    from indexer.app import app  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    build().jobs.prepare()
+    app.worker_main(["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--loglevel={loglevel}", "--without-mingle"])

@@ -1,0 +1,60 @@
+"""What Elasticsearch stores for a product. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from triptych.domain import Modality, Outcome, Product, Vector
+from triptych.elastic.client import Server
+from triptych.elastic.engine import pack
+from triptych.schema import FIELD, Space
+
+_VERSION = 1
+"""Raise it when documents are built in another way: the content hashes change and everything is written again."""
+
+
+def passage(product: Product) -> str:
+    """The words of a product that are embedded: its texts, language after language; empty if it has none."""
+    languages = dict.fromkeys(language for field in product.texts.values() for language in field)
+    lines = (
+        ". ".join(text.strip() for field in product.texts.values() if (text := field.get(language, "")).strip())
+        for language in languages
+    )
+    return "\n".join(line for line in lines if line)
+
+
+def content_hash(product: Product, media: Mapping[str, str], spaces: Sequence[Space]) -> str:
+    """64 hex digits that change when anything that makes the document changes.
+
+    `media` maps a reference to the sha256 of its bytes, or to an error's code where it could not be had.
+    """
+    content = {
+        "version": _VERSION,
+        "fields": product.fields,
+        "media": media,
+        "spaces": {space.name: space.fingerprint for space in spaces},
+    }
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def build(
+    product: Product,
+    vectors: Mapping[str, Vector],
+    *,
+    own: Mapping[str, Any],
+    server: Server,
+) -> dict[str, Any]:
+    """The document: the record's own fields, and under `triptych` our vectors (by space) and bookkeeping (`own`)."""
+    packed = {space: pack(vector, server) for space, vector in vectors.items()}
+    return {**product.fields, FIELD: {"key": product.id, **own, **packed}}
+
+
+def bookkeeping(*, digest: str, job: str, line: int, failed: Iterable[Modality]) -> dict[str, Any]:
+    """What the accounting must find again: which job wrote this content, from which line, and how it ended."""
+    missing = sorted(set(failed))
+    outcome = Outcome.PARTIAL if missing else Outcome.WRITTEN
+    return {"hash": digest, "job": job, "line": line, "outcome": outcome, "missing": missing}

@@ -1,0 +1,147 @@
+"""From a catalogue's bytes to records, and from a record to a Product or a dead letter.
+
+A catalogue is JSON lines, read as a stream: memory does not grow with it. A record must have an `id`; `title` and
+`description` are a text or a text per language; `images` and `audio` are media references; everything else is stored as it is
+(facets, price, stock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from triptych.domain import DeadLetter, Media, Modality, Product
+from triptych.errors import InputError
+from triptych.schema import FIELD
+from triptych.settings import Settings
+
+UNKNOWN_LANGUAGE: Final = "und"
+"""BCP 47's tag for a text whose language is not said."""
+
+TEXT_FIELDS: Final = ("title", "description")
+
+RawRecord = Mapping[str, Any]
+"""{"line": n, "text": "..."} or, where a line could not be taken, {"line": n, "code": "...", "message": "..."}."""
+
+
+def _per_language(value: object) -> object:
+    if value is None:
+        return {}
+    return {UNKNOWN_LANGUAGE: value} if isinstance(value, str) else value
+
+
+def _as_mapping(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _none_is_empty(value: object) -> object:
+    return [] if value is None else value
+
+
+Texts = Annotated[dict[str, str], BeforeValidator(_per_language)]
+
+
+class _Reference(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    path: str = Field(min_length=1, max_length=4096)
+
+
+_References = Annotated[list[Annotated[_Reference, BeforeValidator(_as_mapping)]], BeforeValidator(_none_is_empty)]
+
+
+class RecordBody(BaseModel):
+    """The form of one record. Unknown fields are kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    id: str = Field(min_length=1, max_length=512)
+    title: Texts = Field(default_factory=dict)
+    description: Texts = Field(default_factory=dict)
+    images: _References = Field(default_factory=list, max_length=64)
+    audio: _References = Field(default_factory=list, max_length=64)
+
+
+def read(path: Path, settings: Settings) -> Iterator[RawRecord]:
+    """The records of a JSON lines file, numbered from line 1; empty lines are skipped, lines are not yet parsed.
+
+    A line that is too long or not UTF-8 comes back with a code and a message in place of its text.
+    Raises InputError if the file cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(
+            f"The catalogue {path} cannot be read: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
+        ) from error
+    return _lines(file, settings.record_bytes)
+
+
+def _lines(file: BinaryIO, most: int) -> Iterator[RawRecord]:
+    with file:
+        number = 0
+        while line := file.readline(most + 1):
+            number += 1
+            too_long = len(line) > most
+            while too_long and line and not line.endswith(b"\n"):
+                line = file.readline(most)
+            if too_long:
+                message = f"The line has more than the {most} bytes allowed (TRIPTYCH_RECORD_BYTES)."
+                yield {"line": number, "code": "record.too_long", "message": message}
+            elif line.strip():
+                yield _decoded(number, line)
+
+
+def _decoded(number: int, line: bytes) -> RawRecord:
+    try:
+        return {"line": number, "text": line.decode("utf-8-sig").strip()}
+    except UnicodeDecodeError as error:
+        return {"line": number, "code": "record.not_utf8", "message": f"The line is not UTF-8: {error.reason}."}
+
+
+def parse(raw: RawRecord) -> Product | DeadLetter:
+    """Validate one record. Pure; never raises for bad input."""
+    line = int(raw["line"])
+    if "text" not in raw:
+        return DeadLetter(code=raw["code"], message=raw["message"], stage="read", line=line)
+    text = str(raw["text"])
+    try:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return _dead("record.not_json", f"The line is not JSON: {error}.", line, text)
+    if not isinstance(data, dict):
+        return _dead("record.not_an_object", "The line is JSON, but not an object with fields.", line, text)
+    try:
+        body = RecordBody.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return _dead("record.invalid", f"{where}: {first['msg']}.", line, text, data)
+    if len(body.id.encode()) > 512:
+        return _dead("record.invalid", "id: longer than the 512 bytes Elasticsearch takes.", line, text, data)
+    if FIELD in data:
+        return _dead("record.reserved_field", f"{FIELD}: this field is Triptych's own.", line, text, data)
+    texts = {"title": body.title, "description": body.description}
+    fields = {**data, **{name: value for name, value in texts.items() if name in data}}
+    media = tuple(_media(Modality.IMAGE, body.images)) + tuple(_media(Modality.AUDIO, body.audio))
+    return Product(id=body.id, texts=texts, fields=fields, media=media)
+
+
+def _media(modality: Modality, references: Sequence[_Reference]) -> Iterator[Media]:
+    return (Media(modality, reference.path) for reference in references)
+
+
+def _dead(code: str, message: str, line: int, text: str, data: Mapping[str, Any] | None = None) -> DeadLetter:
+    name = data.get("id") if data else None
+    return DeadLetter(
+        code=code,
+        message=message,
+        stage="parse",
+        line=line,
+        product_id=name[:512] if isinstance(name, str) else None,
+        record=text[:8000],
+    )

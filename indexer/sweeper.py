@@ -1,0 +1,42 @@
+"""Brings back what was lost: batches whose worker died, messages that Redis forgot, jobs that nobody closed.
+
+Runs in a thread of every worker. Several at once do no harm: a batch is started by whoever takes its lease, and closing a job
+twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from triptych.errors import TriptychError
+from triptych.jobs.queue import send_batch, send_finish, waiting
+from triptych.services import Services
+
+log = logging.getLogger(__name__)
+
+
+def run(services: Services, stop: threading.Event) -> None:
+    """Sweep until `stop` is set, a few times per lease."""
+    while not stop.wait(services.settings.batch_lease_seconds / 3):
+        try:
+            sweep(services)
+        except TriptychError as error:
+            log.warning("sweep: %s", error)
+
+
+def sweep(services: Services) -> None:
+    """Send again every batch nobody works on and the closing of every job that is done but open."""
+    jobs = services.jobs
+    idle = waiting(services.redis, services.settings) == 0
+    lost = jobs.lost(queue_empty=idle)
+    failed = {name for name in {job for job, _ in lost} if jobs.get(name).error is not None}
+    for job, number in lost:
+        if job in failed:
+            continue
+        log.warning("job %s: batch %d was lost with its worker or its message; sending it again", job, number)
+        send_batch(services.queue, job, number)
+    if idle:
+        for open_job in jobs.unfinished():
+            if jobs.counts(open_job.id).pending == 0:
+                send_finish(services.queue, open_job.id)

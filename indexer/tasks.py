@@ -1,0 +1,136 @@
+"""The tasks: parse the payload, call the flow, write down the result. The ledger decides what is done; messages only wake."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from celery import Celery, Task
+
+from indexer import calibrate, pipeline
+from triptych.domain import DeadLetter, Outcome
+from triptych.elastic.lifecycle import read_schema
+from triptych.errors import TriptychError
+from triptych.jobs.job import Counts, Job
+from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, send_finish
+from triptych.jobs.store import Claim, now
+from triptych.services import Services
+
+log = logging.getLogger(__name__)
+_LONGEST_BACK_OFF = 60.0
+
+
+def register(app: Celery, services: Callable[[], Services]) -> None:
+    """Give `app` the tasks; `services` makes the process's services on first use."""
+
+    @app.task(name=INDEX_BATCH, bind=True, max_retries=None)
+    def index_batch_task(self: Task, *, job: str, number: int) -> None:
+        with _retried(self):
+            index_batch(services(), job, number)
+
+    @app.task(name=FINISH_JOB, bind=True, max_retries=None)
+    def finish_job_task(self: Task, *, job: str) -> None:
+        with _retried(self):
+            finish_job(services(), job)
+
+
+@contextmanager
+def _retried(task: Task) -> Iterator[None]:
+    """Give a task back to Celery with exponential back-off when a service was away; anything else is a fault and is raised."""
+    try:
+        yield
+    except TriptychError as error:
+        if not error.retryable:
+            raise
+        wait = min(_LONGEST_BACK_OFF, 0.5 * 2**task.request.retries)
+        log.warning("%s: %s Trying again in %.0f s.", task.name, error, wait)
+        raise task.retry(exc=error, countdown=wait) from error
+
+
+def index_batch(services: Services, name: str, number: int) -> None:
+    """Run one batch and keep its counts. Does nothing if it is done or another worker has it."""
+    jobs = services.jobs
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    job = jobs.get(name)
+    claim = jobs.claim(name, number, owner) if job.error is None else None
+    if claim is None:
+        return
+    try:
+        with _lease(services, claim):
+            result = _run(services, claim, job)
+            jobs.bury(job, result.dead_letters, attempt=claim.batch.attempts)
+    except TriptychError as error:
+        if error.retryable:
+            _release(services, claim)
+        else:
+            jobs.update(job.id, error=str(error))
+        raise
+    if jobs.finish(claim, Counts.of(result.outcomes, len(result.dead_letters))):
+        _finish_if_last(services, name)
+
+
+def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
+    """The flow, unless this batch killed or failed its workers too often: then its records are given up, so that the job ends."""
+    batch = claim.batch
+    if batch.attempts > services.settings.batch_attempts:
+        message = f"Its batch was started {batch.attempts - 1} times and never ended; see the workers' logs."
+        letters = [DeadLetter("batch.never_ended", message, "run", r["line"], record=r.get("text")) for r in batch.records]
+        return pipeline.Result([Outcome.DEAD] * len(letters), letters)
+    schema = read_schema(services.elasticsearch, job.index)
+    for space in services.spaces:
+        schema.check_space(space)
+    target = pipeline.Target(job.index, schema.spaces, Path(job.root), job.id)
+    return pipeline.run(batch.records, target, services)
+
+
+def _release(services: Services, claim: Claim) -> None:
+    try:
+        services.jobs.release(claim)
+    except TriptychError as error:  # the service that was away may be the ledger's; then the lease runs out instead
+        log.warning("job %s: batch %d keeps its lease: %s", claim.batch.job, claim.batch.number, error)
+
+
+@contextmanager
+def _lease(services: Services, claim: Claim) -> Iterator[None]:
+    """Renew the lease in the background while the batch is worked on."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(services.settings.batch_lease_seconds / 3):
+            try:
+                if not services.jobs.renew(claim):
+                    return
+            except TriptychError as error:
+                log.warning("job %s: the lease was not renewed: %s", claim.batch.job, error)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _finish_if_last(services: Services, name: str) -> None:
+    job = services.jobs.get(name)
+    if not job.reading and services.jobs.counts(name).pending == 0:
+        send_finish(services.queue, name)
+
+
+def finish_job(services: Services, name: str) -> None:
+    """Measure the levels of the index's legs and close the job. Doing it twice changes nothing."""
+    job = services.jobs.get(name)
+    counts = services.jobs.counts(name)
+    if job.finished_at is not None or job.reading or counts.pending:
+        return
+    if counts.written or counts.partial or not read_schema(services.elasticsearch, job.index).levels:
+        calibrate.calibrate(services, job.index)
+    services.jobs.update(name, finished_at=now())
+

@@ -1,0 +1,132 @@
+"""The requests both halves send: one `_msearch` for many searches, one `_bulk` for a batch, one `_mget` for many ids."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from elasticsearch import Elasticsearch
+
+from triptych.domain import Vector
+from triptych.elastic.client import Server, reason_of, translated
+from triptych.errors import ElasticsearchError
+
+_RETRYABLE_ITEM = {429, 503}
+_ITEM_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to one search of an `_msearch`."""
+
+    hits: list[dict[str, Any]]
+    total: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one document of a `_bulk`; `reason` is None where it was written."""
+
+    id: str
+    status: int
+    reason: str | None = None
+
+
+def pack(vector: Vector, server: Server) -> str | list[float]:
+    """A vector as the server takes it best: base64 of big-endian float32 from 9.3 on, a list of numbers before.
+
+    https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
+    """
+    if server.base64_vectors:
+        return base64.b64encode(vector.astype(">f4").tobytes()).decode("ascii")
+    return [float(x) for x in vector]
+
+
+def unpack(value: str | Sequence[float]) -> Vector:
+    """The inverse of `pack`, for vectors read back from `_source`."""
+    if isinstance(value, str):
+        return np.frombuffer(base64.b64decode(value), dtype=">f4").astype(np.float32)
+    return np.asarray(value, dtype=np.float32)
+
+
+def msearch(
+    client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]], *, timeout: float | None = None
+) -> list[Found | ElasticsearchError]:
+    """Run all `bodies` against `index` in one request. A search that failed is an error in its place, not an exception.
+
+    `timeout` (seconds) bounds the whole request. Raises ElasticsearchError if the request itself failed.
+    """
+    if not bodies:
+        return []
+    lines: list[Any] = []
+    for body in bodies:
+        lines += [b"{}", orjson.dumps(body)]
+    caller = client.options(request_timeout=timeout) if timeout is not None else client
+    with translated():
+        responses = caller.msearch(index=index, searches=lines)["responses"]
+    return [_found(response) for response in responses]
+
+
+def _found(response: Mapping[str, Any]) -> Found | ElasticsearchError:
+    if "error" in response:
+        return ElasticsearchError(f"A search failed (HTTP {response['status']}): {reason_of(response)}")
+    failed = response["_shards"]["failed"]
+    if failed or response["timed_out"]:
+        what = f"{failed} shards failed" if failed else "it timed out"
+        return ElasticsearchError(f"A search is incomplete: {what}.", code="elasticsearch.incomplete", retryable=True)
+    total = response["hits"].get("total", {}).get("value", len(response["hits"]["hits"]))
+    return Found(response["hits"]["hits"], total, response)
+
+
+def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Written]:
+    """Write `documents` (by id) in one `_bulk`; items refused for load (429, 503) are sent again with back-off.
+
+    Returns what became of each id. Raises ElasticsearchError, retryable, if the request failed or items stayed refused for load.
+    """
+    waiting = dict(documents)
+    done: dict[str, Written] = {}
+    for attempt in range(_ITEM_ATTEMPTS):
+        if not waiting:
+            return done
+        if attempt:
+            time.sleep(0.2 * 2**attempt)
+        lines: list[Any] = []
+        for key, document in waiting.items():
+            lines += [orjson.dumps({"index": {"_id": key}}), orjson.dumps(document)]
+        with translated():
+            answer = client.bulk(index=index, operations=lines)
+        for item in answer["items"]:
+            result = item["index"]
+            if result["status"] in _RETRYABLE_ITEM:
+                continue
+            reason = reason_of(result) if "error" in result else None
+            done[result["_id"]] = Written(result["_id"], result["status"], reason)
+            del waiting[result["_id"]]
+    if waiting:
+        raise ElasticsearchError(
+            f"Elasticsearch stayed too busy to write {len(waiting)} documents.", code="elasticsearch.busy", retryable=True
+        )
+    return done
+
+
+def mget(
+    client: Elasticsearch, index: str, ids: Sequence[str], *, includes: Sequence[str] = (), excludes: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """The `_source` of each id that exists, in one request."""
+    if not ids:
+        return {}
+    with translated():
+        answer = client.mget(
+            index=index, ids=list(ids), source_includes=list(includes) or None, source_excludes=list(excludes) or None
+        )
+    docs = answer["docs"]
+    broken = next((d for d in docs if "error" in d), None)
+    if broken is not None:
+        raise ElasticsearchError(f"Reading {broken['_id']} failed: {reason_of(broken)}", code="elasticsearch.read_failed")
+    return {d["_id"]: d["_source"] for d in docs if d["found"]}

@@ -1,0 +1,133 @@
+"""Index versions behind an alias: `shop-20261124t081000` behind `shop`. Searches use the alias, jobs its write version."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elasticsearch import Elasticsearch
+from pydantic import ValidationError
+
+from triptych.elastic.client import translated
+from triptych.errors import ElasticsearchError, InputError, NotFoundError
+from triptych.schema import FIELD, IndexSchema, Level, Space, vector_properties
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
+_VERSION = re.compile(r".*-\d{8}t\d{6}")
+
+
+def read_mapping_file(path: Path) -> dict[str, Any]:
+    """An index body ({"settings": ..., "mappings": ...}) from a JSON file. Raises InputError naming the file and the place."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", code="mapping.unreadable", field="mapping") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}.", code="mapping.invalid", field="mapping") from error
+    if not isinstance(body, dict) or not isinstance(body.get("mappings"), dict):
+        raise InputError(
+            f"{path} has no object 'mappings'.",
+            code="mapping.invalid",
+            field="mappings",
+            remedy="See mappings/products.json for the form.",
+        )
+    return body
+
+
+def index_body(base: Mapping[str, Any], schema: IndexSchema) -> dict[str, Any]:
+    """The body that creates an index version: the user's `base` plus our object field and our `_meta`. Pure."""
+    mappings = dict(base["mappings"])
+    given = mappings.get("_meta", {}).get(FIELD, {})
+    merged = IndexSchema.model_validate({**schema.model_dump(mode="json"), **given})
+    mappings["properties"] = {**mappings.get("properties", {}), FIELD: vector_properties(schema.spaces)}
+    mappings["_meta"] = {**mappings.get("_meta", {}), FIELD: merged.model_dump(mode="json")}
+    return {**base, "mappings": mappings}
+
+
+def create_version(client: Elasticsearch, alias: str, base: Mapping[str, Any], schema: IndexSchema) -> str:
+    """Create the first index version of `alias` and point the alias at it. Returns the version's name.
+
+    Raises InputError if the name is not one Elasticsearch takes or is taken.
+    """
+    if not _NAME.fullmatch(alias) or _VERSION.fullmatch(alias):
+        raise InputError(
+            f"{alias!r} cannot name an index.",
+            code="index.bad_name",
+            field="index",
+            remedy="Use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit.",
+        )
+    with translated():
+        if client.indices.exists(index=alias):
+            raise InputError(
+                f"There is an index or alias {alias!r} already.", code="index.exists", field="index", remedy="Choose another name."
+            )
+        version = f"{alias}-{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S}"
+        body = index_body(base, schema)
+        aliases = {alias: {"is_write_index": True}}
+        client.indices.create(index=version, mappings=body["mappings"], settings=body.get("settings"), aliases=aliases)
+    return version
+
+
+def current_version(client: Elasticsearch, alias: str) -> str:
+    """The index version behind `alias` that is written to (an index's own name is its version)."""
+    try:
+        with translated():
+            found = client.indices.get_alias(index=alias)
+    except ElasticsearchError as error:
+        if error.code == "elasticsearch.not_found":
+            raise NotFoundError(
+                f"There is no index {alias!r}.",
+                code="index.not_found",
+                field="index",
+                remedy=f"Create it: triptych index create {alias} --mapping mappings/products.json",
+            ) from error
+        raise
+    writers = [name for name, data in found.items() if data["aliases"].get(alias, {}).get("is_write_index")]
+    names = writers or sorted(found)
+    if len(names) > 1:
+        raise InputError(
+            f"The alias {alias!r} points at {len(names)} indices and none is the write index.",
+            code="index.ambiguous",
+            field="index",
+        )
+    return str(names[0])
+
+
+def read_schema(client: Elasticsearch, index: str) -> IndexSchema:
+    """`_meta.triptych` of an index version. Raises NotFoundError if the index is none of ours."""
+    meta = _meta(client, index)
+    if FIELD not in meta:
+        raise NotFoundError(
+            f"The index {index!r} has no Triptych fields.",
+            code="index.not_triptych",
+            field="index",
+            remedy="Create an index with `triptych index create`.",
+        )
+    try:
+        return IndexSchema.model_validate(meta[FIELD])
+    except ValidationError as error:
+        raise ElasticsearchError(f"_meta.{FIELD} of {index!r} is damaged: {error}", code="index.damaged") from error
+
+
+def write_levels(client: Elasticsearch, index: str, levels: Mapping[str, Level]) -> IndexSchema:
+    """Keep the measured levels in `_meta`, leaving the owner's part of `_meta` as it is."""
+    schema = read_schema(client, index).model_copy(update={"levels": dict(levels)})
+    meta = {**_meta(client, index), FIELD: schema.model_dump(mode="json")}
+    with translated():
+        client.indices.put_mapping(index=index, meta=meta)
+    return schema
+
+
+def _meta(client: Elasticsearch, index: str) -> dict[str, Any]:
+    with translated():
+        mapping = client.indices.get_mapping(index=index)
+    return dict(next(iter(mapping.values()))["mappings"].get("_meta", {}))
+
+
+def spaces_schema(spaces: Sequence[Space], version: str) -> IndexSchema:
+    """The schema of a new index with `spaces`, made by Triptych `version`."""
+    return IndexSchema(spaces=tuple(spaces), created_with=f"triptych {version}")

@@ -1,0 +1,116 @@
+"""What an index says of itself: `_meta.triptych` in its mapping.
+
+Everything a query or a worker must know of an index without asking anyone: which spaces it has, by which encoders (their
+fingerprints), which fields the words are searched in, and the level of each leg measured on the catalogue itself.
+All our own fields stand under one object field, `FIELD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from triptych.domain import Modality
+from triptych.errors import EncoderError
+
+FIELD = "triptych"
+"""The object field that holds all of ours."""
+
+KEY_FIELD = f"{FIELD}.key"
+"""A keyword copy of `_id`: doc values are cheaper to fetch than stored fields."""
+
+LEXICAL = "lexical"
+"""The leg of the words searched by BM25."""
+
+Similarity = Literal["cosine", "dot_product", "l2_norm"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Space(_Frozen):
+    """One vector field and the encoder that fills it, as the index remembers it."""
+
+    name: str
+    encoder: str
+    fingerprint: str
+    dims: int
+    similarity: Similarity = "cosine"
+    document_modality: Modality
+    query_modalities: tuple[Modality, ...]
+
+    @property
+    def field(self) -> str:
+        return f"{FIELD}.{self.name}"
+
+    def leg(self, modality: Modality) -> str:
+        """The name of the leg a query input of `modality` makes in this space."""
+        return f"{modality}.{self.document_modality}"
+
+
+class Level(_Frozen):
+    """What a leg's scores mean on this catalogue; in Elasticsearch's score, which for cosine is (1 + cos) / 2.
+
+    `floor` and `sigma` are the mean and the standard deviation of the score between queries and random products, i.e. of a
+    match that means nothing. `reliability` is the share of sampled products that find themselves among the 10 best of
+    `sample` when only this leg is asked (by their title, or by another part of their own media); chance is 10 / sample.
+    """
+
+    floor: float
+    sigma: float
+    reliability: float | None = None
+    sample: int = 0
+
+
+class IndexSchema(_Frozen):
+    """`_meta.triptych` of one index version."""
+
+    lexical_fields: tuple[str, ...] = ()
+    spaces: tuple[Space, ...] = ()
+    levels: Mapping[str, Level] = Field(default_factory=dict)
+    created_with: str | None = None
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """Every leg a query of this index can have, in the order they are shown."""
+        named = [space.leg(m) for space in self.spaces for m in space.query_modalities]
+        return ((LEXICAL,) if self.lexical_fields else ()) + tuple(dict.fromkeys(named))
+
+    def space_of(self, name: str) -> Space | None:
+        return next((space for space in self.spaces if space.name == name), None)
+
+    def check_space(self, space: Space) -> None:
+        """Raise EncoderError if vectors of `space` may not be compared with those of this index."""
+        mine = self.space_of(space.name)
+        if mine is not None and mine.fingerprint != space.fingerprint:
+            raise EncoderError(
+                f"The index holds vectors of {mine.encoder} ({mine.fingerprint}) in the space {space.name!r}, "
+                f"but the encoder at hand is {space.encoder} ({space.fingerprint}).",
+                code="encoder.fingerprint_mismatch",
+                field=space.field,
+                remedy="Use the encoder the index was built with, or build a new index version.",
+            )
+
+
+def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
+    """The mapping of our object field: a vector per space and what the accounting needs.
+
+    int8_hnsw is asked for by name because the default differs between servers (int8_hnsw on 8.19, bbq_hnsw on 9.x) and
+    every query rescores with the float vectors (`rescore_vector`), which gives exact scores.
+    https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
+    """
+    vectors = {
+        space.name: {
+            "type": "dense_vector",
+            "dims": space.dims,
+            "index": True,
+            "similarity": space.similarity,
+            "index_options": {"type": "int8_hnsw"},
+        }
+        for space in spaces
+    }
+    own = {name: {"type": "keyword", "ignore_above": 1024} for name in ("key", "hash", "job", "outcome", "missing")}
+    return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, **vectors}}
