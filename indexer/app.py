@@ -1,6 +1,6 @@
 """The Celery application of the worker: pool processes that load their encoders after the fork, and a sweeper beside them.
 
-    triptych worker            (runs `celery worker` with the options that fit)
+triptych worker            (runs `celery worker` with the options that fit)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure what each leg's scores mean on this catalogue (`schema.Level`), without any judgement.
 
-A sample of products is drawn. Each product's title asks every words leg, each product's own picture or sound asks the legs of its
-modality. The scores between a query and the *other* products are the background: their mean is the leg's floor, their standard
-deviation its sigma. The share of titles that find their own product among the ten best is the leg's reliability.
+A sample of products is drawn. Each product's title asks every words leg, each product's own picture or sound asks the legs of
+its modality. The scores between a query and the *other* products are the background: their mean is the leg's floor, their
+standard deviation its sigma. The share of titles that find their own product among the ten best is the leg's reliability.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
     source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *(space.field for space in schema.spaces)]}
     if services.server.hides_vectors:
         source["exclude_vectors"] = False
-    query = {"function_score": {"query": {"exists": {"field": f"{FIELD}.key"}}, "random_score": {"seed": _SEED, "field": "_seq_no"}}}
+    query = {
+        "function_score": {"query": {"exists": {"field": f"{FIELD}.key"}}, "random_score": {"seed": _SEED, "field": "_seq_no"}}
+    }
     with translated():
         answer = services.elasticsearch.search(index=index, query=query, size=SAMPLE, source=source)
     return [_sample(number, hit) for number, hit in enumerate(answer["hits"]["hits"])]
@@ -123,7 +125,11 @@ def _lexical_reliability(services: Services, index: str, schema: IndexSchema, sa
         return {}
     among = {"ids": {"values": [s.id for s in able]}}
     bodies = [
-        {"query": {"bool": {"must": lexical_query(s.title, schema.lexical_fields), "filter": among}}, "size": _BEST, "_source": False}
+        {
+            "query": {"bool": {"must": lexical_query(s.title, schema.lexical_fields), "filter": among}},
+            "size": _BEST,
+            "_source": False,
+        }
         for s in able
     ]
     answers = msearch(services.elasticsearch, index, bodies)

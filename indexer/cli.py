@@ -29,7 +29,9 @@ def index() -> None:
 @index.command()
 @click.argument("name")
 @click.option(
-    "--mapping", type=click.Path(path_type=Path), help="Index body, as mappings/products.json (the default, which is installed)."
+    "--mapping",
+    type=click.Path(path_type=Path),
+    help="Index body, as mappings/products.json (the default, which is installed).",
 )
 @_as_json
 def create(name: str, mapping: Path | None, *, as_json: bool) -> None:
@@ -85,7 +87,13 @@ def _follow(services: Services, entered: Job, *, quiet: bool) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[how]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[how]}"),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task(f"job {entered.id}", total=None, how="")
         while True:
@@ -170,7 +178,9 @@ def _show(data: dict[str, Any], *, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Pool processes, each with its encoders.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Pool processes, each with its encoders."
+)
 @click.option("--loglevel", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
 def worker(concurrency: int, loglevel: str) -> None:
     """Run a worker: takes batches from Redis, embeds them and writes them to Elasticsearch, until Ctrl-C or SIGTERM."""

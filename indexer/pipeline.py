@@ -212,7 +212,9 @@ def _embed_all(encoder: Encoder, owners: list[Part], inputs: list[Input]) -> lis
     except TriptychError:
         raise
     except Exception:
-        log.warning("a batch of %d did not embed in space %s; trying one by one", len(inputs), encoder.spec.space, exc_info=True)
+        log.warning(
+            "a batch of %d did not embed in space %s; trying one by one", len(inputs), encoder.spec.space, exc_info=True
+        )
         vectors = [_embed_one(encoder, owner, value) for owner, value in zip(owners, inputs, strict=True)]
     checked: list[Vector | None] = []
     for (item, media), vector in zip(owners, vectors, strict=True):
@@ -248,7 +250,9 @@ def _write(
     for item in work:
         reason = written[item.product.id].reason
         if reason is not None:
-            letter = DeadLetter("elasticsearch.rejected", f"Elasticsearch refused it: {reason}", "write", item.line, item.product.id)
+            letter = DeadLetter(
+                "elasticsearch.rejected", f"Elasticsearch refused it: {reason}", "write", item.line, item.product.id
+            )
             _bury(letter, outcomes, letters)
         else:
             outcomes[item.line] = Outcome.PARTIAL if item.errors else Outcome.WRITTEN

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from triptych.domain import DeadLetter, Media, Modality, Product
 from triptych.errors import InputError
@@ -23,6 +23,9 @@ UNKNOWN_LANGUAGE: Final = "und"
 """BCP 47's tag for a text whose language is not said."""
 
 TEXT_FIELDS: Final = ("title", "description")
+
+LONGEST_ID: Final = 512
+"""Bytes Elasticsearch takes in `_id`."""
 
 RawRecord = Mapping[str, Any]
 """{"line": n, "text": "..."} or, where a line could not be taken, {"line": n, "code": "...", "message": "..."}."""
@@ -36,6 +39,12 @@ def _per_language(value: object) -> object:
 
 def _as_mapping(value: object) -> object:
     return {"path": value} if isinstance(value, str) else value
+
+
+def _short_enough(value: str) -> str:
+    if len(value.encode()) > LONGEST_ID:
+        raise ValueError(f"longer than the {LONGEST_ID} bytes Elasticsearch takes")
+    return value
 
 
 def _none_is_empty(value: object) -> object:
@@ -59,7 +68,7 @@ class RecordBody(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    id: str = Field(min_length=1, max_length=512)
+    id: Annotated[str, AfterValidator(_short_enough)] = Field(min_length=1)
     title: Texts = Field(default_factory=dict)
     description: Texts = Field(default_factory=dict)
     images: _References = Field(default_factory=list, max_length=64)
@@ -121,8 +130,6 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return _dead("record.invalid", f"{where}: {first['msg']}.", line, text, data)
-    if len(body.id.encode()) > 512:
-        return _dead("record.invalid", "id: longer than the 512 bytes Elasticsearch takes.", line, text, data)
     if FIELD in data:
         return _dead("record.reserved_field", f"{FIELD}: this field is Triptych's own.", line, text, data)
     texts = {"title": body.title, "description": body.description}
@@ -142,6 +149,6 @@ def _dead(code: str, message: str, line: int, text: str, data: Mapping[str, Any]
         message=message,
         stage="parse",
         line=line,
-        product_id=name[:512] if isinstance(name, str) else None,
+        product_id=name[:LONGEST_ID] if isinstance(name, str) else None,
         record=text[:8000],
     )

@@ -76,7 +76,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
 
 
 def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
-    """The flow, unless this batch killed or failed its workers too often: then its records are given up, so that the job ends."""
+    """The flow, unless this batch never ended however often it was started: then its records are given up."""
     batch = claim.batch
     if batch.attempts > services.settings.batch_attempts:
         message = f"Its batch was started {batch.attempts - 1} times and never ended; see the workers' logs."
@@ -133,4 +133,3 @@ def finish_job(services: Services, name: str) -> None:
     if counts.written or counts.partial or not read_schema(services.elasticsearch, job.index).levels:
         calibrate.calibrate(services, job.index)
     services.jobs.update(name, finished_at=now())
-

@@ -1,4 +1,4 @@
-"""The root command. Sub-commands come in by the entry point group `triptych.commands`, so nothing heavy is imported for --help."""
+"""The root command. Sub-commands come in by the entry point group `triptych.commands`; nothing heavy loads for --help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The composition root: from settings to everything a flow needs, with one ping per service. Nothing is loaded before it is used."""
+"""The composition root: from settings to everything a flow needs, one ping per service. Nothing loads before its use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Services:
     @cached_property
     def encoders(self) -> Mapping[str, Encoder]:
         """The encoders by space. Their weights load on first use."""
-        return registry.load(None, self.settings)
+        return registry.load(registry.OFFLINE_SPACES, self.settings)
 
     @property
     def spaces(self) -> Sequence[Space]:

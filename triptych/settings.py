@@ -31,8 +31,12 @@ class Settings(BaseSettings):
     )
     elasticsearch_user: str | None = Field(default=None, description="user for basic authentication")
     elasticsearch_password: SecretStr | None = Field(default=None, description="password for basic authentication")
-    elasticsearch_api_key: SecretStr | None = Field(default=None, description="API key (encoded form); instead of user and password")
-    elasticsearch_ca_file: Path | None = Field(default=None, description="PEM file of the CA that signed the server's certificate")
+    elasticsearch_api_key: SecretStr | None = Field(
+        default=None, description="API key (encoded form); instead of user and password"
+    )
+    elasticsearch_ca_file: Path | None = Field(
+        default=None, description="PEM file of the CA that signed the server's certificate"
+    )
     elasticsearch_timeout_seconds: float = Field(30.0, gt=0, description="time one Elasticsearch request may take")
     redis_url: SecretStr | None = Field(
         default=None, description="Redis to use as queue; unset: the one `triptych up` started, else redis://127.0.0.1:6379/0"
@@ -41,9 +45,7 @@ class Settings(BaseSettings):
     system_prefix: str = Field(
         "triptych-", min_length=1, description="prefix of Triptych's own indices (jobs, batches, dead letters)"
     )
-    data_dir: Path = Field(
-        Path.home() / ".cache" / "triptych", description="folder for prepared encoders and the local engine"
-    )
+    data_dir: Path = Field(Path.home() / ".cache" / "triptych", description="folder for prepared encoders and the local engine")
     device: str = Field("auto", description="torch device of the encoders: auto, cpu, cuda, cuda:1, mps")
     dtype: str = Field("auto", description="precision of the encoders: auto (bfloat16 where it is fast), float32, bfloat16")
     threads: int = Field(0, ge=0, description="torch threads per process; 0: one per core")

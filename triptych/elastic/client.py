@@ -108,7 +108,7 @@ def _refused(error: ApiError) -> ElasticsearchError:
     reason = reason_of(error.body)
     if "media_type_header_exception" in str(error.body):
         return ElasticsearchError(
-            f"The Python client {".".join(map(str, elasticsearch.__version__))} is too new for this server.",
+            f"The Python client {'.'.join(map(str, elasticsearch.__version__))} is too new for this server.",
             code="elasticsearch.client_too_new",
             remedy="Install a client of the server's major version: pip install 'elasticsearch>=8.19,<9'.",
         )

@@ -87,7 +87,7 @@ def _found(response: Mapping[str, Any]) -> Found | ElasticsearchError:
 def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Written]:
     """Write `documents` (by id) in one `_bulk`; items refused for load (429, 503) are sent again with back-off.
 
-    Returns what became of each id. Raises ElasticsearchError, retryable, if the request failed or items stayed refused for load.
+    Returns what became of each id. Raises ElasticsearchError, retryable, if the request failed or items stayed refused.
     """
     waiting = dict(documents)
     done: dict[str, Written] = {}

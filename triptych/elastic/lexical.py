@@ -1,4 +1,4 @@
-"""The query of the words leg: BM25 over an index's lexical fields. One place, because the level is measured with what is asked."""
+"""The query of the words leg: BM25 over an index's lexical fields, for searches and for the measuring of levels alike."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def create_version(client: Elasticsearch, alias: str, base: Mapping[str, Any], s
     with translated():
         if client.indices.exists(index=alias):
             raise InputError(
-                f"There is an index or alias {alias!r} already.", code="index.exists", field="index", remedy="Choose another name."
+                f"There is an index or alias {alias!r} already.",
+                code="index.exists",
+                field="index",
+                remedy="Choose another name.",
             )
         version = f"{alias}-{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S}"
         body = index_body(base, schema)
@@ -97,9 +101,38 @@ def current_version(client: Elasticsearch, alias: str) -> str:
     return str(names[0])
 
 
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index version as a search needs it: its name, what it says of itself, and the type of each field of its mapping."""
+
+    version: str
+    schema: IndexSchema
+    fields: Mapping[str, str]
+
+
+def describe(client: Elasticsearch, alias: str) -> IndexInfo:
+    """The index version that `alias` is searched in. Raises NotFoundError if there is none, or it is none of ours."""
+    version = current_version(client, alias)
+    mapping = _mapping(client, version)
+    return IndexInfo(version, _schema(mapping, version), dict(_field_types(mapping.get("properties", {}))))
+
+
+def _field_types(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in properties.items():
+        path = prefix + name
+        if "type" in field:
+            yield path, field["type"]
+        yield from _field_types(field.get("properties", {}), path + ".")
+        yield from _field_types(field.get("fields", {}), path + ".")
+
+
 def read_schema(client: Elasticsearch, index: str) -> IndexSchema:
     """`_meta.triptych` of an index version. Raises NotFoundError if the index is none of ours."""
-    meta = _meta(client, index)
+    return _schema(_mapping(client, index), index)
+
+
+def _schema(mapping: Mapping[str, Any], index: str) -> IndexSchema:
+    meta = mapping.get("_meta", {})
     if FIELD not in meta:
         raise NotFoundError(
             f"The index {index!r} has no Triptych fields.",
@@ -115,17 +148,18 @@ def read_schema(client: Elasticsearch, index: str) -> IndexSchema:
 
 def write_levels(client: Elasticsearch, index: str, levels: Mapping[str, Level]) -> IndexSchema:
     """Keep the measured levels in `_meta`, leaving the owner's part of `_meta` as it is."""
-    schema = read_schema(client, index).model_copy(update={"levels": dict(levels)})
-    meta = {**_meta(client, index), FIELD: schema.model_dump(mode="json")}
+    mapping = _mapping(client, index)
+    schema = _schema(mapping, index).model_copy(update={"levels": dict(levels)})
+    meta = {**mapping["_meta"], FIELD: schema.model_dump(mode="json")}
     with translated():
         client.indices.put_mapping(index=index, meta=meta)
     return schema
 
 
-def _meta(client: Elasticsearch, index: str) -> dict[str, Any]:
+def _mapping(client: Elasticsearch, index: str) -> dict[str, Any]:
     with translated():
         mapping = client.indices.get_mapping(index=index)
-    return dict(next(iter(mapping.values()))["mappings"].get("_meta", {}))
+    return dict(next(iter(mapping.values()))["mappings"])
 
 
 def spaces_schema(spaces: Sequence[Space], version: str) -> IndexSchema:

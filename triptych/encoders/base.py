@@ -1,7 +1,7 @@
 """What an encoder is: data (EncoderSpec) and three methods (Encoder).
 
 A *space* is one vector field and the encoder that fills it. The mapping, the documents and the query are all derived from the
-spec, so they cannot drift apart; its fingerprint is kept in the index's `_meta`, and a query vector of another space is refused.
+spec, so they cannot drift apart; its fingerprint is kept in the index's `_meta`; a query vector of another space is refused.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from PIL.Image import Image
 
 from triptych.domain import Modality, Vectors, Waveform
+from triptych.schema import Similarity, Space
 
 Input = str | Image | Waveform
 """What an encoder takes: a text, an RGB picture, a mono sound."""
@@ -38,7 +39,7 @@ class EncoderSpec:
     licence: str
     description: str
     identity: dict[str, Any] = field(default_factory=dict)
-    similarity: str = "cosine"
+    similarity: Similarity = "cosine"
 
     @property
     def fingerprint(self) -> str:
@@ -46,10 +47,17 @@ class EncoderSpec:
         data = {"name": self.name, "dims": self.dims, "similarity": self.similarity, "identity": self.identity}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def legs(self) -> tuple[str, ...]:
-        """The names of the legs this space gives a query: `<query modality>.<document modality>`."""
-        return tuple(f"{m}.{self.document_modality}" for m in self.query_modalities)
+    def to_space(self) -> Space:
+        """The space as an index remembers it."""
+        return Space(
+            name=self.space,
+            encoder=self.name,
+            fingerprint=self.fingerprint,
+            dims=self.dims,
+            similarity=self.similarity,
+            document_modality=self.document_modality,
+            query_modalities=self.query_modalities,
+        )
 
 
 class Encoder(Protocol):

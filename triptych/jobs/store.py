@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-
 from triptych.domain import DeadLetter
 from triptych.elastic.client import Client, translated
 from triptych.elastic.engine import bulk_index
@@ -35,7 +34,8 @@ _MAPPINGS: Mapping[str, Any] = {
     "dead-letters": {
         "job": _KEYWORD, "index": _KEYWORD, "code": _KEYWORD, "message": {"type": "text"}, "stage": _KEYWORD,
         "line": {"type": "long"}, "product_id": _KEYWORD, "modality": _KEYWORD, "reference": _KEYWORD,
-        "record": {"type": "keyword", "index": False, "doc_values": False}, "attempt": {"type": "integer"}, "at": {"type": "date"},
+        "record": {"type": "keyword", "index": False, "doc_values": False}, "at": {"type": "date"},
+        "attempt": {"type": "integer"},
     },
 }  # fmt: skip
 
@@ -101,7 +101,10 @@ class JobStore:
 
     def newest(self, *, size: int = 20) -> list[Job]:
         """The newest jobs, newest first."""
-        return [Job.from_dict(h["_source"]) for h in self._search(self._jobs, {"match_all": {}}, size=size, sort="submitted_at:desc")]
+        return [
+            Job.from_dict(h["_source"])
+            for h in self._search(self._jobs, {"match_all": {}}, size=size, sort="submitted_at:desc")
+        ]
 
     def update(self, job: str, **changes: Any) -> None:
         """Change fields of a job (reading, finished_at, error)."""
@@ -194,7 +197,9 @@ class JobStore:
         stale = [{"bool": {"filter": [{"term": {"state": BatchState.RUNNING}}, {"range": {"lease_until": {"lt": at}}}]}}]
         if queue_empty:
             since = at - self._settings.batch_lease_seconds
-            stale.append({"bool": {"filter": [{"term": {"state": BatchState.QUEUED}}, {"range": {"queued_at": {"lt": since}}}]}})
+            stale.append(
+                {"bool": {"filter": [{"term": {"state": BatchState.QUEUED}}, {"range": {"queued_at": {"lt": since}}}]}}
+            )
         with translated():
             self._client.indices.refresh(index=self._batches)
         hits = self._search(self._batches, {"bool": {"should": stale}}, size=1000, sort="queued_at:asc")
@@ -209,7 +214,14 @@ class JobStore:
             part = f"{letter.modality or 'record'}-{letter.reference or ''}-{letter.stage}"
             key = f"{job.id}-{letter.line}-{uuid.uuid5(uuid.NAMESPACE_OID, part).hex[:12]}"
             record = letter.record[:8000] if letter.record else None
-            entries[key] = {**asdict(letter), "record": record, "job": job.id, "index": job.alias, "attempt": attempt, "at": now()}
+            entries[key] = {
+                **asdict(letter),
+                "record": record,
+                "job": job.id,
+                "index": job.alias,
+                "attempt": attempt,
+                "at": now(),
+            }
         if entries:
             failed = [w for w in bulk_index(self._client, self._dead, entries).values() if w.reason]
             if failed:
@@ -230,4 +242,3 @@ class JobStore:
 def now() -> str:
     """This moment in UTC, ISO 8601."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-

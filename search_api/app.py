@@ -1,0 +1,28 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from search_api import problems
+from search_api.searcher import Searcher
+from search_api.views import health, search
+from search_api.warmth import Warmth
+from triptych.services import Services, build
+
+
+def create_app(services: Services | None = None) -> Flask:
+    """The API over `services` (by default those of the environment). Starts loading the encoders in the background."""
+    services = services or build()
+    searcher = Searcher(services)
+    warmth = Warmth()
+    app = Flask("triptych")
+    # a picture and a sound in base64 (4/3) and a little JSON; multipart files spool to disk above 500 kB
+    app.config["MAX_CONTENT_LENGTH"] = int(services.settings.media_bytes * 8 / 3) + 1_000_000
+    app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
+    app.config["MAX_FORM_PARTS"] = 10
+    problems.register(app)
+    app.register_blueprint(search.blueprint(searcher, services.settings))
+    app.register_blueprint(health.blueprint(services, warmth))
+    warmth.start(searcher)
+    return app

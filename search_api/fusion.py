@@ -1,0 +1,113 @@
+"""Weights, and the score they make. Pure.
+
+    score(product) = sum over legs of weight x normalised,    sum of |weight| = 1
+
+The share of the score is given to the query's inputs first (words, picture, sound; equal parts), then within an input to its
+legs by their measured reliability: two legs of words that agree must not outvote the one leg of the picture, and a leg that
+knows nothing of this catalogue weighs next to nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search_api.completion import LegScores
+from search_api.normalise import Scale
+from search_api.query import LegScore
+from triptych.domain import Modality
+from triptych.errors import QueryError
+from triptych.schema import Level
+
+FUSIONS = ("calibrated",)
+"""The fusions there are."""
+
+_BEST = 10
+
+
+def default_weights(legs: Sequence[tuple[str, Modality]], levels: Mapping[str, Level]) -> dict[str, float]:
+    """Weights nobody gave, for legs (name, input); they add up to 1."""
+    inputs = list(dict.fromkeys(modality for _, modality in legs))
+    weights: dict[str, float] = {}
+    for modality in inputs:
+        mine = {name: trust(levels.get(name)) for name, owner in legs if owner is modality}
+        total = sum(mine.values())
+        for name, value in mine.items():
+            weights[name] = (value / total if total else 1 / len(mine)) / len(inputs)
+    return weights
+
+
+def trust(level: Level | None) -> float:
+    """A leg's reliability beyond chance, 0 to 1; 1 where it was not measured."""
+    if level is None or level.reliability is None:
+        return 1.0
+    chance = min(1.0, _BEST / max(level.sample, 1))
+    if chance == 1.0:
+        return 1.0
+    return max(0.0, (level.reliability - chance) / (1 - chance))
+
+
+def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequence[str]) -> dict[str, float]:
+    """The weights of a query's legs: what the user gave is a leg's share of the score, the others divide what is left.
+
+    {"image.image": 0.5} means: half of the score is the picture's. Given weights that add up to 1 or more leave nothing to the
+    legs not named, and are scaled to add up to 1. A weight for a leg of the index that this query does not have is ignored.
+    Raises QueryError for a leg the index has not (`known`), a negative weight, or no weight above zero.
+    """
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Legs of this index: {', '.join(known)}."
+            raise QueryError(f"There is no leg {name!r}.", code="query.unknown_leg", field=f"weights.{name}", remedy=hint)
+        if not 0 <= value < float("inf"):
+            raise QueryError(
+                f"The weight of {name!r} is {value}.",
+                code="query.bad_weight",
+                field=f"weights.{name}",
+                remedy="Give a number from 0 up.",
+            )
+    used = {name: float(given[name]) for name in defaults if name in given}
+    left = max(0.0, 1.0 - sum(used.values()))
+    rest = {name: weight for name, weight in defaults.items() if name not in used}
+    spread = sum(rest.values())
+    weights = {name: used[name] if name in used else left * (rest[name] / spread if spread else 0.0) for name in defaults}
+    total = sum(weights.values())
+    if total <= 0:
+        raise QueryError(
+            "All legs of this query weigh 0.", code="query.bad_weight", field="weights", remedy="Give one a weight above 0."
+        )
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def without(weights: Mapping[str, float], dropped: Sequence[str]) -> dict[str, float]:
+    """The weights when legs fell out: the others keep their proportions and add up to 1 again."""
+    left = {name: weight for name, weight in weights.items() if name not in dropped}
+    total = sum(left.values())
+    return {name: weight / total if total else 1 / len(left) for name, weight in left.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """One candidate's score and what it is made of."""
+
+    id: str
+    score: float
+    legs: Mapping[str, LegScore]
+
+
+def fuse(scores: Mapping[str, LegScores], scales: Mapping[str, Scale], weights: Mapping[str, float]) -> list[Fused]:
+    """All candidates, best first, ties by id. Every candidate must have a score in every leg (see `completion`)."""
+    candidates = {key for leg in scores.values() for key in leg}
+    fused = [_fused(key, scores, scales, weights) for key in candidates]
+    return sorted(fused, key=lambda f: (-f.score, f.id))
+
+
+def _fused(key: str, scores: Mapping[str, LegScores], scales: Mapping[str, Scale], weights: Mapping[str, float]) -> Fused:
+    legs: dict[str, LegScore] = {}
+    for name, leg in scores.items():
+        score = leg[key]
+        normalised = 0.0 if score.raw is None else scales[name](score.raw)
+        weight = weights[name]
+        legs[name] = LegScore(score.raw, normalised, weight, weight * normalised, score.status == "completed", score.status)
+    return Fused(key, sum(leg.contribution for leg in legs.values()), legs)

@@ -1,0 +1,151 @@
+"""Which legs a query has, and the request body of each. Pure.
+
+A query input makes one leg in every space whose encoder accepts it; words also make the `lexical` leg (BM25). Filters go inside
+every leg: beside a kNN clause they would act afterwards and could leave nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search_api.query import SearchRequest
+from triptych.domain import Modality, Vector
+from triptych.elastic.client import Server
+from triptych.elastic.engine import pack
+from triptych.elastic.lexical import lexical_query
+from triptych.elastic.lifecycle import IndexInfo
+from triptych.errors import QueryError
+from triptych.schema import KEY_FIELD, LEXICAL, IndexSchema, Space
+
+OVERSAMPLE = 1.5
+"""Candidates rescored with the float vectors, in multiples of k. 1.5 gave recall 1.000 at no visible cost (50,000 products)."""
+
+_FILTERABLE = {
+    "keyword", "constant_keyword", "wildcard", "boolean", "date", "date_nanos", "ip", "version", "long", "integer", "short",
+    "byte", "unsigned_long", "double", "float", "half_float", "scaled_float",
+}  # fmt: skip
+_RANGE = {"gt", "gte", "lt", "lte"}
+_KEYS_ONLY: Mapping[str, Any] = {"_source": False, "stored_fields": "_none_", "docvalue_fields": [KEY_FIELD]}
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One ranked list asked of Elasticsearch. `space` and `vector` are None for the lexical leg, which has `text`."""
+
+    name: str
+    modality: Modality
+    space: Space | None = None
+    vector: Vector | None = None
+    text: str | None = None
+    fields: tuple[str, ...] = ()
+
+
+def wanted(request: SearchRequest, schema: IndexSchema) -> list[tuple[str, Modality, Space | None]]:
+    """The legs `request` has in an index: (name, input, space), in the order they are shown.
+
+    Raises QueryError if an input finds no space, or there is no input at all.
+    """
+    if not request.modalities:
+        raise QueryError("The query is empty.", code="query.empty", remedy="Give at least one of text, image and audio.")
+    legs: list[tuple[str, Modality, Space | None]] = []
+    for modality in request.modalities:
+        mine: list[tuple[str, Modality, Space | None]] = [
+            (space.leg(modality), modality, space) for space in schema.spaces if modality in space.query_modalities
+        ]
+        if modality is Modality.TEXT and schema.lexical_fields:
+            mine.insert(0, (LEXICAL, modality, None))
+        if not mine:
+            raise QueryError(
+                f"The index {request.index!r} has no field that a query's {modality} can search.",
+                code="query.no_space",
+                field=modality,
+            )
+        legs += mine
+    return legs
+
+
+def body(leg: Leg, filters: Sequence[Mapping[str, Any]], *, window: int, server: Server) -> dict[str, Any]:
+    """The search for the `window` best products of a leg; ids only, by doc values."""
+    if leg.space is None:
+        query = {"bool": {"must": lexical_query(leg.text or "", leg.fields), "filter": list(filters)}}
+        return {
+            **_KEYS_ONLY,
+            "query": query,
+            "size": window,
+            "track_total_hits": True,
+            "sort": _BY_SCORE_THEN_KEY,
+            "track_scores": True,
+        }
+    knn = _knn(leg, filters, k=window, server=server)
+    return {**_KEYS_ONLY, "knn": knn, "size": window, "track_total_hits": False}
+
+
+_BY_SCORE_THEN_KEY = [{"_score": "desc"}, {KEY_FIELD: "asc"}]
+
+
+def completion_body(leg: Leg, ids: Sequence[str], *, server: Server) -> dict[str, Any]:
+    """The search for the exact scores of `ids` in a leg.
+
+    The filter keeps the words' idf that of the whole index, and with k = number of ids makes Lucene score every one of them.
+    """
+    among: Mapping[str, Any] = {"terms": {KEY_FIELD: list(ids)}}
+    if leg.space is None:
+        query = {"bool": {"must": lexical_query(leg.text or "", leg.fields), "filter": [among]}}
+        return {**_KEYS_ONLY, "query": query, "size": len(ids), "track_total_hits": False}
+    return {**_KEYS_ONLY, "knn": _knn(leg, [among], k=len(ids), server=server), "size": len(ids), "track_total_hits": False}
+
+
+def _knn(leg: Leg, filters: Sequence[Mapping[str, Any]], *, k: int, server: Server) -> dict[str, Any]:
+    """https://www.elastic.co/docs/solutions/search/vector/knn ; rescored, so that scores are those of the float vectors."""
+    if leg.space is None or leg.vector is None:
+        raise ValueError(leg.name)
+    knn = {
+        "field": leg.space.field,
+        "query_vector": pack(leg.vector, server),
+        "k": k,
+        "num_candidates": max(100, int(k * OVERSAMPLE) + 1),
+        "rescore_vector": {"oversample": OVERSAMPLE},
+    }
+    return {**knn, "filter": list(filters)} if filters else knn
+
+
+def filter_clauses(filters: Mapping[str, Any], info: IndexInfo) -> list[dict[str, Any]]:
+    """The filter clauses of `filters`, checked against the mapping. Raises QueryError naming the field."""
+    clauses: list[dict[str, Any]] = []
+    for name, value in filters.items():
+        _check_filterable(name, info)
+        if isinstance(value, list):
+            clauses.append({"terms": {name: value}})
+        elif isinstance(value, Mapping):
+            unknown = set(value) - _RANGE
+            if unknown or not value:
+                raise QueryError(
+                    f"The range of {name!r} has {', '.join(sorted(unknown)) or 'no limit'}.",
+                    code="query.bad_filter",
+                    field=f"filters.{name}",
+                    remedy="A range has gt, gte, lt or lte.",
+                )
+            clauses.append({"range": {name: dict(value)}})
+        else:
+            clauses.append({"term": {name: value}})
+    return clauses
+
+
+def _check_filterable(name: str, info: IndexInfo) -> None:
+    kind = info.fields.get(name)
+    if kind in _FILTERABLE:
+        return
+    able = sorted(field for field, t in info.fields.items() if t in _FILTERABLE and not field.startswith("triptych."))
+    if kind is None:
+        close = difflib.get_close_matches(name, able, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Fields to filter by: {', '.join(able)}."
+        raise QueryError(f"The index has no field {name!r}.", code="query.unknown_field", field=f"filters.{name}", remedy=hint)
+    raise QueryError(
+        f"The field {name!r} is of type {kind} and cannot be filtered by.",
+        code="query.not_filterable",
+        field=f"filters.{name}",
+        remedy=f"Fields to filter by: {', '.join(able)}.",
+    )

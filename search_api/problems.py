@@ -1,0 +1,71 @@
+"""Errors over HTTP: problem+json (RFC 9457) with our stable `code`, the `field` at fault and the `remedy`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from search_api.schemas import InvalidBodyError
+from triptych.errors import ElasticsearchError, EncoderError, InputError, NotFoundError, QueueError, TriptychError
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def status_of(error: TriptychError) -> int:
+    """The HTTP status of one of our errors."""
+    if isinstance(error, InputError):
+        return 413 if error.code == "media.too_many_bytes" else 400
+    if isinstance(error, NotFoundError):
+        return 404
+    if error.code == "encoder.fingerprint_mismatch":
+        return 409
+    if error.retryable or isinstance(error, QueueError | EncoderError):
+        return 503
+    return 502 if isinstance(error, ElasticsearchError) else 500
+
+
+def problem(status: int, code: str, title: str, **more: Any) -> Response:
+    """A problem+json response; empty members are left out."""
+    body = {"type": f"urn:triptych:problem:{code}", "title": title, "status": status, "code": code}
+    body |= {name: value for name, value in more.items() if value}
+    return Response(orjson.dumps(body), status=status, content_type=CONTENT_TYPE)
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` with problem+json."""
+
+    @app.errorhandler(TriptychError)
+    def ours(error: TriptychError) -> Response:
+        status = status_of(error)
+        if status >= 500:  # noqa: PLR2004  the server's side
+            log.error("%s (%s)", error, error.code)
+        errors = list(error.errors) if isinstance(error, InvalidBodyError) else None
+        return problem(
+            status, error.code, error.message, detail=str(error), field=error.field, remedy=error.remedy, errors=errors
+        )
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        status = error.code or 500
+        code = {
+            404: "http.not_found",
+            405: "http.method_not_allowed",
+            413: "http.too_large",
+            415: "http.unsupported_media_type",
+        }
+        answer = problem(status, code.get(status, f"http.{status}"), error.name, detail=error.description)
+        for name, value in error.get_headers():
+            if name.lower() == "allow":
+                answer.headers[name] = value
+        return answer
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return problem(500, "internal", "Something went wrong here.", detail="The server's log has the reason.")

@@ -1,0 +1,72 @@
+"""`POST /v1/search` and `GET /v1/products/{id}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Request, Response, request
+from werkzeug.datastructures import FileStorage
+
+from search_api.schemas import InvalidBodyError, SearchBody, parse_body, to_json
+from search_api.searcher import Searcher
+from triptych.settings import Settings
+
+
+def blueprint(searcher: Searcher, settings: Settings) -> Blueprint:
+    views = Blueprint("search", __name__, url_prefix="/v1")
+
+    @views.post("/search")
+    def search() -> Response:
+        body, media = read(request, settings)
+        return json_response(to_json(searcher.search(body.to_request(**media))))
+
+    @views.get("/products/<path:product_id>")
+    def product(product_id: str) -> Response:
+        index = request.args.get("index")
+        if not index:
+            raise InvalidBodyError("Which index?", code="request.no_index", field="index", remedy="Add ?index=NAME.")
+        return json_response(searcher.product(index, product_id))
+
+    return views
+
+
+def json_response(data: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(data), status=status, content_type="application/json")
+
+
+def read(given: Request, settings: Settings) -> tuple[SearchBody, dict[str, bytes]]:
+    """The body and the uploaded files of a request, as JSON or as a multipart form."""
+    if given.mimetype == "multipart/form-data":
+        unknown = (set(given.files) - {"image", "audio", "query"}) | (set(given.form) - {"query"})
+        if unknown:
+            name = sorted(unknown)[0]
+            raise InvalidBodyError(
+                f"The form has an unknown part {name!r}.",
+                field=name,
+                remedy="The parts are query (JSON), image and audio (files).",
+            )
+        text = given.form.get("query") or (given.files["query"].read() if "query" in given.files else None)
+        files = {name: _read_file(given.files[name], settings) for name in ("image", "audio") if name in given.files}
+        return parse_body(_json(text, "query")), files
+    if given.mimetype != "application/json":
+        raise InvalidBodyError(
+            f"A body of type {given.mimetype or 'unknown'} cannot be read.",
+            code="request.content_type",
+            field="Content-Type",
+            remedy="Send application/json or multipart/form-data.",
+        )
+    return parse_body(_json(given.get_data(), "body")), {}
+
+
+def _read_file(file: FileStorage, settings: Settings) -> bytes:
+    return file.stream.read(settings.media_bytes + 1)
+
+
+def _json(text: str | bytes | None, name: str) -> object:
+    if not text:
+        raise InvalidBodyError(f"The {name} is missing.", code="request.not_json", field=name, remedy="Give a JSON object.")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidBodyError(f"The {name} is not JSON: {error}.", code="request.not_json", field=name) from error

@@ -1,0 +1,37 @@
+"""Loads the encoders beside the first requests: the API is live at once and ready once they are loaded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from search_api.searcher import Searcher
+from triptych.errors import TriptychError
+
+log = logging.getLogger(__name__)
+
+
+class Warmth:
+    """Whether the encoders are loaded; `start` begins loading them in the background."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] = {"ok": False, "message": "The encoders are being loaded."}
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def start(self, searcher: Searcher) -> None:
+        threading.Thread(target=self._warm, args=(searcher,), name="warmth", daemon=True).start()
+
+    def _warm(self, searcher: Searcher) -> None:
+        try:
+            searcher.warm()
+        except TriptychError as error:
+            log.warning("the encoders do not load: %s", error)
+            self._state = {"ok": False, "code": error.code, "message": error.message, "remedy": error.remedy}
+        except Exception as error:
+            log.exception("the encoders do not load")
+            self._state = {"ok": False, "code": "encoder.failed", "message": f"The encoders do not load: {error}."}
+        else:
+            self._state = {"ok": True}

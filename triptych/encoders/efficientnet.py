@@ -1,0 +1,123 @@
+"""EfficientNet-Lite0: pictures into the space "image" (Tan and Le 2019, arXiv:1905.11946; ImageNet weights)."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from triptych.domain import Modality, Vectors
+from triptych.encoders import specs, store
+from triptych.encoders.base import EncoderSpec, Input, unit
+from triptych.encoders.inputs import check_modality, pictures
+from triptych.encoders.runtime import Runtime, runtime_of
+from triptych.settings import Settings
+
+WEIGHTS = "model.safetensors"
+_SIDE = 224
+_MEAN, _DEVIATION = 127.0, 128.0  # TF's efficientnet/lite: (x - 127) / 128
+_BATCH = 32
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the network makes of n pictures: `features` (n, 1280) before the classifier, `logits` (n, 1000) after it."""
+
+    features: Vectors
+    logits: Vectors
+
+
+class ImageBackbone:
+    """The network, loaded on first use and shared by the encoders that embed pictures."""
+
+    def __init__(self, folder: Path, runtime: Runtime) -> None:
+        self._folder = folder
+        self._runtime = runtime
+        self._last: tuple[list[weakref.ref[Image.Image]], Seen] | None = None
+
+    def look(self, images: Sequence[Image.Image]) -> Seen:
+        """Run the network, or answer from memory when these are the very pictures of the last call (two spaces need them).
+
+        The memory holds the pictures weakly, so it keeps none alive. A picture changed in place between two calls is not noticed.
+        """
+        last = self._last
+        if last is not None and len(last[0]) == len(images) and all(a() is b for a, b in zip(last[0], images, strict=True)):
+            return last[1]
+        parts = [self._forward(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+        if not parts:
+            return Seen(np.empty((0, specs.IMAGE.dims), np.float32), np.empty((0, 1000), np.float32))
+        seen = Seen(np.concatenate([p.features for p in parts]), np.concatenate([p.logits for p in parts]))
+        self._last = ([weakref.ref(image) for image in images], seen)
+        return seen
+
+    @torch.inference_mode()
+    def _forward(self, images: Sequence[Image.Image]) -> Seen:
+        pixels = torch.from_numpy(np.stack([letterbox(image) for image in images])).permute(0, 3, 1, 2)
+        pixels = pixels.to(self._runtime.device).float().sub(_MEAN).div(_DEVIATION)
+        pixels = pixels.to(self._runtime.dtype, memory_format=torch.channels_last)
+        network = self._network
+        features = network.extract_features(pixels).float().mean(dim=(2, 3))
+        logits = network._fc(features)  # noqa: SLF001  (the package's own forward prints and gives no features)
+        return Seen(features.cpu().numpy(), logits.cpu().numpy())
+
+    @functools.cached_property
+    def _network(self) -> Any:
+        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415  (of the extra `offline`)
+
+        network = EfficientNet.from_name("efficientnet-lite0")
+        network.load_state_dict(load_file(self._folder / WEIGHTS))
+        network = network.eval().to(self._runtime.device, self._runtime.dtype, memory_format=torch.channels_last)
+        network._fc.float()  # noqa: SLF001
+        return network
+
+
+def letterbox(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The whole picture, scaled to fit and centred on white: (224, 224, 3).
+
+    Product pictures are objects on white; a centre crop would cut off the ends of long ones.
+    """
+    scale = _SIDE / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    canvas = Image.new("RGB", (_SIDE, _SIDE), _WHITE)
+    canvas.paste(small, ((_SIDE - width) // 2, (_SIDE - height) // 2))
+    return np.asarray(canvas)
+
+
+@functools.cache
+def _backbone(folder: Path, runtime: Runtime) -> ImageBackbone:
+    return ImageBackbone(folder, runtime)
+
+
+def backbone(settings: Settings) -> ImageBackbone:
+    """This process's network for these settings; loads nothing yet. Raises EncoderError when it is not prepared."""
+    folder = store.require(settings.encoders_dir / specs.EFFICIENTNET_FOLDER, specs.recipe_of(specs.EFFICIENTNET_FOLDER))
+    return _backbone(folder, runtime_of(settings))
+
+
+class EfficientNetEncoder:
+    """Pictures to pictures, by likeness."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._backbone = backbone(settings)
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return specs.IMAGE
+
+    def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
+        return unit(self._backbone.look(pictures(inputs)).features)
+
+    def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
+        check_modality(self.spec, modality)
+        return self.embed_documents(inputs)

@@ -1,0 +1,88 @@
+"""Which encoders there are, and how to get one. Importing this does not import torch; `load` does.
+
+The weights of a loaded encoder are read on its first use, once per process.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from triptych.encoders import sources, specs, store
+from triptych.encoders.base import Encoder, EncoderSpec
+from triptych.errors import EncoderError
+from triptych.settings import Settings
+
+SPECS: tuple[EncoderSpec, ...] = specs.OFFLINE
+"""All encoders known, listable before anything is installed."""
+
+OFFLINE_SPACES: tuple[str, ...] = tuple(spec.space for spec in specs.OFFLINE)
+"""The offline profile: text, image, image_words, audio."""
+
+_CLASSES = {
+    "text": "triptych.encoders.e5:E5Encoder",
+    "image": "triptych.encoders.efficientnet:EfficientNetEncoder",
+    "image_words": "triptych.encoders.conse:ConseEncoder",
+    "audio": "triptych.encoders.whisper:WhisperSoundEncoder",
+}
+_FOLDERS = {
+    "text": (specs.E5_FOLDER,),
+    "image": (specs.EFFICIENTNET_FOLDER,),
+    "image_words": (specs.E5_FOLDER, specs.EFFICIENTNET_FOLDER, specs.CONSE_FOLDER),
+    "audio": (specs.WHISPER_FOLDER,),
+}
+
+
+def spec_of(space: str) -> EncoderSpec:
+    """The encoder that fills a space. Raises EncoderError `encoder.unknown`."""
+    for spec in SPECS:
+        if spec.space == space:
+            return spec
+    known = ", ".join(spec.space for spec in SPECS)
+    raise EncoderError(f"There is no space {space!r}.", code="encoder.unknown", field="space", remedy=f"Known spaces: {known}.")
+
+
+def load(spaces: Iterable[str | EncoderSpec], settings: Settings) -> dict[str, Encoder]:
+    """The encoders of these spaces, by space, in the order given. Weights are read on first use.
+
+    Raises EncoderError: `encoder.unknown`, `encoder.not_prepared`, `encoder.package_missing`, and `encoder.fingerprint` for a
+    spec (an index's, say) that is not the one known here under its space.
+    """
+    wanted = [_known(item) for item in spaces]
+    for spec in wanted:
+        for folder in _FOLDERS[spec.space]:
+            store.require(settings.encoders_dir / folder, specs.recipe_of(folder))
+    return {spec.space: _make(spec, settings) for spec in wanted}
+
+
+def folders(spec: EncoderSpec, settings: Settings) -> list[Path]:
+    """The prepared folders an encoder reads."""
+    return [settings.encoders_dir / folder for folder in _FOLDERS[spec.space]]
+
+
+def is_prepared(spec: EncoderSpec, settings: Settings) -> bool:
+    """Whether `load` would find all of the encoder's folders. Cheap."""
+    return all(store.is_present(folder, specs.recipe_of(folder.name)) for folder in folders(spec, settings))
+
+
+def _known(item: str | EncoderSpec) -> EncoderSpec:
+    if isinstance(item, str):
+        return spec_of(item)
+    spec = spec_of(item.space)
+    if spec.fingerprint != item.fingerprint:
+        raise EncoderError(
+            f"The space {item.space} was filled by {item.name} ({item.fingerprint}), here it is {spec.name} ({spec.fingerprint}).",
+            code="encoder.fingerprint",
+            field="space",
+            remedy="Index the catalogue again, or use the Triptych version it was indexed with.",
+        )
+    return spec
+
+
+def _make(spec: EncoderSpec, settings: Settings) -> Encoder:
+    if "image" in spec.space:
+        sources.locate(sources.EFFICIENTNET_MODEL)  # the network's class is not copied at prepare time
+    module, _, name = _CLASSES[spec.space].partition(":")
+    encoder: Encoder = getattr(importlib.import_module(module), name)(settings)
+    return encoder
