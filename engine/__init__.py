@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.node import ElasticsearchNode
+    from engine.node import ElasticsearchNode, Jvm
     from engine.redis_process import RedisServer
     from engine.services import elasticsearch_cluster, elasticsearch_node, redis_server
 
-__all__ = ["ElasticsearchNode", "RedisServer", "elasticsearch_cluster", "elasticsearch_node", "redis_server"]
+__all__ = ["ElasticsearchNode", "Jvm", "RedisServer", "elasticsearch_cluster", "elasticsearch_node", "redis_server"]
 
-_HOMES = {"ElasticsearchNode": "engine.node", "RedisServer": "engine.redis_process"}
+_HOMES = {"ElasticsearchNode": "engine.node", "Jvm": "engine.node", "RedisServer": "engine.redis_process"}
 
 
 def __getattr__(name: str) -> Any:

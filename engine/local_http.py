@@ -22,11 +22,23 @@ class Login:
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
 
 
-def get(port: int, path: str, *, login: Login | None = None, seconds: float = 5.0) -> tuple[int, Any]:
-    """Status and parsed JSON body (None if it is none) of GET `path`. Raises OSError or HTTPException if nothing answers."""
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request: method, path with query, and a JSON body or None."""
+
+    path: str
+    method: str = "GET"
+    body: Any = None
+
+
+def answer(port: int, ask: Ask, *, login: Login | None = None, seconds: float = 5.0) -> tuple[int, Any]:
+    """Status and parsed JSON body (None if it is none). Raises OSError or HTTPException if nothing answers."""
+    headers = {"Content-Type": "application/json"}
+    if login:
+        headers["Authorization"] = login.header()
     connection = http.client.HTTPConnection(LOCALHOST, port, timeout=seconds)
     try:
-        connection.request("GET", path, headers={"Authorization": login.header()} if login else {})
+        connection.request(ask.method, ask.path, None if ask.body is None else json.dumps(ask.body), headers)
         response = connection.getresponse()
         body = response.read()
         status = response.status

@@ -123,6 +123,7 @@ class RedisServer:
                 self._port = port
                 self.seconds_to_ready = time.monotonic() - began
                 return
+            self._child.kill()
             words = last_words(self.log)
             if chosen or attempt == _START_ATTEMPTS or "in use" not in words:
                 raise EngineError(
@@ -133,7 +134,8 @@ class RedisServer:
 
     def kill(self) -> None:
         """kill -9, as a crash."""
-        self.child.kill()
+        if self._child is not None:
+            self._child.kill()
 
     def stop(self) -> None:
         """End it in good order."""

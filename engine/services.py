@@ -12,11 +12,13 @@ from engine import node as nodes
 from engine import redis_process as redis
 from engine.build import prepare_home
 from engine.java import find_java
-from engine.node import ElasticsearchNode, Membership, NodePlan
+from engine.node import ElasticsearchNode, Jvm, Membership, NodePlan
 from engine.process import free_ports
 from engine.redis_process import RedisPlan, RedisServer, find_redis
 from engine.versions import DEFAULT_VERSION, release
 from triptych.settings import Settings
+
+QUICK = Jvm()
 
 
 @contextmanager
@@ -27,14 +29,15 @@ def elasticsearch_node(
     security: bool = False,
     data_dir: Path | None = None,
     port: int = 0,
-    heap: str = "512m",
+    jvm: Jvm = QUICK,
     extra: Mapping[str, str] | None = None,
 ) -> Iterator[ElasticsearchNode]:
     """A real Elasticsearch node, ready when the block begins and gone when it ends.
 
     The server's files are fetched to `settings.engine_dir` the first time. Without `data_dir` the data is in a temporary
-    folder and deleted; with it, it stays there. `security` gives `node.user` and `node.password`. `extra` are more
-    Elasticsearch settings. Raises EngineError (docs/engine.md lists the codes).
+    folder and deleted; with it, it stays there. `security` gives `node.user` and `node.password`. `jvm` is the heap and the
+    compiler: pass Jvm(compiler="full") to measure speed. `extra` are more Elasticsearch settings. Raises EngineError
+    (docs/engine.md lists the codes).
     """
     chosen = release(version)
     java = find_java(settings, chosen.java)
@@ -47,7 +50,7 @@ def elasticsearch_node(
             folder=folder,
             java=java,
             port=port,
-            heap=heap,
+            jvm=jvm,
             security=security,
             extra=extra or {},
         )
@@ -62,7 +65,7 @@ def elasticsearch_cluster(
     size: int = 3,
     version: str = DEFAULT_VERSION,
     data_dir: Path | None = None,
-    heap: str = "512m",
+    jvm: Jvm = QUICK,
     extra: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[ElasticsearchNode, ...]]:
     """`size` nodes of one cluster on this machine (each about 800 MB of memory), formed when the block begins."""
@@ -79,7 +82,7 @@ def elasticsearch_cluster(
                 home=home,
                 folder=folder / name,
                 java=java,
-                heap=heap,
+                jvm=jvm,
                 membership=membership,
                 extra=extra or {},
             )
@@ -120,7 +123,7 @@ def _running(plans: Sequence[NodePlan], *, keep: bool) -> Iterator[tuple[Elastic
         for node in started:
             if keep:
                 node.stop()
-            elif node.running:
+            else:
                 node.kill()  # nothing of it is kept: no need for good order
 
 

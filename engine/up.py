@@ -16,7 +16,7 @@ from engine import state as states
 from engine.build import prepare_home
 from engine.disk import locked
 from engine.java import find_java
-from engine.node import ElasticsearchNode, Membership, NodePlan
+from engine.node import ElasticsearchNode, Jvm, Membership, NodePlan
 from engine.process import free_ports, require_port
 from engine.redis_process import RedisPlan, RedisServer, find_redis
 from engine.state import KINDS, Kind, Service, State
@@ -112,6 +112,7 @@ def _plans(settings: Settings, request: Request, say: Say) -> list[NodePlan]:
             folder=kept if count == 1 else kept / name,
             java=java,
             port=request.port + place if request.port else 0,
+            jvm=Jvm(compiler="full"),
             security=bool(request.security),
             membership=membership,
         )

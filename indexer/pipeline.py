@@ -65,8 +65,8 @@ class Work:
         self.errors.append(letter)
 
 
-Part = tuple[Work, Media | None]
-"""One thing to embed: a product's words (None) or one of its media."""
+Part = tuple[Work, Media | str]
+"""One thing to embed: a product's words, or one of its media."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _fetch(item: Work, root: Path, services: Services) -> None:
 
 
 def _embed(work: list[Work], target: Target, services: Services) -> None:
-    """Fill `vectors` of each item: AT_ONCE inputs of a modality in one call per space, then the mean of several media."""
+    """Fill `vectors` of each item: AT_ONCE inputs of a modality in one call per space, then the mean of several."""
     for modality in Modality:
         spaces = [space for space in target.spaces if space.document_modality is modality]
         parts = [part for item in work for part in _parts(item, modality)] if spaces else []
@@ -176,10 +176,15 @@ def _embed(work: list[Work], target: Target, services: Services) -> None:
 
 
 def _parts(item: Work, modality: Modality) -> list[Part]:
-    """What of a product is embedded in a modality's spaces: its words as one, or each medium that was there when fetched."""
+    """What of a product is embedded in a modality's spaces: its words, or each medium that was there when fetched."""
     if modality is Modality.TEXT:
-        return [(item, None)] if documents.passage(item.product) else []
+        words = documents.passage(item.product)
+        return [(item, words)] if words else []
     return [(item, media) for media in item.product.of(modality) if len(item.digests[media.reference]) == _SHA256_DIGITS]
+
+
+def _reference(part: Media | str) -> str | None:
+    return part.reference if isinstance(part, Media) else None
 
 
 def _chunks(parts: list[Part], size: int) -> Iterator[list[Part]]:
@@ -191,9 +196,9 @@ def _decoded(parts: list[Part], modality: Modality, root: Path, services: Servic
     owners: list[Part] = []
     inputs: list[Input] = []
     for item, media in parts:
-        if media is None:
-            owners.append((item, None))
-            inputs.append(documents.passage(item.product))
+        if isinstance(media, str):
+            owners.append((item, media))
+            inputs.append(media)
             continue
         try:
             data = fetch(media, root=root, most_bytes=services.settings.media_bytes)
@@ -221,7 +226,7 @@ def _embed_all(encoder: Encoder, owners: list[Part], inputs: list[Input]) -> lis
         usable = vector is not None and bool(np.isfinite(vector).all()) and bool(vector.any())
         if vector is not None and not usable:
             error = TriptychError("The encoder found nothing in it (a vector of zeros).", code="encoder.no_vector")
-            item.give_up(error, "embed", encoder.spec.document_modality, media.reference if media else None)
+            item.give_up(error, "embed", encoder.spec.document_modality, _reference(media))
         checked.append(vector if usable else None)
     return checked
 
@@ -232,7 +237,7 @@ def _embed_one(encoder: Encoder, owner: Part, value: Input) -> Vector | None:
         vector: Vector = encoder.embed_documents([value])[0]
     except Exception as error:  # noqa: BLE001  a stranger's input broke the encoder: it becomes a dead letter with the reason
         failure = TriptychError(f"The encoder failed: {error}.", code="encoder.failed")
-        item.give_up(failure, "embed", encoder.spec.document_modality, media.reference if media else None)
+        item.give_up(failure, "embed", encoder.spec.document_modality, _reference(media))
         return None
     return vector
 

@@ -1,8 +1,8 @@
 """From a catalogue's bytes to records, and from a record to a Product or a dead letter.
 
 A catalogue is JSON lines, read as a stream: memory does not grow with it. A record must have an `id`; `title` and
-`description` are a text or a text per language; `images` and `audio` are media references; everything else is stored as it is
-(facets, price, stock).
+`description` are a text or a text per language; `category` is a path; `images` and `audio` are media references; everything
+else is stored as it is (facets, price, stock).
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ def _as_mapping(value: object) -> object:
     return {"path": value} if isinstance(value, str) else value
 
 
+def _as_path(value: object) -> object:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
 def _short_enough(value: str) -> str:
     if len(value.encode()) > LONGEST_ID:
         raise ValueError(f"longer than the {LONGEST_ID} bytes Elasticsearch takes")
@@ -71,6 +77,7 @@ class RecordBody(BaseModel):
     id: Annotated[str, AfterValidator(_short_enough)] = Field(min_length=1)
     title: Texts = Field(default_factory=dict)
     description: Texts = Field(default_factory=dict)
+    category: Annotated[list[str], BeforeValidator(_as_path)] = Field(default_factory=list)
     images: _References = Field(default_factory=list, max_length=64)
     audio: _References = Field(default_factory=list, max_length=64)
 
@@ -135,7 +142,7 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
     texts = {"title": body.title, "description": body.description}
     fields = {**data, **{name: value for name, value in texts.items() if name in data}}
     media = tuple(_media(Modality.IMAGE, body.images)) + tuple(_media(Modality.AUDIO, body.audio))
-    return Product(id=body.id, texts=texts, fields=fields, media=media)
+    return Product(id=body.id, texts=texts, fields=fields, media=media, category=tuple(body.category))
 
 
 def _media(modality: Modality, references: Sequence[_Reference]) -> Iterator[Media]:

@@ -45,13 +45,15 @@ class Product:
     """A validated thing to find.
 
     `texts` maps a field ("title", "description") to its text per language; `fields` is the record as it was given, which is
-    what Elasticsearch stores beside our own fields; `media` lists its pictures and sounds in the record's order.
+    what Elasticsearch stores beside our own fields; `media` lists its pictures and sounds in the record's order;
+    `category` is its path, from wide to narrow.
     """
 
     id: str
     texts: Mapping[str, Mapping[str, str]]
     fields: Mapping[str, Any]
     media: tuple[Media, ...] = ()
+    category: tuple[str, ...] = ()
 
     def of(self, modality: Modality) -> tuple[Media, ...]:
         return tuple(m for m in self.media if m.modality is modality)

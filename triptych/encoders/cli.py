@@ -75,8 +75,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("space", "encoder", "document <- query", "dims", "licence", "prepared", "fingerprint", "device"):
-        table.add_column(heading)
+    for heading in ("space", "encoder", "document <- query", "dims", "licence", "prepared", "fingerprint"):
+        table.add_column(heading, no_wrap=heading in {"space", "fingerprint"}, overflow="fold")
     for row in rows:
         table.add_row(
             row["space"],
@@ -86,9 +86,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             row["licence"],
             "yes" if row["prepared"] else "no",
             row["fingerprint"],
-            row["device"],
         )
     console = Console()
     console.print(table)
+    console.print(f"device: {rows[0]['device']}")
     if not all(row["prepared"] for row in rows):
         console.print("Run: triptych encoders prepare")

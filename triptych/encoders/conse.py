@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +27,27 @@ _TOP = 10  # classes a picture is described by, as in the paper
 
 
 def class_names() -> list[str]:
-    """The 1000 ImageNet class names in the order of the logits. Raises EncoderError `encoder.checksum` if torchvision changed them."""
-    from torchvision.models import EfficientNet_B0_Weights  # noqa: PLC0415  (only `prepare` needs torchvision)
-
-    names: list[str] = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
-    check(sha256_of_text("\n".join(names)), specs.IMAGENET_CLASSES_SHA256, what="torchvision's list of ImageNet classes")
+    """The 1000 ImageNet class names in the order of the logits. Raises EncoderError `encoder.checksum` for a changed list."""
+    lines = resources.files("triptych.encoders").joinpath("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    names = [line for line in lines if not line.startswith("#")]
+    check(sha256_of_text("\n".join(names)), specs.IMAGENET_CLASSES_SHA256, what="the list of ImageNet classes")
     return names
 
 
 def write_table(text: e5.TextBackbone, folder: Path) -> None:
-    """Embed the class names and the query mean, and write them into `folder`."""
+    """Embed the class names and the query mean, and write them into `folder`.
+
+    A class is the mean of its name as a query and as a passage, each centred: the names are too short to be either.
+    """
     names = class_names()
-    classes = text.embed(e5.PASSAGE, names)
-    queries = text.embed(e5.QUERY, names)
-    table = {"classes": unit(classes - classes.mean(axis=0)), "query_mean": queries.mean(axis=0)}
+    queries, passages = text.embed(e5.QUERY, names), text.embed(e5.PASSAGE, names)
+    table = {"classes": unit(centred(queries) + centred(passages)), "query_mean": queries.mean(axis=0)}
     save_file(table, folder / TABLE)
+
+
+def centred(vectors: Vectors) -> Vectors:
+    """Without the mean, unit norm."""
+    return unit(vectors - vectors.mean(axis=0))
 
 
 def describe(logits: Vectors, classes: Vectors, *, top: int = _TOP) -> Vectors:

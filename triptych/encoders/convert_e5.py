@@ -16,6 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from triptych.encoders.convert_reader import Reader
+from triptych.encoders.runtime import quieten
 
 _BLOCK = 32
 _MAX_TOKENS = 512
@@ -77,6 +78,7 @@ class _File:
 
 def convert(source: Path, folder: Path) -> None:
     """Write model (float16 safetensors), config and tokenizer into `folder`. Raises ValueError for another file format."""
+    quieten()
     file = _File(source.read_bytes())
     head = file.header
     config = BertConfig(

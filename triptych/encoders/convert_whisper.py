@@ -16,6 +16,7 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from triptych.encoders.convert_reader import Reader
+from triptych.encoders.runtime import quieten
 
 _TYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 _WIDTH, _LAYERS, _HEADS, _WIDE, _MELS = 512, 6, 8, 2048, 80  # whisper-base
@@ -24,6 +25,7 @@ _State = dict[str, torch.Tensor]
 
 def convert(parts: tuple[Path, Path], extras: dict[str, Path], folder: Path) -> None:
     """Write model (float16 safetensors), config and feature extractor into `folder`, and copy `extras` (name -> file)."""
+    quieten()
     weights = _Weights(b"".join(part.read_bytes() for part in parts))
     config = WhisperConfig(
         vocab_size=weights["decoder/embeddings/weight"].shape[0],

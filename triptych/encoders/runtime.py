@@ -11,8 +11,14 @@ import transformers
 from triptych.errors import SettingsError
 from triptych.settings import Settings
 
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
+
+def quieten() -> None:
+    """Keep transformers' progress bars and advice off the command line."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+quieten()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Runtime:
 
 
 def runtime_of(settings: Settings) -> Runtime:
-    """The runtime the settings ask for, with this process's torch threads set. Raises SettingsError for a device that is not there."""
+    """The runtime the settings ask for; sets this process's torch threads. Raises SettingsError for what is not there."""
     _set_threads(settings.threads)
     device = _device(settings.device)
     return Runtime(device, _dtype(settings.dtype, device))

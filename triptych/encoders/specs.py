@@ -1,7 +1,8 @@
 """What the offline encoders are, as data: listed, mapped and fingerprinted without loading torch.
 
 `identity` names everything that changes the vectors: the sources' sha256 and a recipe version per encoder. Raise the version
-in `_VERSIONS` whenever preprocessing, prompts, pooling or a conversion changes; indices of the old fingerprint are then refused.
+in `_VERSIONS` whenever preprocessing, prompts, pooling or a conversion changes; indices of the old fingerprint are then
+refused.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ WHISPER_FOLDER = "whisper-base"
 
 _VERSIONS = {E5_FOLDER: 1, EFFICIENTNET_FOLDER: 1, CONSE_FOLDER: 1, WHISPER_FOLDER: 1}
 
-IMAGENET_CLASSES_SHA256 = "0b0f9fee7c952f257418d62aa701f023a9da13b443a14f5c4291e5724d92967c"
-"""Of torchvision's 1000 ImageNet class names joined by line feeds."""
+IMAGENET_CLASSES_SHA256 = "571ae1c583b4be7da87519494c52bf405a46af05d5815627c7a0dee997068b60"
+"""Of the 1000 names in imagenet_classes.txt joined by line feeds."""
 
 _E5 = {"weights": sources.E5.sha256, "version": _VERSIONS[E5_FOLDER]}
 _EFFICIENTNET = {"weights": sources.EFFICIENTNET_WEIGHTS.sha256, "version": _VERSIONS[EFFICIENTNET_FOLDER]}
@@ -41,7 +42,7 @@ IMAGE = EncoderSpec(
     dims=1280,
     licence="Apache-2.0",
     description="pictures by likeness, trained on ImageNet; Tan and Le 2019, arXiv:1905.11946",
-    identity={**_EFFICIENTNET, "preprocessing": "white letterbox 224, bicubic", "pooling": "mean"},
+    identity={**_EFFICIENTNET, "preprocessing": "white letterbox 196 in 224, bicubic", "pooling": "root of mean"},
 )
 IMAGE_WORDS = EncoderSpec(
     name="conse-efficientnet-lite0-e5",
@@ -55,6 +56,7 @@ IMAGE_WORDS = EncoderSpec(
         "text": _E5,
         "image": _EFFICIENTNET,
         "classes": IMAGENET_CLASSES_SHA256,
+        "top": 10,
         "version": _VERSIONS[CONSE_FOLDER],
     },
 )
@@ -65,8 +67,14 @@ AUDIO = EncoderSpec(
     query_modalities=(Modality.AUDIO,),
     dims=1024,
     licence="MIT",
-    description="sounds by likeness, the encoder half of Whisper base; Radford et al. 2022, arXiv:2212.04356",
-    identity={"weights": sources.WHISPER_JOINED_SHA256, "version": _VERSIONS[WHISPER_FOLDER]},
+    description="sounds by likeness, the first layers of Whisper base; Radford et al. 2022, arXiv:2212.04356",
+    identity={
+        "weights": sources.WHISPER_JOINED_SHA256,
+        "layers": 2,
+        "windows": "5 s, repeated to fill, at most 3",
+        "pooling": "mean and deviation, standardised by synthetic sounds",
+        "version": _VERSIONS[WHISPER_FOLDER],
+    },
 )
 
 OFFLINE = (TEXT, IMAGE, IMAGE_WORDS, AUDIO)

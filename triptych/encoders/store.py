@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -61,6 +60,8 @@ def build(folder: Path, recipe: str, fill: Callable[[Path], None]) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
     try:
         fill(scratch)
+        for path in scratch.iterdir():
+            path.chmod(0o644)  # safetensors writes files only their owner can read
         files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(scratch.iterdir())}
         text = json.dumps({"recipe": recipe, "files": files}, indent=2) + "\n"
         (scratch / MANIFEST).write_text(text, encoding="utf-8")
@@ -93,11 +94,11 @@ def _swap(scratch: Path, folder: Path) -> None:
     """Rename `scratch` to `folder`. A folder in the way is first renamed aside: a running process keeps its open files."""
     if folder.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
-        os.replace(folder, aside / folder.name)
-        os.replace(scratch, folder)
+        folder.rename(aside / folder.name)
+        scratch.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
     else:
-        os.replace(scratch, folder)
+        scratch.rename(folder)
 
 
 def _size(path: Path) -> int:

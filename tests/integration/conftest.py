@@ -1,0 +1,188 @@
+"""Real services for the integration tests: one Elasticsearch, one Redis, one worker process and one API process per session.
+
+Every test run has its own prefix for indices and its own queue, so it may share a cluster with others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import elasticsearch_node, redis_server
+
+from triptych.encoders.prepare import prepare
+from triptych.services import Services
+from triptych.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SHOP = ROOT / "examples" / "shop"
+TRIPTYCH = Path(sys.executable).with_name("triptych")
+
+
+@pytest.fixture(scope="session")
+def run_id() -> str:
+    return uuid.uuid4().hex[:8]
+
+
+@pytest.fixture(scope="session")
+def environment(run_id: str) -> Iterator[dict[str, str]]:
+    """TRIPTYCH_* variables that lead child processes and `settings` to this session's services."""
+    base = Settings()
+    prepare(base)
+    with elasticsearch_node(base) as node, redis_server(base) as redis:
+        yield {
+            "TRIPTYCH_ELASTICSEARCH_URL": node.url,
+            "TRIPTYCH_REDIS_URL": redis.url,
+            "TRIPTYCH_SYSTEM_PREFIX": f"t-{run_id}-",
+            "TRIPTYCH_QUEUE": f"t-{run_id}",
+            "TRIPTYCH_BATCH_SIZE": "16",
+            "TRIPTYCH_BATCH_LEASE_SECONDS": "3",
+        }
+
+
+@pytest.fixture(scope="session")
+def settings(environment: dict[str, str]) -> Settings:
+    return Settings(**{name.removeprefix("TRIPTYCH_").lower(): value for name, value in environment.items()})
+
+
+@pytest.fixture(scope="session")
+def services(settings: Settings) -> Services:
+    return Services(settings)
+
+
+class Command:
+    """Runs `triptych ...` as a real process in the session's environment."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("TRIPTYCH_")}
+        self.environment = {**clean, **environment}
+
+    def __call__(self, *args: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [TRIPTYCH, *args], capture_output=True, text=True, env={**self.environment, **changes}, timeout=300, check=False
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"triptych {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *args: str, check: bool = True, **changes: str) -> Any:
+        return json.loads(self(*args, "--json", check=check, **changes).stdout)
+
+    def start(self, *args: str, log: Path, **changes: str) -> subprocess.Popen[bytes]:
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                [TRIPTYCH, *args], stdout=file, stderr=file, env={**self.environment, **changes}, start_new_session=True
+            )
+
+
+@pytest.fixture(scope="session")
+def command(environment: dict[str, str]) -> Command:
+    return Command(environment)
+
+
+def end(process: subprocess.Popen[bytes], *, signal_number: int = signal.SIGTERM) -> None:
+    """Stop a process that was started with its own session, children included."""
+    if process.poll() is None:
+        process.send_signal(signal_number)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def start_worker(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """A context manager that runs a worker process: `with start_worker() as process`."""
+
+    @contextmanager
+    def run(**changes: str) -> Iterator[subprocess.Popen[bytes]]:
+        log = tmp_path_factory.mktemp("worker") / "worker.log"
+        process = command.start("worker", log=log, **changes)
+        try:
+            wait_for(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
+            yield process
+        finally:
+            end(process)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def worker(start_worker: Callable[..., Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """The session's worker process."""
+    with start_worker() as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def shop(command: Command, worker: subprocess.Popen[bytes], run_id: str) -> str:
+    """An index with the demo shop in it, indexed through Celery by the session's worker. Read only: do not write to it."""
+    name = f"shop-{run_id}"
+    command("index", "create", name, "--mapping", str(ROOT / "mappings" / "products.json"))
+    job = command.json("index", "add", name, str(SHOP / "catalogue.jsonl"), "--follow")
+    assert job["state"] == "completed", job
+    return name
+
+
+@pytest.fixture(scope="session")
+def api(command: Command, shop: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running API, ready to answer."""
+    log = tmp_path_factory.mktemp("api") / "api.log"
+    port = free_port()
+    process = command.start("serve", "--port", str(port), log=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: http_ok(f"{url}/v1/health/ready"), f"the API ({log})", alive=process)
+        yield url
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def index(command: Command, run_id: str) -> str:
+    """The name of a new, empty index with a vector field per space."""
+    name = f"i-{run_id}-{uuid.uuid4().hex[:6]}"
+    command("index", "create", name)
+    return name
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def http_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def wait_for(
+    condition: Callable[[], bool], what: str, *, seconds: float = 120, alive: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Wait until `condition` holds; fail the test when it does not in time, or `alive` ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return
+        if alive is not None and alive.poll() is not None:
+            pytest.fail(f"{what} ended with {alive.returncode}")
+        time.sleep(0.1)
+    pytest.fail(f"{what} was not there after {seconds} s")

@@ -1,0 +1,97 @@
+"""`triptych doctor`: is everything here that a search and a job need? One line per check, with the remedy where it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from triptych.errors import TriptychError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: what, whether it is as it should be, what was seen, what to do otherwise."""
+
+    what: str
+    ok: bool
+    seen: str
+    remedy: str | None = None
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def doctor(*, as_json: bool) -> None:
+    """Check settings, packages, Elasticsearch, Redis, workers and encoders. Exit code 1 if something is missing."""
+    checks = list(examine())
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks]))
+    else:
+        _show(checks)
+    if not all(check.ok for check in checks):
+        raise SystemExit(1)
+
+
+def examine() -> Iterator[Check]:
+    """All checks, in the order a person would look."""
+    from triptych.encoders import registry  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    yield from _packages()
+    try:
+        services = build()
+    except TriptychError as error:
+        yield Check("settings", ok=False, seen=error.message, remedy=error.remedy)
+        return
+    yield Check("settings", ok=True, seen=f"data in {services.settings.data_dir}")
+    yield _asked("elasticsearch", lambda: f"{services.server.version} ({services.server.cluster})")
+    yield _asked(
+        "redis", lambda: f"answers ({services.redis.info('server')['redis_version']})", before=services.pings()["redis"]
+    )
+    yield _asked("workers", lambda: _workers(services.queue.control.ping(timeout=1.0)), before=services.pings()["redis"])
+    for spec in registry.SPECS:
+        there = registry.is_prepared(spec, services.settings)
+        seen = f"{spec.name}, {spec.licence}" if there else f"{spec.name} is not prepared"
+        yield Check(f"encoder {spec.space}", ok=there, seen=seen, remedy=None if there else "Run: triptych encoders prepare")
+
+
+def _packages() -> Iterator[Check]:
+    """`indexer` and `search_api` are generic names: say whose they are."""
+    home = Path(__file__).resolve().parent.parent
+    for name in ("indexer", "search_api"):
+        spec = find_spec(name)
+        where = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        ours = where is not None and where.parent == home
+        remedy = None if ours else "Install Triptych in an environment of its own: another package of this name hides ours."
+        yield Check(f"package {name}", ok=ours, seen=str(where or "not found"), remedy=remedy)
+
+
+def _asked(what: str, look: Callable[[], str], *, before: Callable[[], object] | None = None) -> Check:
+    try:
+        if before is not None:
+            before()
+        return Check(what, ok=True, seen=look())
+    except TriptychError as error:
+        return Check(what, ok=False, seen=error.message, remedy=error.remedy)
+
+
+def _workers(answers: list[dict[str, object]]) -> str:
+    names = sorted(name for answer in answers for name in answer)
+    if not names:
+        raise TriptychError("No worker answers.", code="worker.none", remedy="Start one: triptych worker")
+    return ", ".join(names)
+
+
+def _show(checks: list[Check]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("", "check", "seen", "remedy")
+    for check in checks:
+        mark = "[green]ok[/green]" if check.ok else "[red]no[/red]"
+        table.add_row(mark, check.what, check.seen, check.remedy or "")
+    Console().print(table)
