@@ -284,6 +284,8 @@ class ElasticsearchNode:
         path = f"/_cluster/health?wait_for_status=yellow&wait_for_nodes=>={nodes}&timeout={_HEALTH_SECONDS}s"
         login = Login(USER, self.password) if self.password else None
         status, body = answer(self._port, Ask(path), login=login, seconds=_HEALTH_SECONDS + 5)
+        if answer(self._port, Ask("/_license"), login=login)[0] != http.client.OK:
+            return False  # the node gives itself its basic licence a moment after it begins to answer
         # A red index (408 after the wait) is the user's to see; a cluster that is not complete is not ready.
         return status in (http.client.OK, http.client.REQUEST_TIMEOUT) and int(body["number_of_nodes"]) >= nodes
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import elasticsearch_node, redis_server
 
+from engine import elasticsearch_node, redis_server
 from triptych.encoders.prepare import prepare
 from triptych.services import Services
 from triptych.settings import Settings
