@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
     from triptych.services import Services
 
 _FOLLOW_SECONDS = 0.5
+_PATIENCE_SECONDS = 10.0
 _SHOWN_LETTERS = 20
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -76,33 +77,40 @@ def add(name: str, catalogue: Path, *, follow: bool, as_json: bool) -> None:
     services = build()
     entered = submit(catalogue, name, services)
     if follow:
-        _follow(services, entered, quiet=as_json)
+        follow_job(services, entered, quiet=as_json)
     data = describe(services, entered.id)
     _show(data, as_json=as_json)
     if follow and data["state"] != "completed":
         raise SystemExit(1 if data["state"] == "failed" else 3)
 
 
-def _follow(services: Services, entered: Job, *, quiet: bool) -> None:
+def follow_job(services: Services, entered: Job, *, quiet: bool) -> None:
+    """Show a job's progress until it has ended; say so when no worker takes it."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[how]}"),
-    )
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    started = time.monotonic()
+    warned = quiet
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task(f"job {entered.id}", total=None, how="")
+        bar = progress.add_task("queued", total=None)
         while True:
-            state = services.jobs.get(entered.id)
+            current = services.jobs.get(entered.id)
             counts = services.jobs.counts(entered.id)
-            how = f"{counts.written} written, {counts.unchanged} unchanged, {counts.partial} partial, {counts.dead} dead"
-            progress.update(bar, total=counts.read, completed=counts.ended, how=how)
-            if state.state(counts).ended:
+            outcomes = {
+                "written": counts.written,
+                "unchanged": counts.unchanged,
+                "partial": counts.partial,
+                "dead": counts.dead,
+            }
+            said = ", ".join(f"{number} {name}" for name, number in outcomes.items() if number)
+            progress.update(bar, total=counts.read or None, completed=counts.ended, description=said or "queued")
+            if current.state(counts).ended:
                 return
+            if not warned and not counts.ended and time.monotonic() - started > _PATIENCE_SECONDS:
+                warned = True
+                if not services.queue.control.ping(timeout=1.0):
+                    progress.console.print("No worker answers yet. Start one in another terminal: triptych worker")
             time.sleep(_FOLLOW_SECONDS)
 
 
@@ -185,7 +193,10 @@ def _show(data: dict[str, Any], *, as_json: bool) -> None:
 def worker(concurrency: int, loglevel: str) -> None:
     """Run a worker: takes batches from Redis, embeds them and writes them to Elasticsearch, until Ctrl-C or SIGTERM."""
     from indexer.app import app  # noqa: PLC0415
+    from triptych.encoders import registry  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
-    build().jobs.prepare()
+    services = build()
+    registry.require(services.settings)
+    services.jobs.prepare()
     app.worker_main(["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--loglevel={loglevel}", "--without-mingle"])

@@ -1,0 +1,249 @@
+"""The demo: a real Elasticsearch and Redis, a worker, the API, the shop indexed through Celery, and searches with answers.
+
+    make demo                        serves on http://127.0.0.1:8000 until Ctrl-C
+    make demo ARGS=--exit            ends after the searches; exit code 0 only if all of it worked
+    make demo ARGS="--exit --json FILE"
+
+Where TRIPTYCH_ELASTICSEARCH_URL and TRIPTYCH_REDIS_URL are set, those services are used and none is started.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from engine import elasticsearch_node, redis_server
+from engine.process import Child, Command, start_guarded
+from evaluation.metrics import read_qrels
+from evaluation.runs import DEPTHS, Hits, Query, by_kind, count, read_queries
+from indexer.cli import default_mapping, follow_job
+from indexer.submit import submit
+from search_api.cli import title_of
+from triptych import TriptychError, __version__
+from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, spaces_schema
+from triptych.encoders.prepare import prepare
+from triptych.errors import EngineError, NotFoundError
+from triptych.services import Services
+from triptych.settings import Settings, load
+
+SHOP = Path(__file__).parent
+INDEX = "shop"
+SAMPLES: list[dict[str, Any]] = [
+    {"text": "red hat"},
+    {"text": "打击乐器"},
+    {"image": SHOP / "queries" / "images" / "i-08.jpg"},
+    {"audio": SHOP / "queries" / "audio" / "a-03.ogg"},
+    {"text": "the same thing in blue", "image": SHOP / "queries" / "images" / "ti-03.jpg"},
+]
+NAMES = {"words_en": "words, English", "words_zh": "words, Chinese", "image": "a picture", "audio": "a sound"} | {
+    "words_image": "words + a picture",
+    "words_audio": "words + a sound",
+}
+console = Console()
+
+
+@click.command()
+@click.option("--exit", "leave", is_flag=True, help="End after the searches instead of serving.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Also write the hit rates as JSON to this file.")
+@click.option("--port", type=int, help="Port of the API; default TRIPTYCH_API_PORT or 8000.")
+def main(*, leave: bool, report: Path | None, port: int | None) -> None:
+    """Run the demo shop."""
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the `with` blocks stop what they started
+    with ExitStack() as stack:
+        settings = load()
+        with step("encoders"):
+            prepare(settings)
+        with step("Elasticsearch and Redis"):
+            settings = start_services(stack, settings)
+        with step("worker and API"):
+            url = start_processes(stack, settings, port or settings.api_port)
+            index_shop(Services(settings))
+            wait_ready(url)
+        show_samples(url)
+        rates = measure(url)
+        show_rates(rates)
+        if report is not None:
+            report.write_text(json.dumps({kind: rates[kind].to_dict() for kind in NAMES}, indent=1) + "\n", encoding="utf-8")
+        console.print(f"Ready after {time.monotonic() - started:.0f} s.")
+        if leave:
+            return
+        console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C. Try:")
+        example = """{"index": "shop", "text": "red hat"}"""
+        console.print(f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{example}'", highlight=False)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            console.print("\nStopping what was started.")
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say what is being done and how long it took."""
+    started = time.monotonic()
+    console.print(f"[bold]{name}[/bold] ...")
+    yield
+    console.print(f"[green]ok[/green] {name} ({time.monotonic() - started:.1f} s)")
+
+
+def start_services(stack: ExitStack, settings: Settings) -> Settings:
+    """Start what the user has not: the settings with the addresses of both services."""
+    changes: dict[str, Any] = {}
+    if settings.elasticsearch_url is None:
+        node = stack.enter_context(elasticsearch_node(settings, data_dir=settings.data_dir / "demo" / "elasticsearch"))
+        changes["elasticsearch_url"] = node.url
+    if settings.redis_url is None:
+        redis = stack.enter_context(redis_server(settings, data_dir=settings.data_dir / "demo" / "redis"))
+        changes["redis_url"] = SecretStr(redis.url)
+    return settings.model_copy(update=changes)
+
+
+def start_processes(stack: ExitStack, settings: Settings, port: int) -> str:
+    """Start a worker and the API as processes of their own, which end with this one. Returns the API's address."""
+    addresses = {
+        "TRIPTYCH_ELASTICSEARCH_URL": settings.elasticsearch_address,
+        "TRIPTYCH_REDIS_URL": settings.redis_address,
+        "TRIPTYCH_API_PORT": str(port),
+    }
+    for name in ("worker", "serve"):
+        child = start(settings.data_dir / "demo", name, addresses)
+        stack.callback(child.stop, 20)
+        stack.callback(check_running, child, name, settings.data_dir / "demo" / f"{name}.log")
+    return f"http://127.0.0.1:{port}"
+
+
+def start(folder: Path, name: str, addresses: Mapping[str, str]) -> Child:
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    log.unlink(missing_ok=True)
+    given = tuple(f"{key}={value}" for key, value in addresses.items())
+    program = str(Path(sys.executable).with_name("triptych"))
+    return start_guarded(Command(("/usr/bin/env", *given, program, name), log, Path.cwd()))
+
+
+def check_running(child: Child, name: str, log: Path) -> None:
+    """Raise if a process we rely on has ended by itself."""
+    if not child.running:
+        raise EngineError(f"triptych {name} ended with {child.exit_code}.", code="demo.process_ended", remedy=f"See {log}.")
+
+
+def index_shop(services: Services) -> None:
+    """Index the catalogue through Celery. A second time every product is unchanged, and nothing is embedded."""
+    try:
+        current_version(services.elasticsearch, INDEX)
+    except NotFoundError:
+        schema = spaces_schema(services.spaces, __version__)
+        create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), schema)
+    job = submit(SHOP / "catalogue.jsonl", INDEX, services)
+    follow_job(services, job, quiet=False)
+    counts = services.jobs.counts(job.id)
+    state = services.jobs.get(job.id).state(counts)
+    console.print(f"job {job.id}: {state}, {counts.written} written, {counts.unchanged} unchanged of {counts.read} products")
+    if counts.written + counts.unchanged != counts.read:
+        raise TriptychError(f"The job ended as {state}.", code="demo.job_failed", remedy=f"triptych job show {job.id}")
+
+
+def wait_ready(url: str) -> None:
+    """Wait until the API answers queries."""
+    columns = (SpinnerColumn(), TextColumn("the API loads its encoders"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task("ready", total=None)
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{url}/v1/health/ready", timeout=5):  # noqa: S310  our own address
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+    raise TriptychError(
+        "The API was not ready in two minutes.", code="demo.not_ready", remedy="See serve.log in the data folder."
+    )
+
+
+def ask(url: str, query: Mapping[str, Any], *, size: int = 5) -> dict[str, Any]:
+    """`POST /v1/search`. Raises TriptychError with the problem's title."""
+    media = {name: {"base64": b64encode(query[name].read_bytes()).decode()} for name in ("image", "audio") if query.get(name)}
+    body = {"index": INDEX, "size": size, **({"text": query["text"]} if query.get("text") else {}), **media}
+    request = urllib.request.Request(  # noqa: S310  our own address
+        f"{url}/v1/search", data=json.dumps(body).encode(), headers={"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            data: dict[str, Any] = json.load(answer)
+            return data
+    except urllib.error.HTTPError as error:
+        problem = json.load(error)
+        raise TriptychError(problem["title"], code=problem["code"]) from error
+
+
+def show_samples(url: str) -> None:
+    for sample in SAMPLES:
+        answer = ask(url, sample, size=3)
+        asked = " + ".join(value if isinstance(value, str) else value.name for value in sample.values())
+        table = Table(
+            "score",
+            "product",
+            "contributions of the legs",
+            title=f"{asked}  ({answer['took_ms']:.0f} ms)",
+            title_justify="left",
+        )
+        for hit in answer["hits"]:
+            parts = ", ".join(f"{name} {leg['contribution']:.2f}" for name, leg in hit["legs"].items())
+            table.add_row(f"{hit['score']:.2f}", title_of(hit["product"]), parts)
+        console.print(table)
+
+
+def measure(url: str) -> dict[str, Hits]:
+    """Hit rates per kind of query, and of the parts of mixed queries alone."""
+
+    def search(query: Query) -> list[str]:
+        given = {"text": query.text, "image": query.image, "audio": query.audio}
+        return [hit["id"] for hit in ask(url, given)["hits"]]
+
+    queries = read_queries(SHOP / "queries.jsonl")
+    judgements = read_qrels(SHOP / "qrels.txt")
+    rates = by_kind(queries, judgements, search)
+    for kind, part in (("words_image", "image"), ("words_audio", "audio")):
+        mixed = [query for query in queries if query.kind == kind]
+        rates[f"{kind}: the words alone"] = count([query.only("text") for query in mixed], judgements, search)
+        rates[f"{kind}: the {part} alone"] = count([query.only(part) for query in mixed], judgements, search)
+    return rates
+
+
+def show_rates(rates: Mapping[str, Hits]) -> None:
+    table = Table(
+        "query",
+        *(f"hit@{k}" for k in DEPTHS),
+        "queries",
+        title="How often the wanted product is among the best",
+        title_justify="left",
+    )
+    for kind, name in NAMES.items():
+        table.add_row(name, *(f"{rates[kind].rate(k):.2f}" for k in DEPTHS), str(rates[kind].queries))
+        for part, found in rates.items():
+            if part.startswith(f"{kind}: "):
+                alone = "  " + part.partition(": ")[2]
+                table.add_row(alone, *(f"{found.rate(k):.2f}" for k in DEPTHS), str(found.queries), style="dim")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TriptychError as problem:
+        console.print(f"[red]{problem.message}[/red] {problem.remedy or ''} ({problem.code})")
+        sys.exit(1)
