@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from engine.versions import Artifact
 from triptych.errors import EngineError
 
 ATTEMPTS = 3
+PAUSE_SECONDS = 1.0  # before the second attempt, twice that before the third
 TIMEOUT_SECONDS = 300
 _CHUNK = 2**20
 _log = logging.getLogger(__name__)
@@ -78,16 +80,25 @@ def _fetch_verified(artifact: Artifact, folder: Path, fetch: Fetch) -> None:
                 return
             reason, cause = found, None
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors, jgo's own are RuntimeErrors
-            reason, cause = str(error).splitlines()[0] if str(error) else type(error).__name__, error
+            reason, cause = _innermost(error), error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         _log.warning("download of %s, attempt %d of %d: %s", artifact.filename, attempt, ATTEMPTS, reason)
+        if attempt < ATTEMPTS:
+            time.sleep(PAUSE_SECONDS * attempt)
     raise EngineError(
         f"{artifact.filename} ({artifact.size:,} bytes) could not be downloaded in {ATTEMPTS} attempts: {reason}.",
         code="engine.download",
         remedy=f"Check the network and try again, or put the file at {folder / artifact.filename} yourself.",
         retryable=True,
     ) from cause
+
+
+def _innermost(error: BaseException) -> str:
+    """What went wrong at the bottom: "Temporary failure in name resolution", not three wrappings of it with addresses."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def fetch_with_jgo(artifact: Artifact, folder: Path) -> Path:

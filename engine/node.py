@@ -158,10 +158,18 @@ def prepare_folder(plan: NodePlan) -> None:
     for name in ("data", "logs", "repo", "config", "tmp"):
         (plan.folder / name).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(plan.home / "log4j2.properties", plan.folder / "config" / "log4j2.properties")
-    if plan.security and not plan.password_file.exists():
-        plan.password_file.touch(mode=0o600)
-        plan.password_file.write_text(secrets.token_urlsafe(16), encoding="ascii")
+    if plan.security:
+        # The members of a cluster share one password, so it is made where they share a folder.
+        shared = plan.folder.parent / "bootstrap-password" if plan.membership.names else plan.password_file
+        if not shared.exists():
+            _write_secret(shared, secrets.token_urlsafe(16))
+        _write_secret(plan.password_file, shared.read_text(encoding="ascii"))
     plan.ports_file.unlink(missing_ok=True)
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secret, encoding="ascii")
 
 
 class ElasticsearchNode:

@@ -68,7 +68,7 @@ def elasticsearch_cluster(
     jvm: Jvm = QUICK,
     extra: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[ElasticsearchNode, ...]]:
-    """`size` nodes of one cluster on this machine (each about 800 MB of memory), formed when the block begins."""
+    """`size` nodes of one cluster on this machine (each 0.4 GB of memory at first), formed when the block begins."""
     chosen = release(version)
     java = find_java(settings, chosen.java)
     home = prepare_home(chosen, settings.engine_dir, java)

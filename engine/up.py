@@ -62,8 +62,10 @@ def start(settings: Settings, request: Request, say: Say) -> Outcome:
                     _require_same(request, services, state)
                 continue
             states.end(services)  # the rest of a start that was cut short, or of a cluster that lost a node
-            state = state.without(kind)
             missing.append(kind)
+            if services:
+                state = state.without(kind)
+                states.write(settings.engine_dir, state)
         starters = {"elasticsearch": _start_elasticsearch, "redis": _start_redis}
         for kind in missing:
             state = starters[kind](settings, request, state, say)

@@ -194,12 +194,15 @@ def test_redis_answers_and_comes_back(settings: Settings, tmp_path: Path) -> Non
             assert queue.info("server")["process_id"] == server.pid
 
 
-def test_killing_the_parent_leaves_no_orphan(settings: Settings) -> None:
-    code = """
+def test_killing_the_parent_leaves_no_orphan(tmp_path: Path) -> None:
+    code = f"""
 import time
+from pathlib import Path
 from engine import elasticsearch_node, redis_server
 from triptych.settings import load
-with redis_server(load()) as queue, elasticsearch_node(load(), version="8.19.21") as node:
+folder = Path({str(tmp_path)!r})
+redis, node = redis_server(load(), data_dir=folder / "r"), elasticsearch_node(load(), version="8.19.21", data_dir=folder / "e")
+with redis as queue, node as node:
     for server in (queue, node):
         print(server.pid, server.child.birth, flush=True)
     time.sleep(120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 import engine
 from engine.cli import up
 from engine.java import Java
-from engine.node import Jvm, Membership, NodePlan, java_flags, native_folder, node_command, node_settings
+from engine.node import Jvm, Membership, NodePlan, java_flags, native_folder, node_command, node_settings, prepare_folder
 from engine.redis_process import RedisPlan, redis_command
 
 pytestmark = pytest.mark.unit
@@ -56,6 +57,22 @@ def test_no_password_is_on_the_command_line() -> None:
     assert words[0] == "/jdk/bin/java"
     assert "xpack.security.enabled=true" in words
     assert not any("password" in word for word in words)
+
+
+def test_members_share_a_password_that_only_the_owner_reads(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "log4j2.properties").touch()
+    members = Membership(("a", "b"), (9301, 9302))
+    plans = [
+        replace(PLAN, name=name, home=tmp_path / "home", folder=tmp_path / "data" / name, security=True, membership=members)
+        for name in members.names
+    ]
+    for plan in (*plans, plans[0]):
+        prepare_folder(plan)
+    first, second = (plan.password_file for plan in plans)
+    assert first.read_text() == second.read_text()
+    assert len(first.read_text()) >= 20
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
 
 
 def test_redis_reads_no_configuration_of_the_system() -> None:

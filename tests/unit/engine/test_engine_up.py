@@ -47,6 +47,17 @@ def test_something_else_than_what_runs_is_refused(running: Settings, request_: R
     assert "triptych down" in str(caught.value.remedy)
 
 
+def test_what_died_is_forgotten_even_if_the_next_start_fails(running: Settings) -> None:
+    before = state.read(running.engine_dir)
+    dead = replace(before.of("elasticsearch")[0], birth="1@long-ago")
+    state.write(running.engine_dir, replace(before, services=(dead, *before.of("redis"))))
+    without_java = running.model_copy(update={"java_home": running.data_dir / "nothing"})
+    with pytest.raises(EngineError) as caught:
+        start(without_java, Request(), lambda _: None)
+    assert caught.value.code == "engine.java_unsuitable"
+    assert state.read(running.engine_dir).services == before.of("redis")
+
+
 def test_down_forgets_what_is_gone_and_ends_no_stranger(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     stranger = Service("redis", "redis", "8.2.3", os.getpid(), "1@long-ago", "/log", "redis://127.0.0.1:1/0")
