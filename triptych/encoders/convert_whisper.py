@@ -42,8 +42,8 @@ def convert(parts: tuple[Path, Path], extras: dict[str, Path], folder: Path) -> 
     state = {**_side(weights, "encoder"), **_side(weights, "decoder")}
     state["proj_out.weight"] = state["model.decoder.embed_tokens.weight"]
     model.load_state_dict(state, strict=True)
-    model.half().save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(folder)
+    model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
+    WhisperFeatureExtractor().save_pretrained(folder)  # type: ignore[no-untyped-call]
     for name, path in extras.items():
         shutil.copyfile(path, folder / name)
 
@@ -107,8 +107,8 @@ def _linear(weights: _Weights, source: str, name: str) -> _State:
 
 
 def _self_attention(weights: _Weights, source: str) -> _State:
-    query, key, value = weights[f"{source}linear_0/weight"].split(_WIDTH)
-    query_bias, _, value_bias = weights[f"{source}linear_0/bias"].split(_WIDTH)
+    query, key, value = weights[f"{source}linear_0/weight"].chunk(3)
+    query_bias, _, value_bias = weights[f"{source}linear_0/bias"].chunk(3)
     return {
         "self_attn.q_proj.weight": query,
         "self_attn.q_proj.bias": query_bias,
@@ -121,8 +121,8 @@ def _self_attention(weights: _Weights, source: str) -> _State:
 
 
 def _cross_attention(weights: _Weights, source: str) -> _State:
-    key, value = weights[f"{source}linear_1/weight"].split(_WIDTH)
-    _, value_bias = weights[f"{source}linear_1/bias"].split(_WIDTH)
+    key, value = weights[f"{source}linear_1/weight"].chunk(2)
+    _, value_bias = weights[f"{source}linear_1/bias"].chunk(2)
     return {
         **_linear(weights, f"{source}linear_0", "encoder_attn.q_proj"),
         "encoder_attn.k_proj.weight": key,

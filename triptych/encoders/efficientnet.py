@@ -49,7 +49,8 @@ class ImageBackbone:
     def look(self, images: Sequence[Image.Image]) -> Seen:
         """Run the network, or answer from memory when these are the very pictures of the last call (two spaces need them).
 
-        The memory holds the pictures weakly, so it keeps none alive. A picture changed in place between two calls is not noticed.
+        The memory holds the pictures weakly, so it keeps none alive. A picture changed in place between two calls is not
+        noticed.
         """
         last = self._last
         if last is not None and len(last[0]) == len(images) and all(a() is b for a, b in zip(last[0], images, strict=True)):

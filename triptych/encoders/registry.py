@@ -78,6 +78,13 @@ def is_prepared(spec: EncoderSpec, settings: Settings) -> bool:
     return all(store.is_present(folder, specs.recipe_of(folder.name)) for folder in folders(spec, settings))
 
 
+def require(settings: Settings) -> None:
+    """Raise EncoderError `encoder.not_prepared` unless every encoder of the offline profile is there. Cheap."""
+    for spec in specs.OFFLINE:
+        for folder in folders(spec, settings):
+            store.require(folder, specs.recipe_of(folder.name))
+
+
 def _known(item: str | EncoderSpec) -> EncoderSpec:
     if isinstance(item, str):
         return spec_of(item)

@@ -1,4 +1,4 @@
-"""Where and how precisely the encoders compute: device, dtype, threads. Importing this imports torch and quietens transformers."""
+"""Where and how precisely the encoders compute: device, dtype, threads. Importing this imports torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from triptych.settings import Settings
 
 def quieten() -> None:
     """Keep transformers' progress bars and advice off the command line."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 quieten()
@@ -76,7 +76,7 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 def _fast_bfloat16(device: torch.device) -> bool:
     """Whether the hardware itself multiplies in bfloat16; emulation is slower than float32 (measured on AVX2)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         # torch has no public question for this; absent names (other builds, ARM) count as no.
         questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

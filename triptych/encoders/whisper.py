@@ -26,7 +26,7 @@ from torch import nn
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from triptych.domain import Modality, Vectors, Waveform
+from triptych.domain import Modality, Vector, Vectors, Waveform
 from triptych.encoders import specs, store
 from triptych.encoders.base import EncoderSpec, Input, unit
 from triptych.encoders.calibration import calibration_sounds
@@ -45,6 +45,7 @@ _WINDOW = WINDOW_SECONDS * RATE
 _FRAMES = WINDOW_SECONDS * 50  # Whisper's encoder has a frame each 20 ms
 _BATCH = 8  # windows
 _PREFIX = "model.encoder."
+_POSITIONS = "embed_positions.weight"
 
 _Samples = npt.NDArray[np.float32]
 
@@ -62,16 +63,16 @@ class AudioBackbone:
             return np.empty((0, specs.AUDIO.dims), dtype=np.float32)
         windows = [windows_of(sound) for sound in inputs]
         rows = np.concatenate(windows)
-        frames = torch.cat([self._forward(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
-        pooled = [_pool(part.flatten(end_dim=1)) for part in frames.split([len(w) for w in windows])]
-        return np.asarray(torch.stack(pooled).numpy(), dtype=np.float32)
+        frames = np.concatenate([self._forward(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
+        ends = np.cumsum([len(w) for w in windows])
+        return np.stack([_pool(part.reshape(-1, part.shape[-1])) for part in np.split(frames, ends[:-1])])
 
     @torch.inference_mode()
-    def _forward(self, rows: _Samples) -> torch.Tensor:
-        """Windows (n, 80000) to frames (n, 250, 512), float32, on the CPU."""
+    def _forward(self, rows: _Samples) -> npt.NDArray[np.float32]:
+        """Windows (n, 80000) to frames (n, 250, 512), float32."""
         mel = self._extractor(list(rows), sampling_rate=RATE, max_length=_WINDOW, return_tensors="pt")["input_features"]
         hidden = self._network(mel.to(self._runtime.device, self._runtime.dtype)).last_hidden_state
-        return torch.as_tensor(hidden).float().cpu()
+        return np.asarray(hidden.float().cpu().numpy(), dtype=np.float32)
 
     @functools.cached_property
     def _extractor(self) -> Any:
@@ -91,9 +92,6 @@ class AudioBackbone:
         return network.eval().to(self._runtime.device, self._runtime.dtype)
 
 
-_POSITIONS = "embed_positions.weight"
-
-
 def windows_of(sound: Waveform) -> _Samples:
     """The sound's first 15 s at 16 kHz, repeated to fill 1 to 3 windows: (windows, 80000), float32.
 
@@ -108,8 +106,8 @@ def windows_of(sound: Waveform) -> _Samples:
     return np.resize(np.asarray(samples, dtype=np.float32), (count, _WINDOW))
 
 
-def _pool(frames: torch.Tensor) -> torch.Tensor:
-    return torch.cat([frames.mean(dim=0), frames.std(dim=0, correction=0)])
+def _pool(frames: npt.NDArray[np.float32]) -> Vector:
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 
 
 def write_statistics(folder: Path, runtime: Runtime) -> None:

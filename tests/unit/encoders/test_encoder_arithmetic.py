@@ -1,0 +1,104 @@
+"""ConSE, the letterbox, the sound windows and the calibration sounds, on small values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from triptych.domain import Modality, Waveform
+from triptych.encoders import conse, efficientnet, inputs, registry, whisper
+from triptych.encoders.calibration import calibration_sounds
+from triptych.errors import EncoderError
+
+pytestmark = pytest.mark.unit
+
+_CLASSES = np.eye(3, dtype=np.float32)
+
+
+def test_conse_is_the_probability_weighted_mean_of_the_best_classes() -> None:
+    logits = np.log(np.array([[0.6, 0.3, 0.1]], dtype=np.float32))
+    found = conse.describe(logits, _CLASSES, top=2)
+    # 0.6 and 0.3 of the first two, the third left out; length sqrt(0.45).
+    np.testing.assert_allclose(found, [[0.6 / math.sqrt(0.45), 0.3 / math.sqrt(0.45), 0.0]], rtol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_conse_survives_large_logits() -> None:
+    found = conse.describe(np.array([[1000.0, -1000.0, 0.0]], dtype=np.float32), _CLASSES)
+    np.testing.assert_allclose(found, [[1.0, 0.0, 0.0]], atol=1e-6)
+
+
+def test_conse_of_no_pictures_is_empty() -> None:
+    assert conse.describe(np.empty((0, 3), np.float32), _CLASSES).shape == (0, 3)
+
+
+def test_there_are_a_thousand_class_names() -> None:
+    names = conse.class_names()
+    assert len(names) == 1000
+    assert (names[0], names[881], names[999]) == ("tench", "upright piano", "toilet paper")
+
+
+def test_the_letterbox_shows_the_whole_picture_on_white() -> None:
+    canvas = efficientnet.letterbox(Image.new("RGB", (400, 100), (255, 0, 0)))
+    red = (canvas == (255, 0, 0)).all(axis=2)
+    assert canvas.shape == (224, 224, 3)
+    assert (canvas[~red] == 255).all()
+    assert (red.any(axis=0).sum(), red.any(axis=1).sum()) == (196, 49)
+
+
+def test_a_hair_thin_picture_still_has_a_pixel() -> None:
+    assert efficientnet.letterbox(Image.new("RGB", (2000, 1))).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize(("seconds", "windows"), [(0.01, 1), (5, 1), (5.1, 2), (12, 3), (100, 3)])
+def test_a_sound_fills_one_to_three_windows(seconds: float, windows: int) -> None:
+    samples = np.linspace(-1, 1, int(seconds * 16_000), dtype=np.float32)
+    found = whisper.windows_of(Waveform(samples, 16_000))
+    assert found.shape == (windows, 80_000)
+    assert found.dtype == np.float32
+
+
+def test_a_short_sound_is_repeated() -> None:
+    found = whisper.windows_of(Waveform(np.array([0.1, 0.2, 0.3], dtype=np.float32), 16_000))
+    np.testing.assert_array_equal(found[0, :6], np.array([0.1, 0.2, 0.3] * 2, dtype=np.float32))
+
+
+def test_another_rate_is_resampled() -> None:
+    time = np.arange(44_100) / 44_100
+    found = whisper.windows_of(Waveform(np.sin(2 * np.pi * 440 * time).astype(np.float32), 44_100))
+    spectrum = np.abs(np.fft.rfft(found[0, :16_000]))
+    assert int(spectrum.argmax()) == 440
+
+
+def test_an_empty_sound_is_refused() -> None:
+    with pytest.raises(EncoderError) as caught:
+        whisper.windows_of(Waveform(np.empty(0, np.float32), 16_000))
+    assert caught.value.code == "encoder.input"
+
+
+def test_the_calibration_sounds_are_the_same_each_time() -> None:
+    first, second = calibration_sounds(), calibration_sounds()
+    assert len(first) == 145
+    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(first, second, strict=True))
+    assert all(np.isfinite(s.samples).all() and np.abs(s.samples).max() <= 0.71 for s in first)
+
+
+def test_an_encoder_takes_only_its_own_inputs() -> None:
+    picture = Image.new("RGB", (1, 1))
+    sound = Waveform(np.zeros(1, np.float32), 8000)
+    assert inputs.texts(["a"]) == ["a"]
+    assert inputs.pictures([picture]) == [picture]
+    assert inputs.sounds([sound]) == [sound]
+    for take, wrong in ((inputs.texts, picture), (inputs.pictures, "a"), (inputs.sounds, "a")):
+        with pytest.raises(EncoderError) as caught:
+            take([wrong])
+        assert caught.value.code == "encoder.input"
+
+
+def test_a_query_of_the_wrong_modality_is_refused() -> None:
+    with pytest.raises(EncoderError, match="searched by text") as caught:
+        inputs.check_modality(registry.spec_of("image_words"), Modality.IMAGE)
+    assert caught.value.code == "encoder.modality"
