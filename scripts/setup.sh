@@ -52,10 +52,10 @@ if [ -n "$uv" ]; then
     say "Installing the packages with uv (about 3 GB the first time)"
     # shellcheck disable=SC2086
     "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock $excludes
-    "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+    "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 else
     say "uv cannot be had; installing the packages with pip (about 3.5 GB the first time, some minutes)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 fi
 printf '%s' "$stamp" >"$venv/.triptych-setup"

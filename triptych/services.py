@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import redis
-from celery import Celery
 
 from triptych.elastic import client as elastic
 from triptych.encoders import registry
@@ -37,7 +36,7 @@ class Services:
         return queue.connect_redis(self.settings)
 
     @cached_property
-    def queue(self) -> Celery:
+    def queue(self) -> queue.Queue:
         return queue.make_queue(self.settings)
 
     @cached_property

@@ -53,14 +53,14 @@ def connect(settings: Settings) -> Elasticsearch:
     options |= {"retry_on_timeout": False, "max_retries": 2, "connections_per_node": 16}
     if settings.elasticsearch_api_key is not None:
         options["api_key"] = settings.elasticsearch_api_key.get_secret_value()
+    elif settings.elasticsearch_login is not None:
+        options["basic_auth"] = settings.elasticsearch_login
     elif settings.elasticsearch_user is not None:
-        if settings.elasticsearch_password is None:
-            raise SettingsError(
-                "TRIPTYCH_ELASTICSEARCH_USER is set without a password.",
-                field="TRIPTYCH_ELASTICSEARCH_PASSWORD",
-                remedy="Set TRIPTYCH_ELASTICSEARCH_PASSWORD too, or use TRIPTYCH_ELASTICSEARCH_API_KEY.",
-            )
-        options["basic_auth"] = (settings.elasticsearch_user, settings.elasticsearch_password.get_secret_value())
+        raise SettingsError(
+            "TRIPTYCH_ELASTICSEARCH_USER is set without a password.",
+            field="TRIPTYCH_ELASTICSEARCH_PASSWORD",
+            remedy="Set TRIPTYCH_ELASTICSEARCH_PASSWORD too, or use TRIPTYCH_ELASTICSEARCH_API_KEY.",
+        )
     if settings.elasticsearch_ca_file is not None:
         options["ca_certs"] = str(settings.elasticsearch_ca_file)
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.encoders import sources, specs, store
-from triptych.settings import Settings
+from triptych.settings import Settings, calm_openmp
 
 Progress = Callable[[str, float], None]
 """Told a folder's name and how much of it is done, from 0 to 1."""
@@ -35,6 +35,7 @@ def prepare(settings: Settings, *, progress: Progress | None = None, force: bool
     Takes about 40 s the first time (two cores, 0.4 GB written) and 2 s to check it later.
     Raises EncoderError: `encoder.package_missing`, `encoder.checksum`, `encoder.folder`.
     """
+    calm_openmp()
     report = progress or (lambda _name, _done: None)
     done = []
     with store.locked(settings.encoders_dir):

@@ -13,7 +13,7 @@ from pathlib import Path
 from triptych.encoders import sources, specs, store
 from triptych.encoders.base import Encoder, EncoderSpec
 from triptych.errors import EncoderError
-from triptych.settings import Settings
+from triptych.settings import Settings, calm_openmp
 
 SPECS: tuple[EncoderSpec, ...] = specs.OFFLINE
 """All encoders known, listable before anything is installed."""
@@ -56,9 +56,10 @@ def spec_of(space: str) -> EncoderSpec:
 def load(spaces: Iterable[str | EncoderSpec], settings: Settings) -> dict[str, Encoder]:
     """The encoders of these spaces, by space, in the order given. Weights are read on first use.
 
-    Raises EncoderError: `encoder.unknown`, `encoder.not_prepared`, `encoder.package_missing`, and `encoder.fingerprint` for a
+    Raises EncoderError: `encoder.unknown`, `encoder.not_prepared`, `encoder.package_missing`, and `encoder.fingerprint_mismatch` for a
     spec (an index's, say) that is not the one known here under its space.
     """
+    calm_openmp()
     wanted = [_known(item) for item in spaces]
     for spec in wanted:
         for folder in folders(spec, settings):
@@ -93,7 +94,7 @@ def _known(item: str | EncoderSpec) -> EncoderSpec:
         raise EncoderError(
             f"The space {item.space} was filled by {item.name} ({item.fingerprint});"
             f" here it is {spec.name} ({spec.fingerprint}).",
-            code="encoder.fingerprint",
+            code="encoder.fingerprint_mismatch",
             field="space",
             remedy="Index the catalogue again, or use the Triptych version it was indexed with.",
         )

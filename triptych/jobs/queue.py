@@ -17,6 +17,9 @@ from kombu.exceptions import OperationalError
 from triptych.errors import QueueError
 from triptych.settings import Settings
 
+Queue = Celery
+"""The queue's type, for those who only pass it on."""
+
 INDEX_BATCH: Final = "triptych.index_batch"
 """Task: embed and write one batch. Payload: job (str), number (int)."""
 
