@@ -20,6 +20,7 @@ from triptych.elastic.client import translated
 from triptych.elastic.engine import Found, msearch, unpack
 from triptych.elastic.lexical import lexical_query
 from triptych.elastic.lifecycle import read_schema, write_levels
+from triptych.encoders.base import unit
 from triptych.schema import FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
 from triptych.services import Services
 
@@ -111,6 +112,8 @@ def to_score(queries: Vectors, documents: Vectors, similarity: Similarity) -> np
 
     https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector#dense-vector-similarity
     """
+    if similarity == "cosine":
+        queries, documents = unit(queries), unit(documents)
     dots = queries @ documents.T
     if similarity == "l2_norm":
         squared = (queries**2).sum(1)[:, None] + (documents**2).sum(1)[None, :] - 2 * dots

@@ -205,6 +205,10 @@ def _decoded(parts: list[Part], modality: Modality, root: Path, services: Servic
             inputs.append(decode(data, modality, services.settings))
         except MediaError as error:
             item.give_up(error, "decode", modality, media.reference)
+        except Exception as error:
+            log.exception("a decoder failed on %s of %s", media.reference, item.product.id)
+            failure = MediaError(f"The decoder failed: {error}.", code="media.undecodable")
+            item.give_up(failure, "decode", modality, media.reference)
         else:
             owners.append((item, media))
     return owners, inputs

@@ -7,7 +7,8 @@ else is stored as it is (facets, price, stock).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import codecs
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -15,7 +16,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from triptych.domain import DeadLetter, Media, Modality, Product
-from triptych.errors import InputError
+from triptych.errors import InputError, RecordError
 from triptych.schema import FIELD
 from triptych.settings import Settings
 
@@ -26,6 +27,9 @@ TEXT_FIELDS: Final = ("title", "description")
 
 LONGEST_ID: Final = 512
 """Bytes Elasticsearch takes in `_id`."""
+
+DEEPEST: Final = 50
+"""Levels of nesting a record may have; Elasticsearch takes 20 by default (index.mapping.depth.limit)."""
 
 RawRecord = Mapping[str, Any]
 """{"line": n, "text": "..."} or, where a line could not be taken, {"line": n, "code": "...", "message": "..."}."""
@@ -100,15 +104,15 @@ def read(path: Path, settings: Settings) -> Iterator[RawRecord]:
 def _lines(file: BinaryIO, most: int) -> Iterator[RawRecord]:
     with file:
         number = 0
-        while line := file.readline(most + 1):
+        while line := file.readline(most + 3):  # the line break does not count
             number += 1
-            too_long = len(line) > most
+            too_long = len(line.rstrip(b"\r\n")) > most
             while too_long and line and not line.endswith(b"\n"):
                 line = file.readline(most)
             if too_long:
                 message = f"The line has more than the {most} bytes allowed (TRIPTYCH_RECORD_BYTES)."
                 yield {"line": number, "code": "record.too_long", "message": message}
-            elif line.strip():
+            elif line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip():
                 yield _decoded(number, line)
 
 
@@ -129,20 +133,45 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
         data = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return _dead("record.not_json", f"The line is not JSON: {error}.", line, text)
-    if not isinstance(data, dict):
-        return _dead("record.not_an_object", "The line is JSON, but not an object with fields.", line, text)
     try:
-        body = RecordBody.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return _dead("record.invalid", f"{where}: {first['msg']}.", line, text, data)
-    if FIELD in data:
-        return _dead("record.reserved_field", f"{FIELD}: this field is Triptych's own.", line, text, data)
+        body = _validate(data)
+    except RecordError as error:
+        return _dead(error.code, error.message, line, text, data if isinstance(data, dict) else None)
     texts = {"title": body.title, "description": body.description}
     fields = {**data, **{name: value for name, value in texts.items() if name in data}}
     media = tuple(_media(Modality.IMAGE, body.images)) + tuple(_media(Modality.AUDIO, body.audio))
     return Product(id=body.id, texts=texts, fields=fields, media=media, category=tuple(body.category))
+
+
+def _validate(data: object) -> RecordBody:
+    """The checked form of a decoded line. Raises RecordError."""
+    if not isinstance(data, dict):
+        raise RecordError("The line is JSON, but not an object with fields.", code="record.not_an_object")
+    if _deeper_than(data, DEEPEST):
+        raise RecordError(f"The record nests deeper than {DEEPEST} levels.", code="record.too_deep")
+    if any(name == FIELD or name.startswith(f"{FIELD}.") for name in data):
+        raise RecordError(f"{FIELD}: this field is Triptych's own.", code="record.reserved_field", field=FIELD)
+    try:
+        return RecordBody.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{where}: {first['msg']}.", field=where) from error
+
+
+def _deeper_than(data: object, most: int) -> bool:
+    level: list[object] = [data]
+    for _ in range(most):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return True
+
+
+def _children(node: object) -> Iterable[object]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
 
 
 def _media(modality: Modality, references: Sequence[_Reference]) -> Iterator[Media]:

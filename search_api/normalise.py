@@ -17,8 +17,11 @@ from triptych.schema import LEXICAL, Level
 GUARD = 2.0
 """Sigmas above the floor that a best score must reach to count as 1."""
 
-UNMEASURED = Level(floor=0.5, sigma=0.0)
-"""For a vector leg nobody measured yet (fewer than ten products): the score of a right angle, (1 + 0) / 2."""
+UNMEASURED = Level(floor=0.5, sigma=0.25)
+"""For a vector leg nobody measured yet (fewer than ten products): the cosine itself, 0 at a right angle."""
+
+_NARROWEST = 0.01
+"""Least width of a vector leg's scale: a catalogue of equal products has a sigma of 0, and no leg may drown the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,6 @@ def calibrated(leg: str, raw: Iterable[float], level: Level | None) -> Scale:
     One hit, equal scores and no hit at all are no special cases: `top` always lies above `floor`.
     """
     known = level or (Level(floor=0.0, sigma=0.0) if leg == LEXICAL else UNMEASURED)
-    least = max(GUARD * known.sigma, 1e-6)
+    least = max(GUARD * known.sigma, 1e-6 if leg == LEXICAL else _NARROWEST)
     top = max([*raw, known.floor + least])
     return Scale(known.floor, top, measured=level is not None or leg == LEXICAL)

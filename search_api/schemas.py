@@ -84,8 +84,7 @@ def parse_body(data: object) -> SearchBody:
     except ValidationError as error:
         # pydantic's messages can hold the input (a whole picture in base64): only where and what is passed on
         faults = tuple(
-            {"field": ".".join(str(part) for part in e["loc"]) or "body", "message": e["msg"]}
-            for e in error.errors(include_input=False, include_url=False)
+            {"field": _where(e["loc"]), "message": e["msg"]} for e in error.errors(include_input=False, include_url=False)
         )
         invalid = InvalidBodyError(
             f"{faults[0]['field']}: {faults[0]['message']}.",
@@ -94,6 +93,12 @@ def parse_body(data: object) -> SearchBody:
         )
         invalid.errors = faults
         raise invalid from error
+
+
+def _where(loc: tuple[int | str, ...]) -> str:
+    """The field at fault; of a filter only its name, not which of its forms was tried."""
+    parts = loc[:2] if loc and loc[0] == "filters" else loc
+    return ".".join(str(part) for part in parts) or "body"
 
 
 def to_json(result: SearchResult) -> dict[str, Any]:

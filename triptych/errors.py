@@ -45,7 +45,7 @@ class TriptychError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.code, self.field, self.remedy, self.retryable)
+        return _rebuild, (type(self), self.message, self.code, self.field, self.remedy, self.retryable), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}" if self.remedy else self.message

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    elasticsearch_url: str | None = Field(
+    elasticsearch_url: SecretStr | None = Field(
         default=None, description="Elasticsearch to use; unset: the one `triptych up` started, else http://127.0.0.1:9200"
     )
     elasticsearch_user: str | None = Field(default=None, description="user for basic authentication")
@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")
     java_home: Path | None = Field(default=None, description="Java (21 or newer) for `triptych up`; unset: searched for")
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The settings' names without the prefix, in capitals."""
+        return [name.upper() for name in cls.model_fields]
+
     @property
     def encoders_dir(self) -> Path:
         return self.data_dir / "encoders"
@@ -76,7 +81,9 @@ class Settings(BaseSettings):
     @property
     def elasticsearch_address(self) -> str:
         """The Elasticsearch to talk to: the setting, else the local engine's, else the usual address."""
-        return self.elasticsearch_url or self._engine_state("elasticsearch_url") or "http://127.0.0.1:9200"
+        if self.elasticsearch_url is not None:
+            return self.elasticsearch_url.get_secret_value()
+        return self._engine_state("elasticsearch_url") or "http://127.0.0.1:9200"
 
     @property
     def redis_address(self) -> str:
@@ -87,8 +94,17 @@ class Settings(BaseSettings):
 
     @property
     def elasticsearch_login(self) -> tuple[str, str] | None:
-        """User and password: the settings', else, where no address is set, those of the local engine with security on."""
-        if self.elasticsearch_user is not None and self.elasticsearch_password is not None:
+        """User and password: the settings', else, where no address is set, those of the local engine with security on.
+
+        Raises SettingsError for a user without a password.
+        """
+        if self.elasticsearch_user is not None:
+            if self.elasticsearch_password is None:
+                raise SettingsError(
+                    "TRIPTYCH_ELASTICSEARCH_USER is set without a password.",
+                    field="TRIPTYCH_ELASTICSEARCH_PASSWORD",
+                    remedy="Set TRIPTYCH_ELASTICSEARCH_PASSWORD too, or use TRIPTYCH_ELASTICSEARCH_API_KEY.",
+                )
             return self.elasticsearch_user, self.elasticsearch_password.get_secret_value()
         if self.elasticsearch_url is not None:
             return None
@@ -98,19 +114,20 @@ class Settings(BaseSettings):
     def _engine_state(self, key: str) -> str | None:
         """One value of the state file that `triptych up` keeps while it runs (see engine/state.py)."""
         try:
-            value = json.loads((self.engine_dir / "state.json").read_text(encoding="utf-8")).get(key)
+            state = json.loads((self.engine_dir / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        value = state.get(key) if isinstance(state, dict) else None
         return value if isinstance(value, str) else None
 
 
 def load() -> Settings:
     """Read the environment. Raises SettingsError naming the variable and the remedy."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name for name in Settings.names()}
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else "See docs/settings.md for the names there are."
+            close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), Settings.names(), n=1)
+            hint = f"Did you mean {PREFIX}{close[0]}?" if close else "See docs/settings.md for the names there are."
             raise SettingsError(f"{name} is not a setting of Triptych.", code="settings.unknown", field=name, remedy=hint)
     try:
         return Settings()

@@ -106,7 +106,7 @@ def start_services(stack: ExitStack, settings: Settings) -> Settings:
     changes: dict[str, Any] = {}
     if settings.elasticsearch_url is None:
         node = stack.enter_context(elasticsearch_node(settings, data_dir=settings.data_dir / "demo" / "elasticsearch"))
-        changes["elasticsearch_url"] = node.url
+        changes["elasticsearch_url"] = SecretStr(node.url)
     if settings.redis_url is None:
         redis = stack.enter_context(redis_server(settings, data_dir=settings.data_dir / "demo" / "redis"))
         changes["redis_url"] = SecretStr(redis.url)

@@ -13,14 +13,18 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from engine import elasticsearch_node, redis_server
+from triptych.elastic.engine import unpack
 from triptych.encoders.prepare import prepare
 from triptych.services import Services
 from triptych.settings import Settings
@@ -28,6 +32,14 @@ from triptych.settings import Settings
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
 TRIPTYCH = Path(sys.executable).with_name("triptych")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_audioread() -> None:
+    """librosa imports it at the first sound, and it imports what Python 3.13 drops; warnings are errors in tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import audioread.rawread  # noqa: F401
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +82,7 @@ class Command:
 
     def __call__(self, *args: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [TRIPTYCH, *args], capture_output=True, text=True, env={**self.environment, **changes}, timeout=300, check=False
+            [TRIPTYCH, *args], capture_output=True, text=True, env={**self.environment, **changes}, timeout=550, check=False
         )
         if check and done.returncode != 0:
             pytest.fail(f"triptych {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -104,12 +116,12 @@ def end(process: subprocess.Popen[bytes], *, signal_number: int = signal.SIGTERM
 
 @pytest.fixture(scope="session")
 def start_worker(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """A context manager that runs a worker process: `with start_worker() as process`."""
+    """A context manager that runs a worker process: `with start_worker() as process`; takes options and settings for it."""
 
     @contextmanager
-    def run(**changes: str) -> Iterator[subprocess.Popen[bytes]]:
+    def run(*options: str, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
         log = tmp_path_factory.mktemp("worker") / "worker.log"
-        process = command.start("worker", log=log, **changes)
+        process = command.start("worker", *options, log=log, **changes)
         try:
             wait_for(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process
@@ -156,6 +168,59 @@ def index(command: Command, run_id: str) -> str:
     name = f"i-{run_id}-{uuid.uuid4().hex[:6]}"
     command("index", "create", name)
     return name
+
+
+@pytest.fixture(scope="session")
+def shop_products() -> list[dict[str, Any]]:
+    """The records of the demo shop's catalogue."""
+    return [json.loads(line) for line in (SHOP / "catalogue.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Callable[..., Path]:
+    """Writes records (objects, or bytes as they are) as a catalogue, with the demo shop's media they name beside it."""
+
+    def write(*records: Mapping[str, Any] | bytes, name: str = "catalogue.jsonl") -> Path:
+        for record in records:
+            if not isinstance(record, bytes):
+                _bring_media(record, tmp_path)
+        lines = [r if isinstance(r, bytes) else json.dumps(r, ensure_ascii=False).encode() for r in records]
+        path = tmp_path / name
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        return path
+
+    return write
+
+
+def _bring_media(record: Mapping[str, Any], folder: Path) -> None:
+    """Copy the media of the demo shop that `record` names into `folder`, unless it has a file of that name."""
+    for media in (*record.get("images", ()), *record.get("audio", ())):
+        reference = media["path"] if isinstance(media, dict) else media
+        source, target = SHOP / reference, folder / reference
+        if source.is_file() and target.is_relative_to(folder) and ".." not in target.parts and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[..., None]:
+    """`wait(condition, what, seconds=..)` fails the test when the condition does not hold in time."""
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def read_vectors(services: Services) -> Callable[[str], dict[str, dict[str, npt.NDArray[np.float32]]]]:
+    """`read_vectors(index)`: product id -> space -> vector, read back from `_source`."""
+
+    def read(index: str) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+        source: dict[str, Any] = {"includes": [space.field for space in services.spaces]}
+        if services.server.hides_vectors:
+            source["exclude_vectors"] = False
+        services.elasticsearch.indices.refresh(index=index)
+        hits = services.elasticsearch.search(index=index, size=1000, source=source)["hits"]["hits"]
+        return {h["_id"]: {name: unpack(v) for name, v in h["_source"].get("triptych", {}).items()} for h in hits}
+
+    return read
 
 
 def free_port() -> int:

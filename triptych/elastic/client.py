@@ -55,12 +55,6 @@ def connect(settings: Settings) -> Elasticsearch:
         options["api_key"] = settings.elasticsearch_api_key.get_secret_value()
     elif settings.elasticsearch_login is not None:
         options["basic_auth"] = settings.elasticsearch_login
-    elif settings.elasticsearch_user is not None:
-        raise SettingsError(
-            "TRIPTYCH_ELASTICSEARCH_USER is set without a password.",
-            field="TRIPTYCH_ELASTICSEARCH_PASSWORD",
-            remedy="Set TRIPTYCH_ELASTICSEARCH_PASSWORD too, or use TRIPTYCH_ELASTICSEARCH_API_KEY.",
-        )
     if settings.elasticsearch_ca_file is not None:
         options["ca_certs"] = str(settings.elasticsearch_ca_file)
     try:
@@ -133,4 +127,6 @@ def reason_of(body: object) -> str:
         return str(error)
     causes = error.get("root_cause") or []
     inner = error.get("caused_by") or (causes[0] if causes else error)
+    while isinstance(inner.get("caused_by"), dict):
+        inner = inner["caused_by"]
     return str(inner.get("reason") or error.get("reason") or error.get("type") or error)

@@ -40,12 +40,24 @@ def read_mapping_file(path: Path) -> dict[str, Any]:
 
 
 def index_body(base: Mapping[str, Any], schema: IndexSchema) -> dict[str, Any]:
-    """The body that creates an index version: the user's `base` plus our object field and our `_meta`. Pure."""
+    """The body that creates an index version: the user's `base` plus our object field and our `_meta`. Pure.
+
+    Raises InputError if the body's `_meta.triptych` has not the form of mappings/products.json.
+    """
     mappings = dict(base["mappings"])
-    given = mappings.get("_meta", {}).get(FIELD, {})
-    merged = IndexSchema.model_validate({**schema.model_dump(mode="json"), **given})
+    meta = mappings.get("_meta", {})
+    given = meta.get(FIELD, {}) if isinstance(meta, dict) else None
+    fields = given.get("lexical_fields", []) if isinstance(given, dict) else None
+    if not isinstance(fields, list) or not all(isinstance(name, str) for name in fields):
+        raise InputError(
+            f"_meta.{FIELD}.lexical_fields is not a list of field names.",
+            code="mapping.invalid",
+            field=f"mappings._meta.{FIELD}.lexical_fields",
+            remedy="See mappings/products.json for the form.",
+        )
+    merged = schema.model_copy(update={"lexical_fields": tuple(fields)})  # all else is the encoders' to say
     mappings["properties"] = {**mappings.get("properties", {}), FIELD: vector_properties(schema.spaces)}
-    mappings["_meta"] = {**mappings.get("_meta", {}), FIELD: merged.model_dump(mode="json")}
+    mappings["_meta"] = {**meta, FIELD: merged.model_dump(mode="json")}
     return {**base, "mappings": mappings}
 
 

@@ -56,8 +56,8 @@ def spec_of(space: str) -> EncoderSpec:
 def load(spaces: Iterable[str | EncoderSpec], settings: Settings) -> dict[str, Encoder]:
     """The encoders of these spaces, by space, in the order given. Weights are read on first use.
 
-    Raises EncoderError: `encoder.unknown`, `encoder.not_prepared`, `encoder.package_missing`, and `encoder.fingerprint_mismatch` for a
-    spec (an index's, say) that is not the one known here under its space.
+    Raises EncoderError: `encoder.unknown`, `encoder.not_prepared`, `encoder.package_missing`, and
+    `encoder.fingerprint_mismatch` for a spec (an index's, say) that is not the one known here under its space.
     """
     calm_openmp()
     wanted = [_known(item) for item in spaces]

@@ -6,20 +6,27 @@ import io
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from triptych.domain import Modality, Waveform
 from triptych.errors import MediaError
 from triptych.settings import Settings
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow's decoders that are let near a stranger's bytes; the others (EPS, PDF, FLI ...) are not."""
 
 AUDIO_FORMATS = ("WAV", "WAVEX", "OGG", "FLAC", "MP3", "MPEG", "AIFF", "AU", "CAF", "RF64", "W64")
 """libsndfile's major formats that are."""
 
+Image.MAX_IMAGE_PIXELS = None  # the limit is TRIPTYCH_MEDIA_PIXELS, checked below before anything is decoded
+
 KEPT_SIDE = 1024
 """A picture is scaled down to this many pixels a side at once, so that a batch of pictures stays small in memory."""
+
+_LARGEST_BYTE = 255
+_HIGHEST_RATE = 192_000  # a header may claim any rate: it must not decide how much memory is taken
+_UNKNOWN_FRAMES = 1 << 60  # libsndfile's count for a stream that does not say (a FLAC made by a pipe)
 
 KEPT_SECONDS = 30.0
 """Only so much of a sound's beginning is decoded: no encoder looks further."""
@@ -34,12 +41,12 @@ def decode_image(data: bytes, settings: Settings) -> Image.Image:
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large pictures; the limit below is ours
         try:
             picture = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError) as error:
             raise MediaError(
                 "The bytes are not a picture that can be read.",
                 code="media.not_a_picture",
                 field=Modality.IMAGE,
-                remedy=f"Give one of {', '.join(IMAGE_FORMATS[:6])}.",
+                remedy=f"Give one of {', '.join(IMAGE_FORMATS)}.",
             ) from error
         width, height = picture.size
         if width * height > settings.media_pixels:
@@ -58,9 +65,8 @@ def decode_image(data: bytes, settings: Settings) -> Image.Image:
 def _upright_rgb(picture: Image.Image) -> Image.Image:
     picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # lets a JPEG decoder skip detail; does nothing elsewhere
     picture.load()
-    if picture.mode in ("I", "I;16", "I;16B", "F"):  # convert("RGB") would clip 16 bits to 8 instead of scaling
-        grey = np.asarray(picture, dtype=np.float32)
-        picture = Image.fromarray((255 * (grey - grey.min()) / max(float(np.ptp(grey)), 1.0)).astype(np.uint8))
+    if picture.mode in ("I", "I;16", "I;16B", "F"):
+        picture = _eight_bits(picture)
     picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
     picture = ImageOps.exif_transpose(picture)
     if picture.has_transparency_data:
@@ -71,23 +77,38 @@ def _upright_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16 bits scaled to 8, where convert("RGB") would clip; float grey is taken as 0 to 1, or 0 to 255 if it goes beyond 1."""
+    grey: npt.NDArray[np.float32] = np.asarray(picture, dtype=np.float32)
+    if picture.mode == "F":
+        grey = grey * np.float32(255 if float(grey.max(initial=0)) <= 1 else 1)
+    elif float(grey.max(initial=0)) > _LARGEST_BYTE or picture.mode != "I":
+        grey = grey / np.float32(257)
+    return Image.fromarray(np.nan_to_num(grey).clip(0, _LARGEST_BYTE).astype(np.uint8))
+
+
 def decode_audio(data: bytes, settings: Settings) -> Waveform:
     """A mono waveform of at most KEPT_SECONDS, at the rate it was recorded.
 
     Raises MediaError: media.not_a_sound, media.too_long, media.no_samples or media.truncated.
     """
-    import librosa  # noqa: PLC0415  loads numba: only where a sound is really decoded
-    import soundfile  # noqa: PLC0415
+    import soundfile  # noqa: PLC0415  loads libsndfile: only where a sound is really decoded
+
+    class Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+        """Read forwards only: soundfile seeks after each read, which fails where the length is not known."""
+
+        def seekable(self) -> bool:
+            return False
 
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
+        file = Stream(io.BytesIO(data))
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise _not_a_sound() from error
     with file:
         if file.format not in AUDIO_FORMATS:
             raise _not_a_sound()
         seconds = file.frames / file.samplerate
-        if seconds > settings.media_seconds:
+        if file.frames < _UNKNOWN_FRAMES and seconds > settings.media_seconds:
             raise MediaError(
                 f"The sound lasts {seconds:.0f} s, longer than the {settings.media_seconds:.0f} s allowed.",
                 code="media.too_long",
@@ -95,12 +116,15 @@ def decode_audio(data: bytes, settings: Settings) -> Waveform:
                 remedy="Cut it or raise TRIPTYCH_MEDIA_SECONDS.",
             )
         try:
-            samples, rate = librosa.load(file, sr=None, mono=True, duration=KEPT_SECONDS)
-        except Exception as error:
+            wanted = int(KEPT_SECONDS * min(file.samplerate, _HIGHEST_RATE))
+            frames = file.read(min(wanted, file.frames), dtype="float32", always_2d=True)
+        except Exception as error:  # libsndfile and numpy raise many kinds on broken bytes
             raise MediaError(f"The sound does not decode: {error}.", code="media.truncated", field=Modality.AUDIO) from error
+        rate = file.samplerate
+    samples = frames.mean(axis=1)
     if len(samples) == 0 or not np.isfinite(samples).all():
         raise MediaError("The sound has no samples.", code="media.no_samples", field=Modality.AUDIO)
-    return Waveform(np.asarray(samples, dtype=np.float32), int(rate))
+    return Waveform(np.asarray(samples.clip(-1, 1), dtype=np.float32), int(rate))
 
 
 def _not_a_sound() -> MediaError:

@@ -17,7 +17,7 @@ from triptych.errors import MediaError
 def fetch(media: Media, *, root: Path, most_bytes: int) -> bytes:
     """The bytes of `media` under `root`. Raises MediaError whose code says what is wrong with the reference."""
     reference = media.reference
-    if "://" in reference or reference.startswith("data:"):
+    if "://" in reference or reference.lower().startswith("data:"):
         raise MediaError(
             f"{reference[:200]!r} is a URL; only files beside the catalogue can be read.",
             code="media.unsupported_reference",
@@ -36,10 +36,11 @@ def fetch(media: Media, *, root: Path, most_bytes: int) -> bytes:
         raise MediaError(
             f"{reference!r} cannot be read: {error.strerror}.", code="media.unreadable", field=media.modality
         ) from error
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(handle)
+        raise MediaError(f"{reference!r} is not a file.", code="media.not_a_file", field=media.modality)
     with os.fdopen(handle, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise MediaError(f"{reference!r} is not a file.", code="media.not_a_file", field=media.modality)
         check_bytes(info.st_size, most_bytes, reference, media.modality)
         data = file.read(most_bytes + 1)
     check_bytes(len(data), most_bytes, reference, media.modality)

@@ -72,7 +72,7 @@ def test_a_spec_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     theirs = dataclasses.replace(registry.spec_of("text"), identity={"weights": "others"})
     with pytest.raises(EncoderError) as caught:
         registry.load([theirs], Settings(data_dir=tmp_path))
-    assert caught.value.code == "encoder.fingerprint"
+    assert caught.value.code == "encoder.fingerprint_mismatch"
 
 
 def test_what_is_not_prepared_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
