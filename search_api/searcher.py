@@ -42,7 +42,7 @@ LONGEST_TEXT = 10_000
 _ANY: Mapping[Modality, Input] = {
     Modality.TEXT: "warm",
     Modality.IMAGE: Image.new("RGB", (64, 64), "grey"),
-    Modality.AUDIO: Waveform(np.sin(np.arange(16_000, dtype=np.float32) / 10), 16_000),
+    Modality.AUDIO: Waveform(np.sin(np.arange(22_050, dtype=np.float32) / 10), 22_050),  # a rate that must be resampled
 }
 
 

@@ -45,7 +45,7 @@ SHOP = Path(__file__).parent
 INDEX = "shop"
 SAMPLES: list[dict[str, Any]] = [
     {"text": "red hat"},
-    {"text": "打击乐器"},
+    {"text": "保暖的帽子"},
     {"image": SHOP / "queries" / "images" / "i-08.jpg"},
     {"audio": SHOP / "queries" / "audio" / "a-03.ogg"},
     {"text": "the same thing in blue", "image": SHOP / "queries" / "images" / "ti-03.jpg"},
@@ -54,14 +54,15 @@ NAMES = {"words_en": "words, English", "words_zh": "words, Chinese", "image": "a
     "words_image": "words + a picture",
     "words_audio": "words + a sound",
 }
-console = Console()
+console = Console(record=True, width=100)
 
 
 @click.command()
 @click.option("--exit", "leave", is_flag=True, help="End after the searches instead of serving.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Also write the hit rates as JSON to this file.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Also save what is shown as an SVG picture to this file.")
 @click.option("--port", type=int, help="Port of the API; default TRIPTYCH_API_PORT or 8000.")
-def main(*, leave: bool, report: Path | None, port: int | None) -> None:
+def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | None) -> None:
     """Run the demo shop."""
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the `with` blocks stop what they started
@@ -80,6 +81,8 @@ def main(*, leave: bool, report: Path | None, port: int | None) -> None:
         show_rates(rates)
         if report is not None:
             report.write_text(json.dumps({kind: rates[kind].to_dict() for kind in NAMES}, indent=1) + "\n", encoding="utf-8")
+        if picture is not None:
+            console.save_svg(str(picture), title="make demo", clear=False)
         console.print(f"Ready after {time.monotonic() - started:.0f} s.")
         if leave:
             return
@@ -202,7 +205,7 @@ def show_samples(url: str) -> None:
             title_justify="left",
         )
         for hit in answer["hits"]:
-            parts = ", ".join(f"{name} {leg['contribution']:.2f}" for name, leg in hit["legs"].items())
+            parts = ", ".join(f"{name}\u00a0{round(leg['contribution'], 2) + 0.0:.2f}" for name, leg in hit["legs"].items())
             table.add_row(f"{hit['score']:.2f}", title_of(hit["product"]), parts)
         console.print(table)
 
@@ -217,10 +220,10 @@ def measure(url: str) -> dict[str, Hits]:
     queries = read_queries(SHOP / "queries.jsonl")
     judgements = read_qrels(SHOP / "qrels.txt")
     rates = by_kind(queries, judgements, search)
-    for kind, part in (("words_image", "image"), ("words_audio", "audio")):
+    for kind, part, name in (("words_image", "image", "picture"), ("words_audio", "audio", "sound")):
         mixed = [query for query in queries if query.kind == kind]
         rates[f"{kind}: the words alone"] = count([query.only("text") for query in mixed], judgements, search)
-        rates[f"{kind}: the {part} alone"] = count([query.only(part) for query in mixed], judgements, search)
+        rates[f"{kind}: the {name} alone"] = count([query.only(part) for query in mixed], judgements, search)
     return rates
 
 

@@ -199,7 +199,7 @@ def test_the_image_installs_the_lock_by_its_hashes_and_the_project_without_looki
     installs = re.findall(r"pip install ([^&\n]+)", dockerfile)
     assert [re.sub(r"\s+", " ", line).strip() for line in installs] == [
         "--require-hashes --no-deps -r requirements.lock",
-        "--no-deps .",
+        "--no-deps --no-build-isolation .",
     ]
 
 
