@@ -15,6 +15,14 @@ from triptych.services import Services
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 10
+"""Leases without a new batch after which a submitter counts as lost."""
+
+_ABANDONED = (
+    "The submitter was lost before it had read the whole catalogue. What was read is indexed; "
+    "submit the catalogue again for the rest: what is there stays unchanged."
+)
+
 
 def run(services: Services, stop: threading.Event) -> None:
     """Sweep until `stop` is set, a few times per lease."""
@@ -36,6 +44,10 @@ def sweep(services: Services) -> None:
             continue
         log.warning("job %s: batch %d was lost with its worker or its message; sending it again", job, number)
         send_batch(services.queue, job, number)
+    for unread in jobs.abandoned(seconds=services.settings.batch_lease_seconds * _PATIENCE):
+        if jobs.counts(unread.id).pending == 0:
+            log.warning("job %s: its submitter was lost while reading", unread.id)
+            jobs.update(unread.id, reading=False, error=_ABANDONED)
     if idle:
         for open_job in jobs.unfinished():
             if jobs.counts(open_job.id).pending == 0:

@@ -116,6 +116,17 @@ class JobStore:
         query = {"bool": {"filter": [{"term": {"reading": False}}], "must_not": [{"exists": {"field": "finished_at"}}]}}
         return [Job.from_dict(h["_source"]) for h in self._search(self._jobs, query, size=100)]
 
+    def abandoned(self, *, seconds: float) -> list[Job]:
+        """Jobs still being read, into which no batch was entered for so long: their submitter is gone."""
+        query = {"bool": {"filter": [{"term": {"reading": True}}], "must_not": [{"exists": {"field": "error"}}]}}
+        jobs = [Job.from_dict(h["_source"]) for h in self._search(self._jobs, query, size=100)]
+        return [job for job in jobs if time.time() - self._last_entry(job) > seconds]
+
+    def _last_entry(self, job: Job) -> float:
+        """When the newest batch of a job was entered, or the job itself; seconds since the epoch."""
+        newest = self._search(self._batches, {"term": {"job": job.id}}, size=1, sort="queued_at:desc")
+        return float(newest[0]["_source"]["queued_at"]) if newest else dt.datetime.fromisoformat(job.submitted_at).timestamp()
+
     def counts(self, job: str) -> Counts:
         """The job's counters, exact at this moment."""
         sums = {name: {"sum": {"field": name}} for name in Counts.__dataclass_fields__}
