@@ -2,11 +2,12 @@
 
 A sample of products is drawn. Each product's title asks every words leg, each product's own picture or sound asks the legs of
 its modality. The scores between a query and the *other* products are the background: their mean is the leg's floor, their
-standard deviation its sigma. The share of titles that find their own product among the ten best is the leg's reliability.
+standard deviation its sigma. The share of titles that find their own product first is the leg's reliability.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,16 +29,16 @@ SAMPLE = 256
 """Products drawn. 256 x 255 pairs give the mean of a cosine to about 0.001."""
 
 _ENOUGH = 10
-_BEST = 10
+_TITLES = 2  # of a product with titles in many languages; which ones depends on its id, so every language gets its turn
 _SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One drawn product: its id, one of its titles, its vectors by space."""
+    """One drawn product: its id, some of its titles, its vectors by space."""
 
     id: str
-    title: str
+    titles: tuple[str, ...]
     vectors: Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -68,42 +69,53 @@ def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
     }
     with translated():
         answer = services.elasticsearch.search(index=index, query=query, size=SAMPLE, source=source)
-    return [_sample(number, hit) for number, hit in enumerate(answer["hits"]["hits"])]
+    return [_sample(hit) for hit in answer["hits"]["hits"]]
 
 
-def _sample(number: int, hit: Mapping[str, Any]) -> Sample:
+def _sample(hit: Mapping[str, Any]) -> Sample:
     source = hit["_source"]
     texts = [source.get(name) or {} for name in TEXT_FIELDS]
     titles = [text for text in (texts[0] or texts[1]).values() if text.strip()]
-    title = titles[number % len(titles)] if titles else ""  # every language gets its turn
+    first = zlib.crc32(hit["_id"].encode()) % max(len(titles), 1)
+    chosen = [*titles[first:], *titles[:first]][:_TITLES]
     vectors = {name: unpack(value) for name, value in source.get(FIELD, {}).items() if isinstance(value, list | str)}
-    return Sample(hit["_id"], title[:500], vectors)
+    return Sample(hit["_id"], tuple(title[:500] for title in chosen), vectors)
 
 
 def measure(services: Services, space: Space, modality: Modality, sample: Sequence[Sample]) -> Level | None:
     """The level of the leg `modality` makes in `space`; None if fewer than ten products can tell."""
-    able = [s for s in sample if space.name in s.vectors and (modality is not Modality.TEXT or s.title)]
+    able = [s for s in sample if space.name in s.vectors and (modality is not Modality.TEXT or s.titles)]
     if len(able) < _ENOUGH:
         return None
     documents = np.stack([s.vectors[space.name] for s in able])
     if modality is space.document_modality and modality is not Modality.TEXT:
-        return level_of(documents, documents, space.similarity, finds_itself=False)
+        return level_of(documents, documents, space.similarity)
     if modality is not Modality.TEXT:
         return None  # a picture asking a space of sounds: nothing of the product can play the query
-    queries = services.encoders[space.name].embed_queries([s.title for s in able], modality)
-    return level_of(queries, documents, space.similarity, finds_itself=True)
+    owners = [number for number, s in enumerate(able) for _ in s.titles]
+    queries = services.encoders[space.name].embed_queries([title for s in able for title in s.titles], modality)
+    return level_of(queries, documents, space.similarity, owners=owners)
 
 
-def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, finds_itself: bool) -> Level:
-    """The level from (n, dims) queries and the (n, dims) documents they belong to, row by row. Pure."""
+def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, owners: Sequence[int] | None = None) -> Level:
+    """The level of (q, dims) queries against (n, dims) documents. Pure.
+
+    `owners` names the document each query was made of. None: the queries are the documents themselves, which tells the
+    background but not whether one finds itself.
+    """
     scores = to_score(queries, documents, similarity)
-    others = scores[~np.eye(len(scores), dtype=bool)]
-    rank = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    own = np.arange(len(scores)) if owners is None else np.asarray(owners)
+    rows = np.arange(len(scores))
+    mine = scores[rows, own]
+    background = np.ones(scores.shape, dtype=bool)
+    background[rows, own] = False
+    others = scores[background]
+    found_first = (scores > mine[:, None]).sum(axis=1) == 0
     return Level(
         floor=float(others.mean()),
         sigma=float(others.std()),
-        reliability=float((rank < _BEST).mean()) if finds_itself else None,
-        sample=len(scores),
+        reliability=None if owners is None else float(found_first.mean()),
+        sample=len(documents),
     )
 
 
@@ -123,18 +135,14 @@ def to_score(queries: Vectors, documents: Vectors, similarity: Similarity) -> np
 
 def _lexical_reliability(services: Services, index: str, schema: IndexSchema, sample: Sequence[Sample]) -> dict[str, Any]:
     """How many titles find their own product among the sample by words alone."""
-    able = [s for s in sample if s.title]
-    if len(able) < _ENOUGH:
+    asked = [(s.id, title) for s in sample for title in s.titles]
+    among = {"ids": {"values": [s.id for s in sample if s.titles]}}
+    if len(among["ids"]["values"]) < _ENOUGH:
         return {}
-    among = {"ids": {"values": [s.id for s in able]}}
     bodies = [
-        {
-            "query": {"bool": {"must": lexical_query(s.title, schema.lexical_fields), "filter": among}},
-            "size": _BEST,
-            "_source": False,
-        }
-        for s in able
+        {"query": {"bool": {"must": lexical_query(title, schema.lexical_fields), "filter": among}}, "size": 1, "_source": False}
+        for _, title in asked
     ]
     answers = msearch(services.elasticsearch, index, bodies)
-    found = [isinstance(a, Found) and any(h["_id"] == s.id for h in a.hits) for s, a in zip(able, answers, strict=True)]
-    return {"reliability": sum(found) / len(found), "sample": len(found)}
+    found = [isinstance(a, Found) and any(h["_id"] == key for h in a.hits) for (key, _), a in zip(asked, answers, strict=True)]
+    return {"reliability": sum(found) / len(found), "sample": len(among["ids"]["values"])}

@@ -55,8 +55,8 @@ class Level(_Frozen):
     """What a leg's scores mean on this catalogue; in Elasticsearch's score, which for cosine is (1 + cos) / 2.
 
     `floor` and `sigma` are the mean and the standard deviation of the score between queries and random products, i.e. of a
-    match that means nothing. `reliability` is the share of sampled products that find themselves among the 10 best of
-    `sample` when only this leg is asked (by their title, or by another part of their own media); chance is 10 / sample.
+    match that means nothing. `reliability` is the share of sampled titles that find their own product first
+    among `sample` products when only this leg is asked; chance is 1 / sample.
     """
 
     floor: float

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from engine import elasticsearch_node
 from indexer import pipeline
@@ -31,7 +32,7 @@ CELLO, VIOLIN = "demo-001", "demo-002"
 @pytest.fixture(scope="module")
 def oldest(settings: Settings) -> Iterator[Services]:
     with elasticsearch_node(settings, version="8.19.x") as node:
-        yield Services(settings.model_copy(update={"elasticsearch_url": node.url, "system_prefix": "old-"}))
+        yield Services(settings.model_copy(update={"elasticsearch_url": SecretStr(node.url), "system_prefix": "old-"}))
 
 
 @pytest.fixture(scope="module")

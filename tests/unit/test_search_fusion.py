@@ -33,11 +33,11 @@ def test_every_input_has_an_equal_share() -> None:
 def test_within_an_input_a_leg_weighs_by_its_reliability_beyond_chance() -> None:
     levels = {
         LEXICAL: Level(floor=0, sigma=0, reliability=1.0, sample=100),
-        "text.text": Level(floor=0.9, sigma=0.01, reliability=0.64, sample=100),
-        "text.image": Level(floor=0.9, sigma=0.01, reliability=0.1, sample=100),  # chance: 10 / 100
+        "text.text": Level(floor=0.9, sigma=0.01, reliability=0.604, sample=100),
+        "text.image": Level(floor=0.9, sigma=0.01, reliability=0.01, sample=100),  # chance: 1 / 100
         "image.image": Level(floor=0.5, sigma=0.1, reliability=None, sample=100),
     }
-    dense = 0.6**SHARPNESS  # (.64 - .1) / (1 - .1) beyond chance
+    dense = 0.6**SHARPNESS  # (.604 - .01) / (1 - .01) beyond chance
     expected = {LEXICAL: 0.5 / (1 + dense), "text.text": 0.5 * dense / (1 + dense), "text.image": 0, "image.image": 0.5}
     assert default_weights(TEXT_AND_IMAGE, levels) == pytest.approx(expected)
 
@@ -54,10 +54,10 @@ def test_legs_that_know_nothing_share_equally() -> None:
         (None, 1.0),
         (Level(floor=0, sigma=0), 1.0),
         (Level(floor=0, sigma=0, reliability=1.0, sample=256), 1.0),
-        (Level(floor=0, sigma=0, reliability=0.55, sample=20), 0.1**SHARPNESS),  # chance is half
-        (Level(floor=0, sigma=0, reliability=0.5, sample=20), 0.0),
-        (Level(floor=0, sigma=0, reliability=0.2, sample=20), 0.0),
-        (Level(floor=0, sigma=0, reliability=1.0, sample=10), 1.0),  # among ten everybody finds themselves
+        (Level(floor=0, sigma=0, reliability=0.55, sample=2), 0.1**SHARPNESS),  # chance is half
+        (Level(floor=0, sigma=0, reliability=0.5, sample=2), 0.0),
+        (Level(floor=0, sigma=0, reliability=0.2, sample=2), 0.0),
+        (Level(floor=0, sigma=0, reliability=1.0, sample=1), 1.0),  # alone everybody finds themselves
         (Level(floor=0, sigma=0, reliability=1.0, sample=0), 1.0),
     ],
 )
