@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import guard
@@ -28,6 +28,8 @@ class Command:
     arguments: tuple[str, ...]
     log: Path
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables to set beside those of this process."""
 
 
 class Child:
@@ -113,7 +115,7 @@ def _open(command: Command) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd=command.folder,
-            env=child_environment(),
+            env=child_environment(**command.environment),
             start_new_session=True,
         )
 

@@ -22,6 +22,7 @@ from triptych.elastic.engine import Found, msearch, unpack
 from triptych.elastic.lexical import lexical_query
 from triptych.elastic.lifecycle import read_schema, write_levels
 from triptych.encoders.base import unit
+from triptych.errors import ElasticsearchError
 from triptych.schema import FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
 from triptych.services import Services
 
@@ -29,6 +30,8 @@ SAMPLE = 256
 """Products drawn. 256 x 255 pairs give the mean of a cosine to about 0.001."""
 
 _ENOUGH = 10
+_TIES = 100  # variants of one title that may stand before the product itself with the same score
+_SAME = 1e-6
 _TITLES = 2  # of a product with titles in many languages; which ones depends on its id, so every language gets its turn
 _SEED = 1
 
@@ -60,7 +63,7 @@ def calibrate(services: Services, index: str) -> IndexSchema:
 
 
 def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
-    """SAMPLE products at random, the same ones for the same index."""
+    """SAMPLE products at random."""
     source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *(space.field for space in schema.spaces)]}
     if services.server.hides_vectors:
         source["exclude_vectors"] = False
@@ -110,7 +113,7 @@ def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, ow
     background = np.ones(scores.shape, dtype=bool)
     background[rows, own] = False
     others = scores[background]
-    found_first = (scores > mine[:, None]).sum(axis=1) == 0
+    found_first = (scores > mine[:, None] + _SAME).sum(axis=1) == 0
     return Level(
         floor=float(others.mean()),
         sigma=float(others.std()),
@@ -140,9 +143,21 @@ def _lexical_reliability(services: Services, index: str, schema: IndexSchema, sa
     if len(among["ids"]["values"]) < _ENOUGH:
         return {}
     bodies = [
-        {"query": {"bool": {"must": lexical_query(title, schema.lexical_fields), "filter": among}}, "size": 1, "_source": False}
+        {
+            "query": {"bool": {"must": lexical_query(title, schema.lexical_fields), "filter": among}},
+            "size": _TIES,
+            "_source": False,
+        }
         for _, title in asked
     ]
     answers = msearch(services.elasticsearch, index, bodies)
-    found = [isinstance(a, Found) and any(h["_id"] == key for h in a.hits) for (key, _), a in zip(asked, answers, strict=True)]
+    found = [_first(answer, key) for (key, _), answer in zip(asked, answers, strict=True)]
     return {"reliability": sum(found) / len(found), "sample": len(among["ids"]["values"])}
+
+
+def _first(answer: Found | ElasticsearchError, key: str) -> bool:
+    """Whether the product stands first, or level with the first. Raises the error of a search that failed."""
+    if isinstance(answer, ElasticsearchError):
+        raise answer
+    best = answer.hits[0]["_score"] if answer.hits else 0.0
+    return any(hit["_id"] == key and hit["_score"] >= best * (1 - _SAME) for hit in answer.hits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,13 @@ def create(name: str, mapping: Path | None, *, as_json: bool) -> None:
 
     services = build()
     schema = spaces_schema(services.spaces, triptych.__version__)
-    version = create_version(services.elasticsearch, name, read_mapping_file(mapping or default_mapping()), schema)
+    version = create_version(
+        services.elasticsearch,
+        name,
+        read_mapping_file(mapping or default_mapping()),
+        schema,
+        reserved=services.settings.system_prefix,
+    )
     if as_json:
         click.echo(json.dumps({"alias": name, "version": version}))
     else:
@@ -84,8 +91,8 @@ def add(name: str, catalogue: Path, *, follow: bool, as_json: bool) -> None:
         raise SystemExit(1 if data["state"] == "failed" else 3)
 
 
-def follow_job(services: Services, entered: Job, *, quiet: bool) -> None:
-    """Show a job's progress until it has ended; say so when no worker takes it."""
+def follow_job(services: Services, entered: Job, *, quiet: bool = False, check: Callable[[], None] = lambda: None) -> None:
+    """Show a job's progress until it has ended; say so when no worker takes it. `check` is called at each step, may raise."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
@@ -95,6 +102,7 @@ def follow_job(services: Services, entered: Job, *, quiet: bool) -> None:
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task("queued", total=None)
         while True:
+            check()
             current = services.jobs.get(entered.id)
             counts = services.jobs.counts(entered.id)
             outcomes = {

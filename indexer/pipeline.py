@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,10 @@ Part = tuple[Work, Media | str]
 """One thing to embed: a product's words, or one of its media."""
 
 
+class LeaseLostError(TriptychError):
+    """The batch was given to another worker before this one had written it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of a batch: one outcome per record, in order, and the dead letters of the batch."""
@@ -77,16 +81,21 @@ class Result:
     dead_letters: list[DeadLetter]
 
 
-def run(records: Sequence[RawRecord], target: Target, services: Services) -> Result:
+def run(
+    records: Sequence[RawRecord], target: Target, services: Services, *, still_ours: Callable[[], bool] = lambda: True
+) -> Result:
     """Take one batch through the flow.
 
-    Raises a retryable TriptychError when a service was away; then nothing is counted and the whole batch may be run again.
+    `still_ours` is asked once before anything is written; LeaseLostError is raised if it says no. Raises a retryable
+    TriptychError when a service was away; then nothing is counted and the whole batch may be run again.
     """
     outcomes: dict[int, Outcome] = {}
     letters: list[DeadLetter] = []
     work = _parse(records, outcomes, letters)
     work = _drop_unchanged(work, target, services, outcomes, letters)
     _embed(work, target, services)
+    if not still_ours():
+        raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
     _write(work, target, services, outcomes, letters)
     return Result([outcomes[record["line"]] for record in records], letters)
 
@@ -128,14 +137,12 @@ def _drop_unchanged(
             continue
         _fetch(item, target.root, services)
         item.digest = documents.content_hash(item.product, item.digests, target.spaces)
-        if known.get("hash") != item.digest:
-            left.append(item)
-        elif not same_job:
-            outcomes[item.line] = Outcome.UNCHANGED
-        elif known["outcome"] == Outcome.PARTIAL:
-            left.append(item)  # this job wrote it, then its worker was lost: do it again, for its dead letters
+        if known.get("job", "") > target.job:  # job ids sort by time
+            outcomes[item.line] = Outcome.UNCHANGED  # a newer job wrote it since: what it wrote stays
+        elif known.get("hash") != item.digest or known["outcome"] == Outcome.PARTIAL:
+            left.append(item)  # what was partial is tried again, and gets its dead letters again
         else:
-            outcomes[item.line] = Outcome.WRITTEN
+            outcomes[item.line] = Outcome.WRITTEN if same_job else Outcome.UNCHANGED
     return left
 
 
@@ -146,7 +153,7 @@ def _look_up(ids: Sequence[str], target: Target, services: Services) -> dict[str
 
 
 def _fetch(item: Work, root: Path, services: Services) -> None:
-    """Hash the product's media; a medium that cannot be had is given up and hashed by its error, so it is tried again later.
+    """Hash the product's media; a medium that cannot be had is given up and hashed by its error.
 
     The bytes are read again when they are decoded: a batch of large files never lies in memory at once.
     """
@@ -201,8 +208,7 @@ def _decoded(parts: list[Part], modality: Modality, root: Path, services: Servic
             inputs.append(media)
             continue
         try:
-            data = fetch(media, root=root, most_bytes=services.settings.media_bytes)
-            inputs.append(decode(data, modality, services.settings))
+            inputs.append(decode(_same_bytes(item, media, root, services), modality, services.settings))
         except MediaError as error:
             item.give_up(error, "decode", modality, media.reference)
         except Exception as error:
@@ -212,6 +218,14 @@ def _decoded(parts: list[Part], modality: Modality, root: Path, services: Servic
         else:
             owners.append((item, media))
     return owners, inputs
+
+
+def _same_bytes(item: Work, media: Media, root: Path, services: Services) -> bytes:
+    """The bytes that were hashed, read again. Raises MediaError if they are others by now."""
+    data = fetch(media, root=root, most_bytes=services.settings.media_bytes)
+    if hashlib.sha256(data).hexdigest() != item.digests[media.reference]:
+        raise MediaError(f"{media.reference!r} was changed while it was read.", code="media.changed")
+    return data
 
 
 def _embed_all(encoder: Encoder, owners: list[Part], inputs: list[Input]) -> list[Vector | None]:

@@ -123,11 +123,21 @@ def _decoded(number: int, line: bytes) -> RawRecord:
         return {"line": number, "code": "record.not_utf8", "message": f"The line is not UTF-8: {error.reason}."}
 
 
+def id_of(raw: RawRecord) -> str | None:
+    """The id of a record that is not yet validated, None where there is none to be read."""
+    try:
+        data = orjson.loads(raw.get("text", ""))
+    except orjson.JSONDecodeError:
+        return None
+    name = data.get("id") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def parse(raw: RawRecord) -> Product | DeadLetter:
     """Validate one record. Pure; never raises for bad input."""
     line = int(raw["line"])
     if "text" not in raw:
-        return DeadLetter(code=raw["code"], message=raw["message"], stage="read", line=line)
+        return DeadLetter(raw["code"], raw["message"], "read", line, raw.get("product_id"))
     text = str(raw["text"])
     try:
         data = orjson.loads(text)

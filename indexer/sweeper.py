@@ -16,7 +16,7 @@ from triptych.services import Services
 log = logging.getLogger(__name__)
 
 _PATIENCE = 10
-"""Leases without a new batch after which a submitter counts as lost."""
+"""Leases without a sign of life after which a submitter counts as lost."""
 
 _ABANDONED = (
     "The submitter was lost before it had read the whole catalogue. What was read is indexed; "
@@ -31,17 +31,15 @@ def run(services: Services, stop: threading.Event) -> None:
             sweep(services)
         except TriptychError as error:
             log.warning("sweep: %s", error)
+        except Exception:
+            log.exception("sweep failed; the next one follows")  # this thread must outlive any fault
 
 
 def sweep(services: Services) -> None:
     """Send again every batch nobody works on and the closing of every job that is done but open."""
     jobs = services.jobs
     idle = waiting(services.redis, services.settings) == 0
-    lost = jobs.lost(queue_empty=idle)
-    failed = {name for name in {job for job, _ in lost} if jobs.get(name).error is not None}
-    for job, number in lost:
-        if job in failed:
-            continue
+    for job, number in jobs.lost(queue_empty=idle):
         log.warning("job %s: batch %d was lost with its worker or its message; sending it again", job, number)
         send_batch(services.queue, job, number)
     for unread in jobs.abandoned(seconds=services.settings.batch_lease_seconds * _PATIENCE):

@@ -14,12 +14,13 @@ from pathlib import Path
 from celery import Celery, Task
 
 from indexer import calibrate, pipeline
+from indexer.records import id_of
 from triptych.domain import DeadLetter, Outcome
 from triptych.elastic.lifecycle import read_schema
-from triptych.errors import TriptychError
+from triptych.errors import NotFoundError, TriptychError
 from triptych.jobs.job import Counts, Job
 from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, send_finish
-from triptych.jobs.store import Claim, now
+from triptych.jobs.store import Claim, letter_id, now
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
@@ -48,16 +49,20 @@ def _retried(task: Task) -> Iterator[None]:
     except TriptychError as error:
         if not error.retryable:
             raise
-        wait = min(_LONGEST_BACK_OFF, 0.5 * 2**task.request.retries)
+        wait = min(_LONGEST_BACK_OFF, 0.5 * 2 ** min(task.request.retries, 10))
         log.warning("%s: %s Trying again in %.0f s.", task.name, error, wait)
         raise task.retry(exc=error, countdown=wait) from error
 
 
 def index_batch(services: Services, name: str, number: int) -> None:
-    """Run one batch and keep its counts. Does nothing if it is done or another worker has it."""
+    """Run one batch and keep its counts. Does nothing if it is done, another worker has it, or its job failed or is gone."""
     jobs = services.jobs
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    job = jobs.get(name)
+    try:
+        job = jobs.get(name)
+    except NotFoundError:
+        jobs.forget(name, number)
+        return
     claim = jobs.claim(name, number, owner) if job.error is None else None
     if claim is None:
         return
@@ -65,13 +70,19 @@ def index_batch(services: Services, name: str, number: int) -> None:
         with _lease(services, claim):
             result = _run(services, claim, job)
             jobs.bury(job, result.dead_letters, attempt=claim.batch.attempts)
+    except pipeline.LeaseLostError:
+        return  # another worker has the batch now, and counts it
     except TriptychError as error:
         if error.retryable:
             _release(services, claim)
         else:
             jobs.update(job.id, error=str(error))
         raise
-    if jobs.finish(claim, Counts.of(result.outcomes, len(result.dead_letters))):
+    except Exception as error:
+        jobs.note(claim, f"{type(error).__name__}: {error}")
+        raise  # the lease runs out, and the batch is started again, batch_attempts times at most
+    letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
+    if jobs.finish(claim, Counts.of(result.outcomes, letters)):
         _finish_if_last(services, name)
 
 
@@ -79,14 +90,16 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     """The flow, unless this batch never ended however often it was started: then its records are given up."""
     batch = claim.batch
     if batch.attempts > services.settings.batch_attempts:
-        message = f"Its batch was started {batch.attempts - 1} times and never ended; see the workers' logs."
-        letters = [DeadLetter("batch.never_ended", message, "run", r["line"], record=r.get("text")) for r in batch.records]
+        why = f"it failed with {batch.failure}" if batch.failure else "its worker was lost"
+        message = f"Its batch was started {batch.attempts - 1} times and never ended: {why}."
+        letters = [
+            DeadLetter("batch.never_ended", message, "run", r["line"], id_of(r), record=r.get("text")) for r in batch.records
+        ]
         return pipeline.Result([Outcome.DEAD] * len(letters), letters)
     schema = read_schema(services.elasticsearch, job.index)
-    for space in services.spaces:
-        schema.check_space(space)
+    schema.check_spaces(services.spaces)
     target = pipeline.Target(job.index, schema.spaces, Path(job.root), job.id)
-    return pipeline.run(batch.records, target, services)
+    return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
 
 
 def _release(services: Services, claim: Claim) -> None:
@@ -125,11 +138,18 @@ def _finish_if_last(services: Services, name: str) -> None:
 
 
 def finish_job(services: Services, name: str) -> None:
-    """Measure the levels of the index's legs and close the job. Doing it twice changes nothing."""
+    """Measure the levels of the index's legs and close the job. A closed job is left as it is."""
     job = services.jobs.get(name)
     counts = services.jobs.counts(name)
     if job.finished_at is not None or job.reading or counts.pending:
         return
-    if counts.written or counts.partial or not read_schema(services.elasticsearch, job.index).levels:
-        calibrate.calibrate(services, job.index)
+    try:
+        if counts.written or counts.partial or not read_schema(services.elasticsearch, job.index).levels:
+            calibrate.calibrate(services, job.index)
+    except Exception as error:
+        if isinstance(error, TriptychError) and error.retryable:
+            raise
+        why = f"All records are accounted for, but measuring the index failed: {error}"
+        services.jobs.update(name, error=why, finished_at=now())
+        raise
     services.jobs.update(name, finished_at=now())

@@ -17,6 +17,7 @@ def create_app(services: Services | None = None) -> Flask:
     searcher = Searcher(services)
     warmth = Warmth()
     app = Flask("triptych")
+    app.url_map.merge_slashes = False  # an id may begin with a slash
     # a picture and a sound in base64 (4/3) and a little JSON; multipart files spool to disk above 500 kB
     app.config["MAX_CONTENT_LENGTH"] = int(services.settings.media_bytes * 8 / 3) + 1_000_000
     app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000

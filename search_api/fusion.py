@@ -34,11 +34,17 @@ def default_weights(legs: Sequence[tuple[str, Modality]], levels: Mapping[str, L
     inputs = list(dict.fromkeys(modality for _, modality in legs))
     weights: dict[str, float] = {}
     for modality in inputs:
-        mine = {name: trust(levels.get(name)) for name, owner in legs if owner is modality}
+        mine = _trusts([name for name, owner in legs if owner is modality], levels)
         total = sum(mine.values())
         for name, value in mine.items():
             weights[name] = (value / total if total else 1 / len(mine)) / len(inputs)
     return weights
+
+
+def _trusts(names: Sequence[str], levels: Mapping[str, Level]) -> dict[str, float]:
+    """The trust of an input's legs. Where some were measured, one that was not (too few products have its vector) gets 0."""
+    any_measured = any(name in levels for name in names)
+    return {name: trust(levels.get(name)) if name in levels or not any_measured else 0.0 for name in names}
 
 
 def trust(level: Level | None) -> float:

@@ -18,7 +18,7 @@ from triptych.elastic.engine import pack
 from triptych.elastic.lexical import lexical_query
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import QueryError
-from triptych.schema import KEY_FIELD, LEXICAL, IndexSchema, Space
+from triptych.schema import FIELD, KEY_FIELD, LEXICAL, IndexSchema, Space
 
 OVERSAMPLE = 1.5
 """Candidates rescored with the float vectors, in multiples of k. 1.5 gave recall 1.000 at no visible cost (50,000 products)."""
@@ -27,8 +27,19 @@ _FILTERABLE = {
     "keyword", "constant_keyword", "wildcard", "boolean", "date", "date_nanos", "ip", "version", "long", "integer", "short",
     "byte", "unsigned_long", "double", "float", "half_float", "scaled_float",
 }  # fmt: skip
+LONGEST_LIST = 1024
+"""Values of one filter."""
+
+_TIMEOUT = "5s"
+"""A leg that takes longer is dropped; the answer names it."""
+
 _RANGE = {"gt", "gte", "lt", "lte"}
-_KEYS_ONLY: Mapping[str, Any] = {"_source": False, "stored_fields": "_none_", "docvalue_fields": [KEY_FIELD]}
+_KEYS_ONLY: Mapping[str, Any] = {
+    "timeout": _TIMEOUT,
+    "_source": False,
+    "stored_fields": "_none_",
+    "docvalue_fields": [KEY_FIELD],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,8 @@ def wanted(request: SearchRequest, schema: IndexSchema) -> list[tuple[str, Modal
 def body(leg: Leg, filters: Sequence[Mapping[str, Any]], *, window: int, server: Server) -> dict[str, Any]:
     """The search for the `window` best products of a leg; ids only, by doc values."""
     if leg.space is None:
-        query = {"bool": {"must": lexical_query(leg.text or "", leg.fields), "filter": list(filters)}}
+        ours = {"exists": {"field": KEY_FIELD}}  # a document somebody else wrote into the index has no key and no vectors
+        query = {"bool": {"must": lexical_query(leg.text or "", leg.fields), "filter": [ours, *filters]}}
         return {
             **_KEYS_ONLY,
             "query": query,
@@ -118,6 +130,12 @@ def filter_clauses(filters: Mapping[str, Any], info: IndexInfo) -> list[dict[str
     for name, value in filters.items():
         _check_filterable(name, info)
         if isinstance(value, list):
+            if len(value) > LONGEST_LIST:
+                raise QueryError(
+                    f"The filter on {name!r} has more than {LONGEST_LIST} values.",
+                    code="query.bad_filter",
+                    field=f"filters.{name}",
+                )
             clauses.append({"terms": {name: value}})
         elif isinstance(value, Mapping):
             unknown = set(value) - _RANGE
@@ -135,10 +153,10 @@ def filter_clauses(filters: Mapping[str, Any], info: IndexInfo) -> list[dict[str
 
 
 def _check_filterable(name: str, info: IndexInfo) -> None:
-    kind = info.fields.get(name)
+    kind = None if name.startswith(f"{FIELD}.") else info.fields.get(name)
     if kind in _FILTERABLE:
         return
-    able = sorted(field for field, t in info.fields.items() if t in _FILTERABLE and not field.startswith("triptych."))
+    able = sorted(field for field, t in info.fields.items() if t in _FILTERABLE and not field.startswith(f"{FIELD}."))
     if kind is None:
         close = difflib.get_close_matches(name, able, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Fields to filter by: {', '.join(able)}."

@@ -28,7 +28,7 @@ from triptych.domain import Modality, Vector, Waveform
 from triptych.elastic.engine import Found, mget, msearch
 from triptych.elastic.lifecycle import IndexInfo, describe
 from triptych.encoders.base import Input
-from triptych.errors import ElasticsearchError, NotFoundError, QueryError
+from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
 from triptych.media.decode import decode_audio, decode_image
 from triptych.media.fetch import check_bytes
 from triptych.schema import FIELD, LEXICAL
@@ -36,6 +36,9 @@ from triptych.services import Services
 
 INFO_SECONDS = 5.0
 """How long an index's mapping is taken as known: a switched alias or new levels are seen at the latest after so long."""
+
+MOST_INFOS = 100
+"""Indices remembered at once."""
 
 LONGEST_TEXT = 10_000
 
@@ -53,6 +56,7 @@ class _Run:
     request: SearchRequest
     info: IndexInfo
     weights: dict[str, float]
+    query_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     degraded: dict[str, ElasticsearchError] = field(default_factory=dict)
     lexical_total: int = 0
 
@@ -67,7 +71,9 @@ class Searcher:
 
     def warm(self) -> None:
         """Load all encoders now, by one query each, instead of at the first user's."""
-        for encoder in self._services.encoders.values():
+        with self._encoding:
+            encoders = list(self._services.encoders.values())
+        for encoder in encoders:
             modality = encoder.spec.query_modalities[0]
             with self._encoding:
                 encoder.embed_queries([_ANY[modality]], modality)
@@ -91,7 +97,7 @@ class Searcher:
         scores, failed = complete(legs, retrieved, lambda gaps: self._complete(run, legs, gaps))
         run.degraded.update(failed)
         if not scores:
-            raise next(iter(run.degraded.values()))
+            raise _nothing_answered(run)
         levels = info.schema.levels
         scales = {
             name: normalise.calibrated(name, (s.raw for s in leg.values() if s.raw is not None), levels.get(name))
@@ -102,7 +108,7 @@ class Searcher:
         hits = self._hydrate(run, fused[: request.size])
         only_vectors = sum(1 for f in fused if LEXICAL not in f.legs or f.legs[LEXICAL].raw == 0)
         return SearchResult(
-            query_id=uuid.uuid4().hex,
+            query_id=run.query_id,
             took_ms=round((time.perf_counter() - started) * 1000, 1),
             total_matched=run.lexical_total + only_vectors if LEXICAL in scores else len(fused),
             hits=hits,
@@ -115,8 +121,9 @@ class Searcher:
         known = self._infos.get(index)
         if known is None or time.monotonic() - known[0] > INFO_SECONDS:
             info = describe(self._services.elasticsearch, index)
-            for space in self._services.spaces:
-                info.schema.check_space(space)
+            info.schema.check_spaces(self._services.spaces)
+            if len(self._infos) >= MOST_INFOS:
+                self._infos.clear()
             known = self._infos[index] = (time.monotonic(), info)
         return known[1]
 
@@ -157,7 +164,7 @@ class Searcher:
     def _ask(self, run: _Run, legs: list[Leg], clauses: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         """Scores by product of each leg that answered."""
         bodies = [body(leg, clauses, window=run.request.window, server=self._services.server) for leg in legs]
-        answers = msearch(self._services.elasticsearch, run.info.version, bodies)
+        answers = msearch(self._services.elasticsearch, run.info.version, bodies, preference=run.query_id)
         retrieved = {}
         for leg, answer in zip(legs, answers, strict=True):
             if isinstance(answer, ElasticsearchError):
@@ -171,7 +178,7 @@ class Searcher:
     def _complete(self, run: _Run, legs: list[Leg], gaps: Mapping[str, list[str]]) -> dict[str, Found | ElasticsearchError]:
         asked = [leg for leg in legs if leg.name in gaps]
         bodies = [completion_body(leg, gaps[leg.name], server=self._services.server) for leg in asked]
-        answers = msearch(self._services.elasticsearch, run.info.version, bodies)
+        answers = msearch(self._services.elasticsearch, run.info.version, bodies, preference=run.query_id)
         return {leg.name: answer for leg, answer in zip(asked, answers, strict=True)}
 
     def _hydrate(self, run: _Run, page: list[fusion.Fused]) -> tuple[Hit, ...]:
@@ -199,6 +206,14 @@ def check(request: SearchRequest) -> None:
         raise QueryError("The text is empty.", code="query.empty", field="text", remedy="Leave it out or give words.")
     if request.text is not None and len(request.text) > LONGEST_TEXT:
         raise QueryError(f"The text is longer than {LONGEST_TEXT} characters.", code="query.too_long", field="text")
+
+
+def _nothing_answered(run: _Run) -> TriptychError:
+    """Why no leg answered: a filter whose value does not fit its field is the user's to mend."""
+    errors = list(run.degraded.values())
+    if run.request.filters and all(error.code == "elasticsearch.bad_request" for error in errors):
+        return QueryError(f"A filter does not fit its field: {errors[0].message}", code="query.bad_filter", field="filters")
+    return errors[0]
 
 
 def explanation(

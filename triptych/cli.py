@@ -34,7 +34,8 @@ def root(verbose: int) -> None:
     """Multimodal product search (text, image, audio) for the Elasticsearch you already run."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("elastic_transport").setLevel(logging.WARNING if level > logging.DEBUG else level)
+    # the client warns of every node that is away, with its traceback; our own error says it once
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR if level > logging.DEBUG else level)
 
 
 def main() -> None:

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from triptych.errors import TriptychError
+
+if TYPE_CHECKING:
+    from triptych.services import Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def examine() -> Iterator[Check]:
     yield _asked(
         "redis", lambda: f"answers ({services.redis.info('server')['redis_version']})", before=services.pings()["redis"]
     )
-    yield _asked("workers", lambda: _workers(services.queue.control.ping(timeout=1.0)), before=services.pings()["redis"])
+    yield _asked("workers", lambda: _workers(services), before=services.pings()["redis"])
     for spec in registry.SPECS:
         there = registry.is_prepared(spec, services.settings)
         seen = f"{spec.name}, {spec.licence}" if there else f"{spec.name} is not prepared"
@@ -71,19 +75,24 @@ def _packages() -> Iterator[Check]:
 
 
 def _asked(what: str, look: Callable[[], str], *, before: Callable[[], object] | None = None) -> Check:
+    from triptych.jobs.queue import translated  # noqa: PLC0415
+
     try:
         if before is not None:
             before()
-        return Check(what, ok=True, seen=look())
+        with translated():
+            return Check(what, ok=True, seen=look())
     except TriptychError as error:
         return Check(what, ok=False, seen=error.message, remedy=error.remedy)
 
 
-def _workers(answers: list[dict[str, object]]) -> str:
-    names = sorted(name for answer in answers for name in answer)
-    if not names:
+def _workers(services: Services) -> str:
+    """The workers that take from our queue; another application's on the same Redis do not count."""
+    queues = services.queue.control.inspect(timeout=1.0).active_queues() or {}
+    ours = sorted(name for name, taken in queues.items() if any(q["name"] == services.settings.queue for q in taken))
+    if not ours:
         raise TriptychError("No worker answers.", code="worker.none", remedy="Start one: triptych worker")
-    return ", ".join(names)
+    return ", ".join(ours)
 
 
 def _show(checks: list[Check]) -> None:

@@ -82,17 +82,26 @@ class IndexSchema(_Frozen):
     def space_of(self, name: str) -> Space | None:
         return next((space for space in self.spaces if space.name == name), None)
 
-    def check_space(self, space: Space) -> None:
-        """Raise EncoderError if vectors of `space` may not be compared with those of this index."""
-        mine = self.space_of(space.name)
-        if mine is not None and mine.fingerprint != space.fingerprint:
-            raise EncoderError(
-                f"The index holds vectors of {mine.encoder} ({mine.fingerprint}) in the space {space.name!r}, "
-                f"but the encoder at hand is {space.encoder} ({space.fingerprint}).",
-                code="encoder.fingerprint_mismatch",
-                field=space.field,
-                remedy="Use the encoder the index was built with, or build a new index version.",
-            )
+    def check_spaces(self, spaces: Sequence[Space]) -> None:
+        """Raise EncoderError unless the encoders at hand (`spaces`) are those that filled this index's spaces."""
+        here = {space.name: space for space in spaces}
+        for mine in self.spaces:
+            other = here.get(mine.name)
+            if other is None:
+                raise EncoderError(
+                    f"The index has the space {mine.name!r} of {mine.encoder}, which this installation does not know.",
+                    code="encoder.unknown",
+                    field=mine.field,
+                    remedy="Use the Triptych version the index was built with, or build a new index version.",
+                )
+            if mine.fingerprint != other.fingerprint:
+                raise EncoderError(
+                    f"The index holds vectors of {mine.encoder} ({mine.fingerprint}) in the space {mine.name!r}, "
+                    f"but the encoder at hand is {other.encoder} ({other.fingerprint}).",
+                    code="encoder.fingerprint_mismatch",
+                    field=mine.field,
+                    remedy="Use the encoder the index was built with, or build a new index version.",
+                )
 
 
 def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:

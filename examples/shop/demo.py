@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 import time
 import urllib.error
@@ -18,6 +19,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,10 @@ def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | 
         with step("Elasticsearch and Redis"):
             settings = start_services(stack, settings)
         with step("worker and API"):
-            url = start_processes(stack, settings, port or settings.api_port)
-            index_shop(Services(settings))
-            wait_ready(url)
+            processes = start_processes(stack, settings, port or settings.api_port)
+            index_shop(Services(settings), processes)
+            wait_ready(processes)
+        url = processes.url
         show_samples(url)
         rates = measure(url)
         show_rates(rates)
@@ -116,36 +119,47 @@ def start_services(stack: ExitStack, settings: Settings) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def start_processes(stack: ExitStack, settings: Settings, port: int) -> str:
-    """Start a worker and the API as processes of their own, which end with this one. Returns the API's address."""
-    addresses = {
+def start_processes(stack: ExitStack, settings: Settings, port: int) -> Processes:
+    """Start a worker and the API as processes of their own, which end with this one."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            remedy = "End what listens there, or set TRIPTYCH_API_PORT."
+            raise EngineError(f"Port {port} is taken.", code="engine.port_taken", field="port", remedy=remedy)
+    variables = {
         "TRIPTYCH_ELASTICSEARCH_URL": settings.elasticsearch_address,
         "TRIPTYCH_REDIS_URL": settings.redis_address,
         "TRIPTYCH_API_PORT": str(port),
     }
-    for name in ("worker", "serve"):
-        child = start(settings.data_dir / "demo", name, addresses)
-        stack.callback(child.stop, 20)
-        stack.callback(check_running, child, name, settings.data_dir / "demo" / f"{name}.log")
-    return f"http://127.0.0.1:{port}"
-
-
-def start(folder: Path, name: str, addresses: Mapping[str, str]) -> Child:
+    folder = settings.data_dir / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{name}.log"
-    log.unlink(missing_ok=True)
-    given = tuple(f"{key}={value}" for key, value in addresses.items())
-    program = str(Path(sys.executable).with_name("triptych"))
-    return start_guarded(Command(("/usr/bin/env", *given, program, name), log, Path.cwd()))
+    started: dict[Path, Child] = {}
+    for name in ("worker", "serve"):
+        log = folder / f"{name}.log"
+        log.unlink(missing_ok=True)
+        program = str(Path(sys.executable).with_name("triptych"))
+        child = start_guarded(Command((program, name), log, Path.cwd(), variables))
+        stack.callback(child.stop, 20)
+        started[log] = child
+    return Processes(f"http://127.0.0.1:{port}", started)
 
 
-def check_running(child: Child, name: str, log: Path) -> None:
-    """Raise if a process we rely on has ended by itself."""
-    if not child.running:
-        raise EngineError(f"triptych {name} ended with {child.exit_code}.", code="demo.process_ended", remedy=f"See {log}.")
+@dataclass(frozen=True)
+class Processes:
+    """The API's address, and the worker and the API by the files their output goes to."""
+
+    url: str
+    started: Mapping[Path, Child]
+
+    def check(self) -> None:
+        """Raise if one has ended by itself."""
+        for log, child in self.started.items():
+            if not child.running:
+                raise EngineError(
+                    f"triptych {log.stem} ended with {child.exit_code}.", code="engine.ended", remedy=f"See {log}."
+                )
 
 
-def index_shop(services: Services) -> None:
+def index_shop(services: Services, processes: Processes) -> None:
     """Index the catalogue through Celery. A second time every product is unchanged, and nothing is embedded."""
     try:
         current_version(services.elasticsearch, INDEX)
@@ -153,7 +167,7 @@ def index_shop(services: Services) -> None:
         schema = spaces_schema(services.spaces, __version__)
         create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), schema)
     job = submit(SHOP / "catalogue.jsonl", INDEX, services)
-    follow_job(services, job, quiet=False)
+    follow_job(services, job, check=processes.check)
     counts = services.jobs.counts(job.id)
     state = services.jobs.get(job.id).state(counts)
     console.print(f"job {job.id}: {state}, {counts.written} written, {counts.unchanged} unchanged of {counts.read} products")
@@ -161,14 +175,15 @@ def index_shop(services: Services) -> None:
         raise TriptychError(f"The job ended as {state}.", code="demo.job_failed", remedy=f"triptych job show {job.id}")
 
 
-def wait_ready(url: str) -> None:
+def wait_ready(processes: Processes) -> None:
     """Wait until the API answers queries."""
     columns = (SpinnerColumn(), TextColumn("the API loads its encoders"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task("ready", total=None)
         for _ in range(600):
+            processes.check()
             try:
-                with urllib.request.urlopen(f"{url}/v1/health/ready", timeout=5):  # noqa: S310  our own address
+                with urllib.request.urlopen(f"{processes.url}/v1/health/ready", timeout=5):  # noqa: S310  our own address
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)

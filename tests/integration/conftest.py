@@ -13,7 +13,6 @@ import sys
 import time
 import urllib.request
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,14 +31,6 @@ from triptych.settings import Settings
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
 TRIPTYCH = Path(sys.executable).with_name("triptych")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quiet_audioread() -> None:
-    """librosa imports it at the first sound, and it imports what Python 3.13 drops; warnings are errors in tests."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import audioread.rawread  # noqa: F401
 
 
 @pytest.fixture(scope="session")

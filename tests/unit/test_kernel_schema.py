@@ -72,24 +72,30 @@ def test_each_space_has_a_field_beside_our_bookkeeping() -> None:
     assert properties["properties"]["key"]["type"] == "keyword"
 
 
-# check_space
+# check_spaces
 
 
 def test_vectors_of_the_same_fingerprint_may_be_compared() -> None:
-    IndexSchema(spaces=(CLIP,)).check_space(CLIP.model_copy(update={"encoder": "another name"}))
+    IndexSchema(spaces=(CLIP,)).check_spaces([*SPACES, CLIP.model_copy(update={"encoder": "another name"})])
 
 
 def test_vectors_of_another_fingerprint_are_refused() -> None:
     with pytest.raises(EncoderError) as caught:
-        IndexSchema(spaces=(CLIP,)).check_space(CLIP.model_copy(update={"fingerprint": "f2"}))
+        IndexSchema(spaces=(CLIP,)).check_spaces([CLIP.model_copy(update={"fingerprint": "f2"})])
     assert (caught.value.code, caught.value.field) == ("encoder.fingerprint_mismatch", "triptych.clip")
     assert not caught.value.retryable
     assert "f1" in str(caught.value)
     assert "f2" in str(caught.value)
 
 
-def test_a_space_the_index_has_not_is_no_mismatch() -> None:
-    IndexSchema(spaces=SPACES).check_space(CLIP)
+def test_a_space_that_no_encoder_fills_is_refused() -> None:
+    with pytest.raises(EncoderError) as caught:
+        IndexSchema(spaces=(*SPACES, CLIP)).check_spaces(SPACES)
+    assert (caught.value.code, caught.value.field) == ("encoder.unknown", "triptych.clip")
+
+
+def test_an_encoder_that_the_index_has_no_space_of_does_no_harm() -> None:
+    IndexSchema(spaces=SPACES).check_spaces([*SPACES, CLIP])
 
 
 # As JSON

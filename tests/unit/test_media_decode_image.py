@@ -59,7 +59,7 @@ def _png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_a_format_that_is_allowed(kind: str, settings: Settings) -> None:
     decoded = decode_image(_file(Image.new("RGB", (40, 30), RED), kind), settings)
     assert (decoded.mode, decoded.size) == ("RGB", (40, 30))
@@ -150,7 +150,7 @@ def test_a_small_picture_is_not_enlarged(settings: Settings) -> None:
 # Refused
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_truncated_picture(kind: str, settings: Settings) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = _file(Image.fromarray(noise), kind)
@@ -233,7 +233,7 @@ def test_decode_goes_by_the_modality(settings: Settings) -> None:
 
 
 GRADIENT = Image.fromarray(np.arange(48 * 32 * 3, dtype=np.uint8).reshape(48, 32, 3))
-FILES = [_file(GRADIENT, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")]
+FILES = [_file(GRADIENT, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP")]
 
 
 @given(st.sampled_from(FILES), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=5), st.integers(1, 10))

@@ -28,7 +28,7 @@ LEGS = [WORDS, PICTURE]
 
 def _found(scores: Mapping[str, float]) -> Found:
     hits: list[dict[str, Any]] = [{"_score": score, "fields": {KEY_FIELD: [key]}} for key, score in scores.items()]
-    return Found(hits, len(hits), {})
+    return Found(hits, len(hits))
 
 
 def test_scores_are_read_by_product() -> None:

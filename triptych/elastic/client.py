@@ -18,7 +18,7 @@ from triptych.settings import Settings
 Client = Elasticsearch
 """The client's type, for those who only pass it on."""
 
-_RETRYABLE_STATUS = {408, 429, 502, 503, 504}
+RETRYABLE_STATUS = {408, 429, 502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ def _refused(error: ApiError) -> ElasticsearchError:
             remedy="Check TRIPTYCH_ELASTICSEARCH_USER / _PASSWORD / _API_KEY and the role's privileges.",
         )
     code = {404: "elasticsearch.not_found", 409: "elasticsearch.conflict"}.get(status, "elasticsearch.refused")
-    if status in _RETRYABLE_STATUS:
+    if status in RETRYABLE_STATUS:
         code = "elasticsearch.busy"
     return ElasticsearchError(
-        f"Elasticsearch refused the request (HTTP {status}): {reason}", code=code, retryable=status in _RETRYABLE_STATUS
+        f"Elasticsearch refused the request (HTTP {status}): {reason}", code=code, retryable=status in RETRYABLE_STATUS
     )
 
 

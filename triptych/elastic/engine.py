@@ -13,10 +13,11 @@ import orjson
 from elasticsearch import Elasticsearch
 
 from triptych.domain import Vector
-from triptych.elastic.client import Server, reason_of, translated
+from triptych.elastic.client import RETRYABLE_STATUS, Server, reason_of, translated
 from triptych.errors import ElasticsearchError
 
 _RETRYABLE_ITEM = {429, 503}
+_BAD_REQUEST = 400
 _ITEM_ATTEMPTS = 5
 
 
@@ -26,7 +27,6 @@ class Found:
 
     hits: list[dict[str, Any]]
     total: int
-    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +56,37 @@ def unpack(value: str | Sequence[float]) -> Vector:
 
 
 def msearch(
-    client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]], *, timeout: float | None = None
+    client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]], *, preference: str | None = None
 ) -> list[Found | ElasticsearchError]:
     """Run all `bodies` against `index` in one request. A search that failed is an error in its place, not an exception.
 
-    `timeout` (seconds) bounds the whole request. Raises ElasticsearchError if the request itself failed.
+    Requests of one `preference` (any text) go to the same copies of the shards, whose idf may differ from other copies'.
+    Raises ElasticsearchError if the request itself failed.
     """
     if not bodies:
         return []
     lines: list[Any] = []
     for body in bodies:
-        lines += [b"{}", orjson.dumps(body)]
-    caller = client.options(request_timeout=timeout) if timeout is not None else client
+        lines += [orjson.dumps({"preference": preference} if preference else {}), orjson.dumps(body)]
     with translated():
-        responses = caller.msearch(index=index, searches=lines)["responses"]
+        responses = client.msearch(index=index, searches=lines)["responses"]
     return [_found(response) for response in responses]
 
 
 def _found(response: Mapping[str, Any]) -> Found | ElasticsearchError:
     if "error" in response:
-        return ElasticsearchError(f"A search failed (HTTP {response['status']}): {reason_of(response)}")
+        status = response["status"]
+        away = status in RETRYABLE_STATUS
+        code = (
+            "elasticsearch.busy" if away else "elasticsearch.bad_request" if status == _BAD_REQUEST else "elasticsearch.refused"
+        )
+        return ElasticsearchError(f"A search failed (HTTP {status}): {reason_of(response)}", code=code, retryable=away)
     failed = response["_shards"]["failed"]
     if failed or response["timed_out"]:
         what = f"{failed} shards failed" if failed else "it timed out"
         return ElasticsearchError(f"A search is incomplete: {what}.", code="elasticsearch.incomplete", retryable=True)
     total = response["hits"].get("total", {}).get("value", len(response["hits"]["hits"]))
-    return Found(response["hits"]["hits"], total, response)
+    return Found(response["hits"]["hits"], total)
 
 
 def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Written]:
@@ -128,5 +133,8 @@ def mget(
     docs = answer["docs"]
     broken = next((d for d in docs if "error" in d), None)
     if broken is not None:
-        raise ElasticsearchError(f"Reading {broken['_id']} failed: {reason_of(broken)}", code="elasticsearch.read_failed")
+        # after a restart the shard may not be assigned yet: HTTP 200 with an error per document
+        away = broken["error"].get("type") != "index_not_found_exception"
+        message = f"Reading {broken['_id']} failed: {reason_of(broken)}"
+        raise ElasticsearchError(message, code="elasticsearch.read_failed", retryable=away)
     return {d["_id"]: d["_source"] for d in docs if d["found"]}

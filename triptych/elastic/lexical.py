@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 300
+"""Characters of a text that BM25 is asked for: each word makes a clause per field, and Elasticsearch limits the clauses
+(10,000 Chinese characters in 18 fields are refused)."""
+
 
 def lexical_query(text: str, fields: Sequence[str]) -> dict[str, Any]:
     """A product is as good as its best field, and a third of each other field that matches too.
 
     https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-multi-match-query
     """
-    return {"multi_match": {"query": text, "fields": list(fields), "type": "best_fields", "tie_breaker": 0.3, "lenient": True}}
+    return {
+        "multi_match": {
+            "query": text[:LONGEST],
+            "fields": list(fields),
+            "type": "best_fields",
+            "tie_breaker": 0.3,
+            "lenient": True,
+        }
+    }

@@ -61,17 +61,35 @@ def index_body(base: Mapping[str, Any], schema: IndexSchema) -> dict[str, Any]:
     return {**base, "mappings": mappings}
 
 
-def create_version(client: Elasticsearch, alias: str, base: Mapping[str, Any], schema: IndexSchema) -> str:
+def check_name(name: str, *, reserved: str | None = None) -> None:
+    """Raise InputError for a name that is no single index: patterns, lists and what Elasticsearch refuses.
+
+    `reserved` is the prefix of Triptych's own indices.
+    """
+    if not _NAME.fullmatch(name) or (reserved is not None and name.startswith(reserved)):
+        raise InputError(
+            f"{name[:100]!r} cannot name an index.",
+            code="index.bad_name",
+            field="index",
+            remedy="Use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit"
+            + (f", and not with {reserved!r}, which is Triptych's own." if reserved else "."),
+        )
+
+
+def create_version(
+    client: Elasticsearch, alias: str, base: Mapping[str, Any], schema: IndexSchema, *, reserved: str = "triptych-"
+) -> str:
     """Create the first index version of `alias` and point the alias at it. Returns the version's name.
 
     Raises InputError if the name is not one Elasticsearch takes or is taken.
     """
-    if not _NAME.fullmatch(alias) or _VERSION.fullmatch(alias):
+    check_name(alias, reserved=reserved)
+    if _VERSION.fullmatch(alias):
         raise InputError(
-            f"{alias!r} cannot name an index.",
+            f"{alias!r} ends as the name of an index version does.",
             code="index.bad_name",
             field="index",
-            remedy="Use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit.",
+            remedy="Leave off the time.",
         )
     with translated():
         if client.indices.exists(index=alias):
@@ -90,6 +108,7 @@ def create_version(client: Elasticsearch, alias: str, base: Mapping[str, Any], s
 
 def current_version(client: Elasticsearch, alias: str) -> str:
     """The index version behind `alias` that is written to (an index's own name is its version)."""
+    check_name(alias)
     try:
         with translated():
             found = client.indices.get_alias(index=alias)
@@ -104,7 +123,7 @@ def current_version(client: Elasticsearch, alias: str) -> str:
         raise
     writers = [name for name, data in found.items() if data["aliases"].get(alias, {}).get("is_write_index")]
     names = writers or sorted(found)
-    if len(names) > 1:
+    if len(names) != 1:
         raise InputError(
             f"The alias {alias!r} points at {len(names)} indices and none is the write index.",
             code="index.ambiguous",
@@ -132,7 +151,7 @@ def describe(client: Elasticsearch, alias: str) -> IndexInfo:
 def _field_types(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, field in properties.items():
         path = prefix + name
-        if "type" in field:
+        if "type" in field and field.get("index") is not False:
             yield path, field["type"]
         yield from _field_types(field.get("properties", {}), path + ".")
         yield from _field_types(field.get("fields", {}), path + ".")

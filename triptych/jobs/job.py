@@ -101,13 +101,15 @@ class Batch:
     """The unit of one task: some records of one job, as they were read.
 
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
-    "message": ...}`. `attempts` counts how often it was started, this time included.
+    "message": ...}`. `attempts` counts how often it was started, this time included;
+    `failure` says why an earlier attempt failed, where that is known.
     """
 
     job: str
     number: int
     records: tuple[Mapping[str, Any], ...]
     attempts: int = 0
+    failure: str | None = None
 
     @property
     def id(self) -> str:

@@ -24,7 +24,8 @@ _KEYWORD = {"type": "keyword", "ignore_above": 1024}
 _MAPPINGS: Mapping[str, Any] = {
     "jobs": {
         "id": _KEYWORD, "index": _KEYWORD, "alias": _KEYWORD, "catalogue": _KEYWORD, "root": _KEYWORD,
-        "submitted_at": {"type": "date"}, "finished_at": {"type": "date"}, "reading": {"type": "boolean"}, "error": _KEYWORD,
+        "submitted_at": {"type": "date"}, "finished_at": {"type": "date"}, "reading": {"type": "boolean"},
+        "error": _KEYWORD, "seen_at": {"type": "double"},
     },
     "batches": {
         "job": _KEYWORD, "number": {"type": "long"}, "state": _KEYWORD, "owner": _KEYWORD, "attempts": {"type": "integer"},
@@ -84,7 +85,8 @@ class JobStore:
 
     def _put_job(self, job: Job) -> None:
         with translated():
-            self._client.index(index=self._jobs, id=job.id, document=job.to_dict(), refresh=True)
+            entry = {**job.to_dict(), "seen_at": time.time()}
+            self._client.index(index=self._jobs, id=job.id, document=entry, refresh=True)
 
     def get(self, job: str) -> Job:
         """The job of that id. Raises NotFoundError."""
@@ -112,20 +114,20 @@ class JobStore:
             self._client.update(index=self._jobs, id=job, doc=changes, refresh=True, retry_on_conflict=5)
 
     def unfinished(self) -> list[Job]:
-        """Jobs that are read whole but not closed."""
-        query = {"bool": {"filter": [{"term": {"reading": False}}], "must_not": [{"exists": {"field": "finished_at"}}]}}
-        return [Job.from_dict(h["_source"]) for h in self._search(self._jobs, query, size=100)]
+        """Jobs that are read whole but neither closed nor failed, oldest first."""
+        query = {"bool": {"filter": [{"term": {"reading": False}}], "must_not": [_exists("finished_at"), _exists("error")]}}
+        hits = self._search(self._jobs, query, size=100, sort="submitted_at:asc")
+        return [Job.from_dict(h["_source"]) for h in hits]
 
     def abandoned(self, *, seconds: float) -> list[Job]:
-        """Jobs still being read, into which no batch was entered for so long: their submitter is gone."""
-        query = {"bool": {"filter": [{"term": {"reading": True}}], "must_not": [{"exists": {"field": "error"}}]}}
-        jobs = [Job.from_dict(h["_source"]) for h in self._search(self._jobs, query, size=100)]
-        return [job for job in jobs if time.time() - self._last_entry(job) > seconds]
+        """Jobs still being read whose submitter gave no sign of life (`see`) for so long."""
+        before = {"range": {"seen_at": {"lt": time.time() - seconds}}}
+        query = {"bool": {"filter": [{"term": {"reading": True}}, before], "must_not": [_exists("error")]}}
+        return [Job.from_dict(h["_source"]) for h in self._search(self._jobs, query, size=100, sort="submitted_at:asc")]
 
-    def _last_entry(self, job: Job) -> float:
-        """When the newest batch of a job was entered, or the job itself; seconds since the epoch."""
-        newest = self._search(self._batches, {"term": {"job": job.id}}, size=1, sort="queued_at:desc")
-        return float(newest[0]["_source"]["queued_at"]) if newest else dt.datetime.fromisoformat(job.submitted_at).timestamp()
+    def see(self, job: str) -> None:
+        """The submitter's sign of life."""
+        self.update(job, seen_at=time.time())
 
     def counts(self, job: str) -> Counts:
         """The job's counters, exact at this moment."""
@@ -156,7 +158,7 @@ class JobStore:
             return None
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "lease_until": self._lease()}
-        claim = Claim(Batch(job, number, tuple(entry["records"]), attempts), owner)
+        claim = Claim(Batch(job, number, tuple(entry["records"]), attempts, entry.get("failure")), owner)
         return claim if self._write(found, changes) else None
 
     def renew(self, claim: Claim) -> bool:
@@ -168,9 +170,18 @@ class JobStore:
         back = {"state": BatchState.QUEUED, "queued_at": time.time(), "attempts": claim.batch.attempts - 1}
         return self._change(claim, back)
 
+    def note(self, claim: Claim, reason: str) -> bool:
+        """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""
+        return self._change(claim, {"failure": reason[:500]})
+
     def finish(self, claim: Claim, counts: Counts) -> bool:
         """Mark a batch done with its counts and drop its records. False if the lease was lost: another worker counts it."""
         return self._change(claim, {"state": BatchState.DONE, "records": [], **asdict(counts)})
+
+    def forget(self, job: str, number: int) -> None:
+        """Drop a batch whose job was deleted."""
+        with translated():
+            self._client.delete(index=self._batches, id=batch_id(job, number))
 
     def _entry(self, key: str) -> dict[str, Any]:
         with translated():
@@ -203,7 +214,10 @@ class JobStore:
         return time.time() + self._settings.batch_lease_seconds
 
     def lost(self, *, queue_empty: bool) -> list[tuple[str, int]]:
-        """Batches (job, number) that nobody works on: the lease ran out, or queued while the queue is empty."""
+        """Batches (job, number) that nobody works on: the lease ran out, or queued while the queue is empty.
+
+        Those of failed jobs are left alone. At most 1000, oldest first.
+        """
         at = time.time()
         stale = [{"bool": {"filter": [{"term": {"state": BatchState.RUNNING}}, {"range": {"lease_until": {"lt": at}}}]}}]
         if queue_empty:
@@ -211,9 +225,12 @@ class JobStore:
             stale.append(
                 {"bool": {"filter": [{"term": {"state": BatchState.QUEUED}}, {"range": {"queued_at": {"lt": since}}}]}}
             )
+        failed = self._search(self._jobs, _exists("error"), size=1000, sort="submitted_at:desc", fields=["id"])
+        query = {"bool": {"should": stale, "minimum_should_match": 1}}
+        query["bool"]["must_not"] = [{"terms": {"job": [h["_source"]["id"] for h in failed]}}]
         with translated():
             self._client.indices.refresh(index=self._batches)
-        hits = self._search(self._batches, {"bool": {"should": stale}}, size=1000, sort="queued_at:asc")
+        hits = self._search(self._batches, query, size=1000, sort="queued_at:asc", fields=["job", "number"])
         return [(h["_source"]["job"], h["_source"]["number"]) for h in hits]
 
     # Dead letters
@@ -222,8 +239,7 @@ class JobStore:
         """Keep dead letters. Their ids say which they are, so that a batch done twice buries none twice."""
         entries = {}
         for letter in letters:
-            part = f"{letter.modality or 'record'}-{letter.reference or ''}-{letter.stage}"
-            key = f"{job.id}-{letter.line}-{uuid.uuid5(uuid.NAMESPACE_OID, part).hex[:12]}"
+            key = letter_id(job.id, letter)
             record = letter.record[:8000] if letter.record else None
             entries[key] = {
                 **asdict(letter),
@@ -244,10 +260,24 @@ class JobStore:
             self._client.indices.refresh(index=self._dead)
         return [h["_source"] for h in self._search(self._dead, {"term": {"job": job}}, size=size, sort="line:asc")]
 
-    def _search(self, index: str, query: Mapping[str, Any], *, size: int, sort: str | None = None) -> list[dict[str, Any]]:
+    def _search(
+        self, index: str, query: Mapping[str, Any], *, size: int, sort: str, fields: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
         with translated():
-            answer = self._client.search(index=index, query=query, size=size, sort=sort, ignore_unavailable=True)
+            answer = self._client.search(
+                index=index, query=query, size=size, sort=sort, source_includes=fields, ignore_unavailable=True
+            )
         return list(answer["hits"]["hits"])
+
+
+def letter_id(job: str, letter: DeadLetter) -> str:
+    """`_id` of a dead letter: the same part of the same record at the same stage has one."""
+    part = f"{letter.modality or 'record'}-{letter.reference or ''}-{letter.stage}"
+    return f"{job}-{letter.line}-{uuid.uuid5(uuid.NAMESPACE_OID, part).hex[:12]}"
+
+
+def _exists(field: str) -> dict[str, Any]:
+    return {"exists": {"field": field}}
 
 
 def now() -> str:

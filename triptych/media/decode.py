@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +15,13 @@ from triptych.domain import Modality, Waveform
 from triptych.errors import MediaError
 from triptych.settings import Settings
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Pillow's decoders that are let near a stranger's bytes; the others (EPS, PDF, FLI ...) are not."""
 
 AUDIO_FORMATS = ("WAV", "WAVEX", "OGG", "FLAC", "MP3", "MPEG", "AIFF", "AU", "CAF", "RF64", "W64")
 """libsndfile's major formats that are."""
 
+warnings.filterwarnings("ignore", module=r"PIL\..*")  # odd metadata of strangers' files is not news
 Image.MAX_IMAGE_PIXELS = None  # the limit is TRIPTYCH_MEDIA_PIXELS, checked below before anything is decoded
 
 KEPT_SIDE = 1024
@@ -28,8 +31,12 @@ _LARGEST_BYTE = 255
 _HIGHEST_RATE = 192_000  # a header may claim any rate: it must not decide how much memory is taken
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's count for a stream that does not say (a FLAC made by a pipe)
 
-KEPT_SECONDS = 30.0
+KEPT_SECONDS = 15.0
 """Only so much of a sound's beginning is decoded: no encoder looks further."""
+
+MOST_CHANNELS = 8
+_BLOCK = 65_536
+_one_at_a_time = threading.Lock()  # a picture of 50 million pixels takes 150 MB while it is decoded: not eight at once
 
 
 def decode_image(data: bytes, settings: Settings) -> Image.Image:
@@ -37,34 +44,35 @@ def decode_image(data: bytes, settings: Settings) -> Image.Image:
 
     Raises MediaError: media.not_a_picture, media.too_many_pixels or media.truncated.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large pictures; the limit below is ours
-        try:
-            picture = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise MediaError(
-                "The bytes are not a picture that can be read.",
-                code="media.not_a_picture",
-                field=Modality.IMAGE,
-                remedy=f"Give one of {', '.join(IMAGE_FORMATS)}.",
-            ) from error
-        width, height = picture.size
-        if width * height > settings.media_pixels:
-            raise MediaError(
-                f"The picture has {width} x {height} pixels, more than the {settings.media_pixels} allowed.",
-                code="media.too_many_pixels",
-                field=Modality.IMAGE,
-                remedy="Make it smaller or raise TRIPTYCH_MEDIA_PIXELS.",
-            )
-        try:
+    try:
+        picture = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MediaError(
+            "The bytes are not a picture that can be read.",
+            code="media.not_a_picture",
+            field=Modality.IMAGE,
+            remedy=f"Give one of {', '.join(IMAGE_FORMATS)}.",
+        ) from error
+    width, height = picture.size
+    if width * height > settings.media_pixels:
+        raise MediaError(
+            f"The picture has {width} x {height} pixels, more than the {settings.media_pixels} allowed.",
+            code="media.too_many_pixels",
+            field=Modality.IMAGE,
+            remedy="Make it smaller or raise TRIPTYCH_MEDIA_PIXELS.",
+        )
+    try:
+        with _one_at_a_time:
             return _upright_rgb(picture)
-        except Exception as error:
-            raise MediaError(f"The picture does not decode: {error}.", code="media.truncated", field=Modality.IMAGE) from error
+    except Exception as error:  # Pillow's decoders raise anything on broken bytes (struct.error, IndexError ...)
+        raise MediaError(f"The picture does not decode: {error}.", code="media.truncated", field=Modality.IMAGE) from error
 
 
 def _upright_rgb(picture: Image.Image) -> Image.Image:
     picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # lets a JPEG decoder skip detail; does nothing elsewhere
     picture.load()
+    if max(picture.size) > 2 * KEPT_SIDE:
+        picture = picture.reduce(max(picture.size) // (2 * KEPT_SIDE))  # before anything makes wider pixels of it
     if picture.mode in ("I", "I;16", "I;16B", "F"):
         picture = _eight_bits(picture)
     picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
@@ -107,6 +115,13 @@ def decode_audio(data: bytes, settings: Settings) -> Waveform:
     with file:
         if file.format not in AUDIO_FORMATS:
             raise _not_a_sound()
+        if file.channels > MOST_CHANNELS:
+            raise MediaError(
+                f"The sound has {file.channels} channels, more than the {MOST_CHANNELS} allowed.",
+                code="media.too_many_channels",
+                field=Modality.AUDIO,
+                remedy="Mix it down to stereo or mono.",
+            )
         seconds = file.frames / file.samplerate
         if file.frames < _UNKNOWN_FRAMES and seconds > settings.media_seconds:
             raise MediaError(
@@ -116,15 +131,27 @@ def decode_audio(data: bytes, settings: Settings) -> Waveform:
                 remedy="Cut it or raise TRIPTYCH_MEDIA_SECONDS.",
             )
         try:
-            wanted = int(KEPT_SECONDS * min(file.samplerate, _HIGHEST_RATE))
-            frames = file.read(min(wanted, file.frames), dtype="float32", always_2d=True)
+            with _one_at_a_time:
+                samples = _mono(file)
         except Exception as error:  # libsndfile and numpy raise many kinds on broken bytes
             raise MediaError(f"The sound does not decode: {error}.", code="media.truncated", field=Modality.AUDIO) from error
         rate = file.samplerate
-    samples = frames.mean(axis=1)
     if len(samples) == 0 or not np.isfinite(samples).all():
         raise MediaError("The sound has no samples.", code="media.no_samples", field=Modality.AUDIO)
     return Waveform(np.asarray(samples.clip(-1, 1), dtype=np.float32), int(rate))
+
+
+def _mono(file: Any) -> npt.NDArray[np.float32]:
+    """The beginning of a sound, mixed down block by block, so that many channels take no more memory than one."""
+    left = min(int(KEPT_SECONDS * min(file.samplerate, _HIGHEST_RATE)), file.frames)
+    blocks: list[npt.NDArray[np.float32]] = []
+    while left > 0:
+        block = file.read(min(left, _BLOCK), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            break
+        blocks.append(block.mean(axis=1))
+        left -= len(block)
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
 
 
 def _not_a_sound() -> MediaError:

@@ -42,7 +42,12 @@ def fetch(media: Media, *, root: Path, most_bytes: int) -> bytes:
         raise MediaError(f"{reference!r} is not a file.", code="media.not_a_file", field=media.modality)
     with os.fdopen(handle, "rb") as file:
         check_bytes(info.st_size, most_bytes, reference, media.modality)
-        data = file.read(most_bytes + 1)
+        try:
+            data = file.read(most_bytes + 1)
+        except OSError as error:  # a disk or a network folder that fails
+            raise MediaError(
+                f"{reference!r} cannot be read: {error.strerror}.", code="media.unreadable", field=media.modality
+            ) from error
     check_bytes(len(data), most_bytes, reference, media.modality)
     return data
 
@@ -73,7 +78,7 @@ def _inside(root: Path, reference: str, media: Media) -> Path:
     base = root.resolve()
     try:
         path = (base / reference).resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # a link in circles; a name that cannot be encoded
         raise refused from error
     if not path.is_relative_to(base):
         raise refused
