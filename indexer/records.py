@@ -32,7 +32,7 @@ DEEPEST: Final = 50
 """Levels of nesting a record may have; Elasticsearch takes 20 by default (index.mapping.depth.limit)."""
 
 RawRecord = Mapping[str, Any]
-"""{"line": n, "text": "..."} or, where a line could not be taken, {"line": n, "code": "...", "message": "..."}."""
+"""{"line": n, "text": "..."}; where a line could not be taken, "code" and "message" too, and "stage", "product_id" if known."""
 
 
 def _per_language(value: object) -> object:
@@ -136,8 +136,10 @@ def id_of(raw: RawRecord) -> str | None:
 def parse(raw: RawRecord) -> Product | DeadLetter:
     """Validate one record. Pure; never raises for bad input."""
     line = int(raw["line"])
-    if "text" not in raw:
-        return DeadLetter(raw["code"], raw["message"], "read", line, raw.get("product_id"))
+    if "code" in raw:
+        return DeadLetter(
+            raw["code"], raw["message"], raw.get("stage", "read"), line, raw.get("product_id"), record=raw.get("text")
+        )
     text = str(raw["text"])
     try:
         data = orjson.loads(text)

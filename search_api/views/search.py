@@ -7,21 +7,29 @@ from typing import Any
 import orjson
 from flask import Blueprint, Request, Response, request
 from werkzeug.datastructures import FileStorage
+from werkzeug.routing import PathConverter
 
 from search_api.schemas import InvalidBodyError, SearchBody, parse_body, to_json
 from search_api.searcher import Searcher
 from triptych.settings import Settings
 
 
+class AnyText(PathConverter):
+    """A product id in a path: anything, a leading slash too."""
+
+    regex = ".+"
+
+
 def blueprint(searcher: Searcher, settings: Settings) -> Blueprint:
     views = Blueprint("search", __name__, url_prefix="/v1")
+    views.record(lambda state: state.app.url_map.converters.update(any_text=AnyText))
 
     @views.post("/search")
     def search() -> Response:
         body, media = read(request, settings)
         return json_response(to_json(searcher.search(body.to_request(**media))))
 
-    @views.get("/products/<path:product_id>")
+    @views.get("/products/<any_text:product_id>")
     def product(product_id: str) -> Response:
         index = request.args.get("index")
         if not index:

@@ -6,12 +6,7 @@ Every test run has its own prefix for indices and its own queue, so it may share
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,16 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
 
 from engine import elasticsearch_node, redis_server
 from triptych.elastic.engine import unpack
 from triptych.encoders.prepare import prepare
 from triptych.services import Services
 from triptych.settings import Settings
-
-ROOT = Path(__file__).parents[2]
-SHOP = ROOT / "examples" / "shop"
-TRIPTYCH = Path(sys.executable).with_name("triptych")
 
 
 @pytest.fixture(scope="session")
@@ -64,45 +56,9 @@ def services(settings: Settings) -> Services:
     return Services(settings)
 
 
-class Command:
-    """Runs `triptych ...` as a real process in the session's environment."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("TRIPTYCH_")}
-        self.environment = {**clean, **environment}
-
-    def __call__(self, *args: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [TRIPTYCH, *args], capture_output=True, text=True, env={**self.environment, **changes}, timeout=550, check=False
-        )
-        if check and done.returncode != 0:
-            pytest.fail(f"triptych {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-        return done
-
-    def json(self, *args: str, check: bool = True, **changes: str) -> Any:
-        return json.loads(self(*args, "--json", check=check, **changes).stdout)
-
-    def start(self, *args: str, log: Path, **changes: str) -> subprocess.Popen[bytes]:
-        with log.open("ab") as file:
-            return subprocess.Popen(
-                [TRIPTYCH, *args], stdout=file, stderr=file, env={**self.environment, **changes}, start_new_session=True
-            )
-
-
 @pytest.fixture(scope="session")
 def command(environment: dict[str, str]) -> Command:
     return Command(environment)
-
-
-def end(process: subprocess.Popen[bytes], *, signal_number: int = signal.SIGTERM) -> None:
-    """Stop a process that was started with its own session, children included."""
-    if process.poll() is None:
-        process.send_signal(signal_number)
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=10)
 
 
 @pytest.fixture(scope="session")
@@ -212,33 +168,3 @@ def read_vectors(services: Services) -> Callable[[str], dict[str, dict[str, npt.
         return {h["_id"]: {name: unpack(v) for name, v in h["_source"].get("triptych", {}).items()} for h in hits}
 
     return read
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def http_ok(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def wait_for(
-    condition: Callable[[], bool], what: str, *, seconds: float = 120, alive: subprocess.Popen[bytes] | None = None
-) -> None:
-    """Wait until `condition` holds; fail the test when it does not in time, or `alive` ended."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return
-        if alive is not None and alive.poll() is not None:
-            pytest.fail(f"{what} ended with {alive.returncode}")
-        time.sleep(0.1)
-    pytest.fail(f"{what} was not there after {seconds} s")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, free_port, http_ok, wait_for
+from processes import ROOT, free_port, http_ok, wait_for
 
 from triptych.encoders.prepare import prepare
 from triptych.settings import Settings

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, Command
+from processes import ROOT, Command
 
 pytestmark = pytest.mark.integration
 
