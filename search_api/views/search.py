@@ -18,6 +18,7 @@ class AnyText(PathConverter):
     """A product id in a path: anything, a leading slash too."""
 
     regex = ".+"
+    part_isolating = False
 
 
 def blueprint(searcher: Searcher, settings: Settings) -> Blueprint:
