@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from indexer import batching, records
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
+from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Job
 from triptych.jobs.queue import ping, send_batch, send_finish
 from triptych.services import Services
-
-log = logging.getLogger(__name__)
 
 
 def submit(catalogue: Path, index: str, services: Services) -> Job:
@@ -32,7 +28,10 @@ def submit(catalogue: Path, index: str, services: Services) -> Job:
     path = catalogue.resolve()
     job = services.jobs.open(index=version, alias=index, catalogue=str(path), root=str(path.parent))
     try:
-        with _alive(services, job.id):
+        alive = heartbeat(
+            lambda: services.jobs.see(job.id), seconds=services.settings.batch_lease_seconds, what=f"job {job.id}"
+        )
+        with alive:
             for number, batch in enumerate(_batches(lines, services)):
                 services.jobs.add(Batch(job.id, number, tuple(batch)))
                 send_batch(services.queue, job.id, number)
@@ -72,24 +71,3 @@ def _once(lines: Iterator[records.RawRecord]) -> Iterator[records.RawRecord]:
         if key is not None:
             seen.add(key)
         yield raw
-
-
-@contextmanager
-def _alive(services: Services, job: str) -> Iterator[None]:
-    """Give signs of life while the catalogue is read, however slowly it comes."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(services.settings.batch_lease_seconds):
-            try:
-                services.jobs.see(job)
-            except TriptychError as error:
-                log.warning("job %s: no sign of life could be given: %s", job, error)
-
-    thread = threading.Thread(target=beat, name="alive", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from celery import Celery, Task
@@ -18,6 +17,7 @@ from indexer.records import id_of
 from triptych.domain import DeadLetter, Outcome
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import NotFoundError, TriptychError
+from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Counts, Job
 from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, send_finish
 from triptych.jobs.store import Claim, letter_id, now
@@ -67,7 +67,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
     if claim is None:
         return
     try:
-        with _lease(services, claim):
+        with _lease_renewed(services, claim):
             result = _run(services, claim, job)
             jobs.bury(job, result.dead_letters, attempt=claim.batch.attempts)
     except pipeline.LeaseLostError:
@@ -102,33 +102,17 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
 
 
+def _lease_renewed(services: Services, claim: Claim) -> AbstractContextManager[None]:
+    """Renew the lease in the background while the batch is worked on."""
+    what = f"job {claim.batch.job}, batch {claim.batch.number}"
+    return heartbeat(lambda: services.jobs.renew(claim), seconds=services.settings.batch_lease_seconds / 3, what=what)
+
+
 def _release(services: Services, claim: Claim) -> None:
     try:
         services.jobs.release(claim)
     except TriptychError as error:  # the service that was away may be the ledger's; then the lease runs out instead
         log.warning("job %s: batch %d keeps its lease: %s", claim.batch.job, claim.batch.number, error)
-
-
-@contextmanager
-def _lease(services: Services, claim: Claim) -> Iterator[None]:
-    """Renew the lease in the background while the batch is worked on."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(services.settings.batch_lease_seconds / 3):
-            try:
-                if not services.jobs.renew(claim):
-                    return
-            except TriptychError as error:
-                log.warning("job %s: the lease was not renewed: %s", claim.batch.job, error)
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _finish_if_last(services: Services, name: str) -> None:

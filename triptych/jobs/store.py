@@ -41,6 +41,9 @@ _MAPPINGS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+_TRIES = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A batch whose lease this process has, as `owner` (unique to the process and the attempt)."""
@@ -189,9 +192,13 @@ class JobStore:
 
     def _change(self, claim: Claim, changes: Mapping[str, Any]) -> bool:
         """Change a batch this process has the lease of; False if it has it no more."""
-        found = self._entry(claim.batch.id)
-        mine = found["_source"]["state"] == BatchState.RUNNING and found["_source"]["owner"] == claim.owner
-        return mine and self._write(found, changes)
+        for _ in range(_TRIES):
+            found = self._entry(claim.batch.id)
+            if found["_source"]["state"] != BatchState.RUNNING or found["_source"]["owner"] != claim.owner:
+                return False
+            if self._write(found, changes):
+                return True  # else our own heartbeat was quicker, or another worker took the batch: look again
+        return False
 
     def _write(self, found: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write a batch's entry with `changes` unless somebody changed it since it was read."""
