@@ -92,6 +92,12 @@ def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | 
         console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C. Try:")
         example = """{"index": "shop", "text": "red hat"}"""
         console.print(f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{example}'", highlight=False)
+        console.print("The triptych commands in another terminal, after `. .venv/bin/activate`, want:")
+        given = load()  # what the user gave, perhaps with a password, is not shown
+        if given.elasticsearch_url is None:
+            console.print(f"  export TRIPTYCH_ELASTICSEARCH_URL={settings.elasticsearch_address}", highlight=False)
+        if given.redis_url is None:
+            console.print(f"  export TRIPTYCH_REDIS_URL={settings.redis_address}", highlight=False)
         try:
             signal.pause()
         except KeyboardInterrupt:
