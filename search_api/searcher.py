@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ from triptych.encoders.base import Input
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
 from triptych.media.decode import decode_audio, decode_image
 from triptych.media.fetch import check_bytes
-from triptych.schema import FIELD, LEXICAL
+from triptych.schema import FIELD, LEXICAL, Space
 from triptych.services import Services
 
 INFO_SECONDS = 5.0
@@ -91,7 +91,7 @@ class Searcher:
         clauses = filter_clauses(request.filters, info)
         defaults = fusion.default_weights([(name, modality) for name, modality, _ in plan], info.schema.levels)
         run = _Run(request, info, fusion.share(request.weights, defaults, info.schema.legs))
-        legs = self._legs(run)
+        legs = self._legs(run, plan)
         retrieved = self._ask(run, legs, clauses)
         legs = [leg for leg in legs if leg.name in retrieved]
         scores, failed = complete(legs, retrieved, lambda gaps: self._complete(run, legs, gaps))
@@ -134,11 +134,11 @@ class Searcher:
             raise NotFoundError(f"There is no product {product_id!r} in {index!r}.", code="product.not_found", field="id")
         return {"id": product_id, "product": found[product_id]}
 
-    def _legs(self, run: _Run) -> list[Leg]:
+    def _legs(self, run: _Run, plan: Sequence[tuple[str, Modality, Space | None]]) -> list[Leg]:
         """The query's legs that weigh anything, with their vectors: each input is embedded once per space."""
         legs = []
         inputs: dict[Modality, Input] = {}
-        for name, modality, space in wanted(run.request, run.info.schema):
+        for name, modality, space in plan:
             if run.weights[name] == 0:
                 continue
             if space is None:
