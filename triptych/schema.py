@@ -25,6 +25,7 @@ LEXICAL = "lexical"
 """The leg of the words searched by BM25."""
 
 Similarity = Literal["cosine", "dot_product", "l2_norm"]
+IndexType = Literal["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat"]
 
 
 class _Frozen(BaseModel):
@@ -32,23 +33,35 @@ class _Frozen(BaseModel):
 
 
 class Space(_Frozen):
-    """One vector field and the encoder that fills it, as the index remembers it."""
+    """One vector field and the encoder that fills it, as the index remembers it.
+
+    `label` is the second half of the names of its legs, by default the document's modality. `fitted` is the sha256 of what its
+    encoder learned from the catalogue, None where it learns nothing.
+    """
 
     name: str
     encoder: str
     fingerprint: str
     dims: int
     similarity: Similarity = "cosine"
+    index_type: IndexType = "int8_hnsw"
     document_modality: Modality
     query_modalities: tuple[Modality, ...]
+    label: str = ""
+    fitted: str | None = None
 
     @property
     def field(self) -> str:
         return f"{FIELD}.{self.name}"
 
+    @property
+    def quantised(self) -> bool:
+        """Whether the index searches shortened vectors, so that the candidates must be scored again with the whole ones."""
+        return self.index_type not in {"hnsw", "flat"}
+
     def leg(self, modality: Modality) -> str:
         """The name of the leg a query input of `modality` makes in this space."""
-        return f"{modality}.{self.document_modality}"
+        return f"{modality}.{self.label or self.document_modality}"
 
 
 class Level(_Frozen):
@@ -117,7 +130,7 @@ def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
             "dims": space.dims,
             "index": True,
             "similarity": space.similarity,
-            "index_options": {"type": "int8_hnsw"},
+            "index_options": {"type": space.index_type},
         }
         for space in spaces
     }

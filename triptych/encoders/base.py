@@ -1,22 +1,30 @@
-"""What an encoder is: data (EncoderSpec) and three methods (Encoder).
+"""What an encoder is: data (EncoderSpec) and three methods (Encoder); and what makes one: a Family.
 
 A *space* is one vector field and the encoder that fills it. The mapping, the documents and the query are all derived from the
 spec, so they cannot drift apart; its fingerprint is kept in the index's `_meta`; a query vector of another space is refused.
+
+A *family* is one kind of encoder (any CLIP, any text model of transformers ...). It is data too, found by the entry point group
+`triptych.encoders`; a profile names the family, the model and the options of each space.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from PIL.Image import Image
+from pydantic import BaseModel, ConfigDict
 
 from triptych.domain import Modality, Vectors, Waveform
-from triptych.schema import Similarity, Space
+from triptych.schema import IndexType, Similarity, Space
+from triptych.settings import Settings
 
 Input = str | Image | Waveform
 """What an encoder takes: a text, an RGB picture, a mono sound."""
@@ -27,8 +35,10 @@ class EncoderSpec:
     """An encoder's data: everything the mapping, the index's `_meta` and a listing need, known before any weight is loaded.
 
     `space` names the vector field; `document_modality` is what of a product fills it; `query_modalities` are the query inputs
-    that search it. `identity` holds whatever changes the vectors (weights' sha256, preprocessing, prompts, pooling); the
-    fingerprint is a hash over it.
+    that search it; `label` is the second half of its legs' names (`text.image`). `identity` holds whatever changes the vectors
+    (weights' sha256, preprocessing, prompts, pooling); the fingerprint is a hash over it. `fitted` is the sha256 of what the
+    encoder learned from the catalogue, None where it learns nothing. `parts` is empty but for the families that are made of
+    other spaces.
     """
 
     name: str
@@ -37,15 +47,20 @@ class EncoderSpec:
     query_modalities: tuple[Modality, ...]
     dims: int
     licence: str
-    description: str
-    identity: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+    identity: Mapping[str, Any] = field(default_factory=dict)
     similarity: Similarity = "cosine"
+    index_type: IndexType = "int8_hnsw"
+    label: str = ""
+    fitted: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits: vectors of equal fingerprint may be compared."""
         data = {"name": self.name, "dims": self.dims, "similarity": self.similarity, "identity": self.identity}
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        if self.fitted is not None:
+            data["fitted"] = self.fitted
+        return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def to_space(self) -> Space:
         """The space as an index remembers it."""
@@ -55,8 +70,11 @@ class EncoderSpec:
             fingerprint=self.fingerprint,
             dims=self.dims,
             similarity=self.similarity,
+            index_type=self.index_type,
             document_modality=self.document_modality,
             query_modalities=self.query_modalities,
+            label=self.label,
+            fitted=self.fitted,
         )
 
 
@@ -67,16 +85,97 @@ class Encoder(Protocol):
     def spec(self) -> EncoderSpec: ...
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
-        """Embed what products have, of `spec.document_modality`. Returns (n, dims), float32, unit norm; (0, dims) for none."""
+        """Embed what products have, of `spec.document_modality`. Returns (n, dims), float32; (0, dims) for none.
+
+        A row has length 1, or is all zeros where the encoder finds nothing in the input (an empty text, silence).
+        """
         ...
 
     def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
-        """Embed query inputs of one of `spec.query_modalities`. Returns (n, dims), float32, unit norm."""
+        """Embed query inputs of one of `spec.query_modalities`. As `embed_documents`."""
         ...
 
 
-def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
+class Options(BaseModel):
+    """The options of a family that a profile may set. A family's own are a subclass; each has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What an encoder learned from a catalogue: arrays, and facts as JSON. Kept as one safetensors file beside the index."""
+
+    tensors: Mapping[str, npt.NDArray[Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that an encoder is made of.
+
+    `options` is an instance of the family's Options. `model` is the folder (or the file) of its weights, for families that want
+    one; `fitted` is what it learned from the catalogue, for families with `fit`; `derived` is the folder that its `derive`
+    filled; `parts` are the encoders of the spaces it is made over, by the role the profile gives them.
+    """
+
+    spec: EncoderSpec
+    options: Any
+    settings: Settings
+    model: Path | None = None
+    fitted: Fitted | None = None
+    derived: Path | None = None
+    parts: Mapping[str, Encoder] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One kind of encoder, as data. The three functions may be given as "module:name", so that declaring imports nothing heavy.
+
+    `documents` and `queries` are the modalities that an encoder of the family can embed at all; a profile's space chooses among
+    them. `version` is raised whenever the same weights and options give other vectors. `wants_model` says that a profile must
+    name a model. `fit` learns from the document inputs of a catalogue, read once. `derive` computes, once per machine, files
+    from the weights alone. `parts` names the roles of the spaces that an encoder of the family is made over.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[[Setup], Encoder]
+    documents: tuple[Modality, ...]
+    queries: tuple[Modality, ...]
+    options: type[Options] = Options
+    version: int = 1
+    wants_model: bool = False
+    fit: str | Callable[[Setup, Iterable[Input]], Fitted] | None = None
+    derive: str | Callable[[Setup, Path], None] | None = None
+    parts: tuple[str, ...] = ()
+    extra: str | None = None
+
+    def make(self, setup: Setup) -> Encoder:
+        """An encoder; its weights are read on first use."""
+        made: Encoder = called(self.factory)(setup)
+        return made
+
+
+def called(function: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A function that may be given as "module:name"."""
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def unit(vectors: npt.NDArray[Any]) -> Vectors:
     """Scale each row to length 1, as float32. A zero row stays zero (Elasticsearch refuses it for cosine: check before)."""
     rows = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def shortened(vectors: npt.NDArray[Any], dims: int) -> Vectors:
+    """The first `dims` values of each row, of length 1 again: for encoders trained so that the first values say most.
+
+    Matryoshka representation learning, Kusupati et al. 2022, arXiv:2205.13147.
+    """
+    return unit(np.asarray(vectors)[:, :dims])
