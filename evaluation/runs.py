@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ Search = Callable[["Query"], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One judged query: any mix of words, a picture and a sound (files)."""
+    """One judged query: any mix of words, a picture and a sound (files). `exclude` are products that no answer counts."""
 
     id: str
     text: str | None = None
     image: Path | None = None
     audio: Path | None = None
     language: str | None = None
+    exclude: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -36,19 +39,25 @@ class Query:
 
     def only(self, part: str) -> Query:
         """This query with nothing but its text, image or audio."""
-        return Query(self.id, language=self.language, **{part: getattr(self, part)})
+        others: dict[str, Any] = {name: None for name in ("text", "image", "audio") if name != part}
+        return dataclasses.replace(self, **others)
 
 
-def read_queries(path: Path) -> list[Query]:
-    """Queries as JSON lines: qid, text, image, audio (paths beside the file), lang. Raises ValueError naming the line."""
+def read_queries(path: Path, *, place: Callable[[str], Path] | None = None) -> list[Query]:
+    """Queries as JSON lines: qid, text, image, audio, lang, exclude, tags. Raises ValueError naming the line.
+
+    `place` finds the file of an image or audio; by default they are paths beside `path`.
+    """
+    find = place or path.parent.joinpath
     queries = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             data: Mapping[str, Any] = json.loads(line)
-            files = {name: path.parent / data[name] for name in ("image", "audio") if data.get(name)}
-            queries.append(Query(data["qid"], text=data.get("text"), language=data.get("lang"), **files))
+            files: dict[str, Any] = {name: find(data[name]) for name in ("image", "audio") if data.get(name)}
+            lists: dict[str, Any] = {name: tuple(data[name]) for name in ("exclude", "tags") if data.get(name)}
+            queries.append(Query(data["qid"], text=data.get("text"), language=data.get("lang"), **files, **lists))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}: not a query ({error})") from error
     return queries

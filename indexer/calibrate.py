@@ -8,7 +8,7 @@ standard deviation its sigma. The share of titles that find their own product fi
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from triptych.elastic.client import translated
 from triptych.elastic.engine import Found, msearch, unpack
 from triptych.elastic.lexical import lexical_query
 from triptych.elastic.lifecycle import read_schema, write_levels
-from triptych.encoders.base import unit
+from triptych.encoders import fused
+from triptych.encoders.base import Encoder, unit
 from triptych.errors import ElasticsearchError
 from triptych.schema import FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
 from triptych.services import Services
@@ -54,17 +55,16 @@ def calibrate(services: Services, index: str) -> IndexSchema:
     levels: dict[str, Level] = {}
     if LEXICAL in schema.legs:
         levels[LEXICAL] = Level(floor=0.0, sigma=0.0, **_lexical_reliability(services, index, schema, sample))
-    for space in schema.spaces:
-        for modality in space.query_modalities:
-            level = measure(services, space, modality, sample)
-            if level is not None:
-                levels[space.leg(modality)] = level
+    encoders = services.encoders(schema)
+    for space in (space for space in schema.spaces if space.searched):
+        levels |= measured(space, schema, encoders, sample)
     return write_levels(services.elasticsearch, index, levels)
 
 
 def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
     """SAMPLE products at random."""
-    source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *(space.field for space in schema.spaces)]}
+    fields = [space.field for space in schema.spaces if space.searched]
+    source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *fields]}
     if services.server.hides_vectors:
         source["exclude_vectors"] = False
     query = {
@@ -85,19 +85,71 @@ def _sample(hit: Mapping[str, Any]) -> Sample:
     return Sample(hit["_id"], tuple(title[:500] for title in chosen), vectors)
 
 
-def measure(services: Services, space: Space, modality: Modality, sample: Sequence[Sample]) -> Level | None:
-    """The level of the leg `modality` makes in `space`; None if fewer than ten products can tell."""
-    able = [s for s in sample if space.name in s.vectors and (modality is not Modality.TEXT or s.titles)]
+def measured(space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], sample: Sequence[Sample]) -> dict[str, Level]:
+    """The levels of a space's legs; a leg that fewer than ten products can tell of has none."""
+    levels: dict[str, Level | None] = {}
+    for modality in space.query_modalities:
+        levels[space.leg(modality)] = measure(space, modality, schema, encoders, sample)
+    if space.kind == "fused":
+        levels[space.legs[0]] = _by_titles(space, sample, lambda titles: _fused_queries(space, schema, encoders, titles))
+        levels[space.legs[0]] = levels[space.legs[0]] or _among_documents(space, sample)
+    else:
+        levels[space.vector_leg] = _among_documents(space, sample)
+    return {leg: level for leg, level in levels.items() if level is not None}
+
+
+def measure(
+    space: Space, modality: Modality, schema: IndexSchema, encoders: Mapping[str, Encoder], sample: Sequence[Sample]
+) -> Level | None:
+    """The level of the leg that a query's `modality` makes in `space`; None if fewer than ten products can tell."""
+    if modality is Modality.TEXT:
+        encoder = encoders[space.name]
+        return _by_titles(space, sample, lambda titles: encoder.embed_queries(titles, Modality.TEXT))
+    if modality is space.document_modality:
+        return _among_documents(space, sample)
+    # a picture asks a space of words: the product's own picture can, where the same encoder put it into another space
+    twin = next((s for s in schema.spaces if s.fingerprint == space.fingerprint and s.document_modality is modality), None)
+    able = [s for s in sample if twin is not None and space.name in s.vectors and twin.name in s.vectors]
+    if twin is None or len(able) < _ENOUGH:
+        return None
+    queries = np.stack([s.vectors[twin.name] for s in able])
+    documents = np.stack([s.vectors[space.name] for s in able])
+    return level_of(queries, documents, space.similarity, owners=range(len(able)))
+
+
+def _among_documents(space: Space, sample: Sequence[Sample]) -> Level | None:
+    """What products' own vectors score among each other."""
+    documents = [s.vectors[space.name] for s in sample if space.name in s.vectors]
+    return level_of(np.stack(documents), np.stack(documents), space.similarity) if len(documents) >= _ENOUGH else None
+
+
+def _by_titles(space: Space, sample: Sequence[Sample], embed: Callable[[list[str]], Vectors]) -> Level | None:
+    """What titles score: as queries, `embed` makes vectors of them, zeros where it cannot."""
+    able = [s for s in sample if space.name in s.vectors and s.titles]
     if len(able) < _ENOUGH:
         return None
-    documents = np.stack([s.vectors[space.name] for s in able])
-    if modality is space.document_modality and modality is not Modality.TEXT:
-        return level_of(documents, documents, space.similarity)
-    if modality is not Modality.TEXT:
-        return None  # a picture asking a space of sounds: nothing of the product can play the query
     owners = [number for number, s in enumerate(able) for _ in s.titles]
-    queries = services.encoders[space.name].embed_queries([title for s in able for title in s.titles], modality)
-    return level_of(queries, documents, space.similarity, owners=owners)
+    queries = embed([title for s in able for title in s.titles])
+    there: npt.NDArray[np.bool_] = np.asarray(queries.any(axis=1))
+    if there.sum() < _ENOUGH:
+        return None
+    documents = np.stack([s.vectors[space.name] for s in able])
+    asking = [owner for owner, is_there in zip(owners, there.tolist(), strict=True) if is_there]
+    return level_of(queries[there], documents, space.similarity, owners=asking)
+
+
+def _fused_queries(space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], titles: list[str]) -> Vectors:
+    """Titles as queries of a fused space, by those of its parts that words search; zeros where there are none."""
+    dims = {s.name: s.dims for s in schema.spaces}
+    asked = [s for s in schema.spaces if s.name in space.parts and Modality.TEXT in s.query_modalities]
+    found = {s.name: encoders[s.name].embed_queries(titles, Modality.TEXT) for s in asked}
+    rows = np.zeros((len(titles), space.dims), dtype=np.float32)
+    for number in range(len(titles)):
+        parts = {name: vectors[number] for name, vectors in found.items() if vectors[number].any()}
+        whole = fused.combine(space, parts, dims)
+        if whole is not None:
+            rows[number] = whole
+    return rows
 
 
 def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, owners: Sequence[int] | None = None) -> Level:

@@ -35,22 +35,28 @@ def index() -> None:
     type=click.Path(path_type=Path),
     help="Index body, as mappings/products.json (the default, which is installed).",
 )
+@click.option(
+    "--fit",
+    "catalogue",
+    type=click.Path(path_type=Path),
+    help="Catalogue that encoders which learn (those of the profile `classical`, say) learn from.",
+)
 @_as_json
-def create(name: str, mapping: Path | None, *, as_json: bool) -> None:
-    """Create the index version NAME-<time> behind the alias NAME, with a vector field per space."""
+def create(name: str, mapping: Path | None, catalogue: Path | None, *, as_json: bool) -> None:
+    """Create the index version NAME-<time> behind the alias NAME, with a vector field per space of the profile in force."""
     import triptych  # noqa: PLC0415
-    from triptych.elastic.lifecycle import create_version, read_mapping_file, spaces_schema  # noqa: PLC0415
+    from indexer.fit import fit_shown  # noqa: PLC0415
+    from triptych.elastic.lifecycle import check_new, create_version, read_mapping_file, spaces_schema  # noqa: PLC0415
+    from triptych.encoders.registry import spaces_of  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
-    schema = spaces_schema(services.spaces, triptych.__version__)
-    version = create_version(
-        services.elasticsearch,
-        name,
-        read_mapping_file(mapping or default_mapping()),
-        schema,
-        reserved=services.settings.system_prefix,
-    )
+    base = read_mapping_file(mapping or default_mapping())
+    check_new(services.elasticsearch, name, reserved=services.settings.system_prefix)
+    learned = fit_shown(services, catalogue, quiet=as_json) if catalogue is not None else {}
+    spaces = spaces_of(services.profile, services.settings, fitted=learned)
+    schema = spaces_schema(spaces, triptych.__version__, profile=services.profile.name)
+    version = create_version(services.elasticsearch, name, base, schema, reserved=services.settings.system_prefix)
     if as_json:
         click.echo(json.dumps({"alias": name, "version": version}))
     else:
@@ -201,10 +207,10 @@ def _show(data: dict[str, Any], *, as_json: bool) -> None:
 def worker(concurrency: int, loglevel: str) -> None:
     """Run a worker: takes batches from Redis, embeds them and writes them to Elasticsearch, until Ctrl-C or SIGTERM."""
     from indexer.app import app  # noqa: PLC0415
-    from triptych.encoders import registry  # noqa: PLC0415
+    from triptych.encoders.prepare import require  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
-    registry.require(services.settings)
+    require(services.profile, services.settings)
     services.jobs.prepare()
     app.worker_main(["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--loglevel={loglevel}", "--without-mingle"])

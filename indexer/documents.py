@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 
 from indexer.records import TEXT_FIELDS
-from triptych.domain import Modality, Outcome, Product, Vector
+from triptych.domain import GivenVector, Modality, Outcome, Product, Vector
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
+from triptych.encoders.base import unit
+from triptych.errors import RecordError
 from triptych.schema import FIELD, Space
 
 _VERSION = 1
@@ -36,13 +39,45 @@ def content_hash(product: Product, media: Mapping[str, str], spaces: Sequence[Sp
 
     `media` maps a reference to the sha256 of its bytes, or to an error's code where it could not be had.
     """
-    content = {
+    content: dict[str, Any] = {
         "version": _VERSION,
         "fields": product.fields,
         "media": media,
         "spaces": {space.name: space.fingerprint for space in spaces},
     }
+    if product.vectors:
+        content["vectors"] = {name: [given.fingerprint, *given.values] for name, given in product.vectors.items()}
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def given_vector(name: str, given: GivenVector, space: Space | None) -> Vector:
+    """A vector that came with a record, as the space `name` takes it. Raises RecordError `record.vector` saying what is wrong.
+
+    For cosine it is scaled to length 1; for dot_product it must have that length; for l2_norm it stays as it is.
+    """
+    where = f"vectors.{name}"
+    if space is None or space.kind == "fused":
+        raise RecordError(
+            f"{where}: the index has no space of that name that takes vectors.", code="record.vector", field=where
+        )
+    declared = space.encoder if space.kind == "precomputed" else space.fingerprint
+    if given.fingerprint != declared and not (given.fingerprint is None and space.kind == "precomputed"):
+        message = f"{where}: its fingerprint is {given.fingerprint!r}, but the space is {declared!r}."
+        raise RecordError(message, code="record.vector", field=where, remedy="Embed it with the encoder of the space.")
+    if len(given.values) != space.dims:
+        message = f"{where}: it has {len(given.values)} numbers, but the space has {space.dims} dims."
+        raise RecordError(message, code="record.vector", field=where)
+    vector = np.asarray(given.values, dtype=np.float32)
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0:
+        raise RecordError(f"{where}: its length is {length}.", code="record.vector", field=where)
+    if space.similarity == "dot_product" and abs(length - 1) > _UNIT:
+        message = f"{where}: its length is {length:.4f}, but for dot_product it must be 1."
+        raise RecordError(message, code="record.vector", field=where)
+    return vector if space.similarity == "l2_norm" else unit(vector)
+
+
+_UNIT = 1e-3
 
 
 def build(

@@ -2,7 +2,8 @@
 
     records -> parse -> Product | DeadLetter
             -> look_up (what the index has) -> fetch (bytes | MediaError) -> unchanged?
-            -> decode -> embed per space, batched -> documents.build -> bulk write -> Outcome per record
+            -> decode -> embed per space, batched (vectors of inputs seen before come from the cache)
+            -> documents.build -> bulk write -> Outcome per record
 
 Every record ends in exactly one of written, unchanged, partial (a modality is missing, the rest is searchable) or dead. Nothing
 here knows of Celery: `run` may be called again with the same batch and changes nothing the second time.
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +26,28 @@ from indexer import documents
 from indexer.records import RawRecord, parse
 from triptych.domain import DeadLetter, Media, Modality, Outcome, Product, Vector
 from triptych.elastic.engine import bulk_index, mget
-from triptych.encoders.base import Encoder, Input, unit
-from triptych.errors import MediaError, TriptychError
-from triptych.media.decode import decode
+from triptych.encoders import fused
+from triptych.encoders.base import Encoder, Input
+from triptych.encoders.cache import digest_of
+from triptych.errors import MediaError, RecordError, TriptychError
 from triptych.media.fetch import fetch
-from triptych.schema import FIELD, Space
+from triptych.schema import FIELD, IndexSchema
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 32
-"""Inputs decoded and embedded at once; bounds a worker's memory whatever a record brings (32 pictures of 1024^2 are 100 MB)."""
+"""Inputs embedded at once; bounds a worker's memory whatever a record brings (32 pictures of 1024^2 are 100 MB)."""
 
 _SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a batch goes: the index version, its spaces, the folder its media lie in, and the job that asks."""
+    """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks."""
 
     index: str
-    spaces: tuple[Space, ...]
+    schema: IndexSchema
     root: Path
     job: str
 
@@ -60,13 +64,21 @@ class Work:
     vectors: dict[str, Vector] = field(default_factory=dict)
     digest: str = ""
 
-    def give_up(self, error: TriptychError, stage: str, modality: Modality, reference: str | None = None) -> None:
+    def give_up(self, error: TriptychError, stage: str, modality: Modality | None, reference: str | None = None) -> None:
         letter = DeadLetter(error.code, error.message, stage, self.line, self.product.id, modality, reference)
         self.errors.append(letter)
 
 
-Part = tuple[Work, Media | str]
-"""One thing to embed: a product's words, or one of its media."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing to embed: a product's words, or one of its media; `digest` is the sha256 of its bytes."""
+
+    work: Work
+    what: Media | str
+    digest: str
+
+    def give_up(self, error: TriptychError, stage: str, modality: Modality) -> None:
+        self.work.give_up(error, stage, modality, self.what.reference if isinstance(self.what, Media) else None)
 
 
 class LeaseLostError(TriptychError):
@@ -136,7 +148,7 @@ def _drop_unchanged(
             _bury(_duplicate(item.product.id, item.line, known["line"]), outcomes, letters)
             continue
         _fetch(item, target.root, services)
-        item.digest = documents.content_hash(item.product, item.digests, target.spaces)
+        item.digest = documents.content_hash(item.product, item.digests, target.schema.spaces)
         if known.get("job", "") > target.job:  # job ids sort by time
             outcomes[item.line] = Outcome.UNCHANGED  # a newer job wrote it since: what it wrote stays
         elif known.get("hash") != item.digest or known["outcome"] == Outcome.PARTIAL:
@@ -168,96 +180,146 @@ def _fetch(item: Work, root: Path, services: Services) -> None:
 
 
 def _embed(work: list[Work], target: Target, services: Services) -> None:
-    """Fill `vectors` of each item: AT_ONCE inputs of a modality in one call per space, then the mean of several."""
+    """Fill `vectors` of each item: by the encoders, by what the record brings, and by fusing."""
+    encoders = services.encoders(target.schema)
     for modality in Modality:
-        spaces = [space for space in target.spaces if space.document_modality is modality]
-        parts = [part for item in work for part in _parts(item, modality)] if spaces else []
-        for chunk in _chunks(parts, AT_ONCE):
-            owners, inputs = _decoded(chunk, modality, target.root, services)
-            for space in spaces:
-                for (item, _), vector in zip(owners, _embed_all(services.encoders[space.name], owners, inputs), strict=True):
-                    if vector is not None:
-                        item.parts.setdefault(space.name, []).append(vector)
+        spaces = [s for s in target.schema.spaces if s.kind == "encoded" and s.document_modality is modality]
+        if spaces:
+            parts = [part for item in work for part in _parts(item, modality)]
+            _embed_parts(parts, modality, [encoders[space.name] for space in spaces], target, services)
     for item in work:
-        item.vectors = {space: unit(np.mean(some, axis=0)) for space, some in item.parts.items()}
+        item.vectors = {space: fused.mean(some) for space, some in item.parts.items()}
+        _take_given(item, target.schema)
+        for space in (s for s in target.schema.spaces if s.kind == "fused"):
+            whole = fused.combine(space, item.vectors, {s.name: s.dims for s in target.schema.spaces})
+            if whole is not None:
+                item.vectors[space.name] = whole
 
 
 def _parts(item: Work, modality: Modality) -> list[Part]:
     """What of a product is embedded in a modality's spaces: its words, or each medium that was there when fetched."""
     if modality is Modality.TEXT:
         words = documents.passage(item.product)
-        return [(item, words)] if words else []
-    return [(item, media) for media in item.product.of(modality) if len(item.digests[media.reference]) == _SHA256_DIGITS]
+        return [Part(item, words, digest_of(words))] if words else []
+    digests = [(media, item.digests[media.reference]) for media in item.product.of(modality)]
+    return [Part(item, media, digest) for media, digest in digests if len(digest) == _SHA256_DIGITS]
 
 
-def _reference(part: Media | str) -> str | None:
-    return part.reference if isinstance(part, Media) else None
+def _embed_parts(
+    parts: list[Part], modality: Modality, encoders: Sequence[Encoder], target: Target, services: Services
+) -> None:
+    """Give each product its parts' vectors; an input that stands in several products, or was seen before, is embedded once."""
+    owners: dict[str, list[Part]] = {}
+    for part in parts:
+        owners.setdefault(part.digest, []).append(part)
+    known = {e.spec.space: services.cache.get(e.spec.fingerprint, "d", list(owners)) for e in encoders}
+    fresh = {digest: mine for digest, mine in owners.items() if any(digest not in some for some in known.values())}
+    inputs = _decoded(fresh, modality, target.root, services)
+    while chunk := dict(islice(inputs, AT_ONCE)):
+        for encoder in encoders:
+            missing = {digest: value for digest, value in chunk.items() if digest not in known[encoder.spec.space]}
+            vectors = _embed_all(encoder, missing, owners)
+            services.cache.put(encoder.spec.fingerprint, "d", vectors)
+            known[encoder.spec.space].update(vectors)
+    for part in parts:
+        for space, some in known.items():
+            vector = some.get(part.digest)
+            if vector is not None and vector.any():
+                part.work.parts.setdefault(space, []).append(vector)
+            elif vector is not None:
+                error = TriptychError("The encoder found nothing in it (a vector of zeros).", code="encoder.no_vector")
+                part.give_up(error, "embed", modality)
 
 
-def _chunks(parts: list[Part], size: int) -> Iterator[list[Part]]:
-    return (parts[start : start + size] for start in range(0, len(parts), size))
+def _decoded(
+    owners: Mapping[str, list[Part]], modality: Modality, root: Path, services: Services
+) -> Iterator[tuple[str, Input]]:
+    """Digest and input, in order, decoded ahead of whoever takes them; what does not decode is given up and left out."""
+    if modality is Modality.TEXT:
+        yield from ((digest, str(mine[0].what)) for digest, mine in owners.items())
+        return
+    sent: deque[str] = deque()
 
+    def feed() -> Iterator[tuple[bytes, Modality]]:
+        for digest, mine in owners.items():
+            data = next((data for part in mine if (data := _same_bytes(part, root, services)) is not None), None)
+            if data is not None:
+                sent.append(digest)
+                yield data, modality
 
-def _decoded(parts: list[Part], modality: Modality, root: Path, services: Services) -> tuple[list[Part], list[Input]]:
-    """The inputs of `parts` and, beside each, the part it comes from; what does not decode is given up and left out."""
-    owners: list[Part] = []
-    inputs: list[Input] = []
-    for item, media in parts:
-        if isinstance(media, str):
-            owners.append((item, media))
-            inputs.append(media)
-            continue
-        try:
-            inputs.append(decode(_same_bytes(item, media, root, services), modality, services.settings))
-        except MediaError as error:
-            item.give_up(error, "decode", modality, media.reference)
-        except Exception as error:
-            log.exception("a decoder failed on %s of %s", media.reference, item.product.id)
-            failure = MediaError(f"The decoder failed: {error}.", code="media.undecodable")
-            item.give_up(failure, "decode", modality, media.reference)
+    for result in services.decoder.decode_all(feed()):
+        digest = sent.popleft()
+        if isinstance(result, MediaError):
+            for part in owners[digest]:
+                part.give_up(result, "decode", modality)
         else:
-            owners.append((item, media))
-    return owners, inputs
+            yield digest, result
 
 
-def _same_bytes(item: Work, media: Media, root: Path, services: Services) -> bytes:
-    """The bytes that were hashed, read again. Raises MediaError if they are others by now."""
-    data = fetch(media, root=root, most_bytes=services.settings.media_bytes)
-    if hashlib.sha256(data).hexdigest() != item.digests[media.reference]:
-        raise MediaError(f"{media.reference!r} was changed while it was read.", code="media.changed")
-    return data
-
-
-def _embed_all(encoder: Encoder, owners: list[Part], inputs: list[Input]) -> list[Vector | None]:
-    """One vector per input, None where the encoder has none for it. One bad input must not take its neighbours along."""
+def _same_bytes(part: Part, root: Path, services: Services) -> bytes | None:
+    """The bytes that were hashed, read again; None if they are gone or others by now, and then the part is given up."""
+    if not isinstance(part.what, Media):
+        return None
     try:
-        vectors: list[Vector | None] = list(encoder.embed_documents(inputs))
+        data = fetch(part.what, root=root, most_bytes=services.settings.media_bytes)
+    except MediaError as error:
+        part.give_up(error, "decode", part.what.modality)
+        return None
+    if digest_of(data) == part.digest:
+        return data
+    changed = MediaError(f"{part.what.reference!r} was changed while it was read.", code="media.changed")
+    part.give_up(changed, "decode", part.what.modality)
+    return None
+
+
+def _embed_all(encoder: Encoder, inputs: Mapping[str, Input], owners: Mapping[str, list[Part]]) -> dict[str, Vector]:
+    """Vectors by digest; one bad input must not take its neighbours along."""
+    if not inputs:
+        return {}
+    try:
+        vectors = encoder.embed_documents(list(inputs.values()))
     except TriptychError:
         raise
     except Exception:
         log.warning(
             "a batch of %d did not embed in space %s; trying one by one", len(inputs), encoder.spec.space, exc_info=True
         )
-        vectors = [_embed_one(encoder, owner, value) for owner, value in zip(owners, inputs, strict=True)]
-    checked: list[Vector | None] = []
-    for (item, media), vector in zip(owners, vectors, strict=True):
-        usable = vector is not None and bool(np.isfinite(vector).all()) and bool(vector.any())
-        if vector is not None and not usable:
-            error = TriptychError("The encoder found nothing in it (a vector of zeros).", code="encoder.no_vector")
-            item.give_up(error, "embed", encoder.spec.document_modality, _reference(media))
-        checked.append(vector if usable else None)
-    return checked
+        return {digest: v for digest, value in inputs.items() if (v := _embed_one(encoder, value, owners[digest])) is not None}
+    found: dict[str, Vector] = {}
+    for digest, vector in zip(inputs, vectors, strict=True):
+        if np.isfinite(vector).all():
+            found[digest] = vector
+        else:
+            _failed(encoder, owners[digest], "it gave a vector with numbers that are none")
+    return found
 
 
-def _embed_one(encoder: Encoder, owner: Part, value: Input) -> Vector | None:
-    item, media = owner
+def _embed_one(encoder: Encoder, value: Input, owners: Sequence[Part]) -> Vector | None:
     try:
         vector: Vector = encoder.embed_documents([value])[0]
     except Exception as error:  # noqa: BLE001  a stranger's input broke the encoder: it becomes a dead letter with the reason
-        failure = TriptychError(f"The encoder failed: {error}.", code="encoder.failed")
-        item.give_up(failure, "embed", encoder.spec.document_modality, _reference(media))
+        _failed(encoder, owners, str(error))
+        return None
+    if not np.isfinite(vector).all():
+        _failed(encoder, owners, "it gave a vector with numbers that are none")
         return None
     return vector
+
+
+def _failed(encoder: Encoder, owners: Sequence[Part], why: str) -> None:
+    for part in owners:
+        error = TriptychError(f"The encoder {encoder.spec.name} failed: {why}.", code="encoder.failed")
+        part.give_up(error, "embed", encoder.spec.document_modality)
+
+
+def _take_given(item: Work, schema: IndexSchema) -> None:
+    """The vectors that come with the record, checked against the index's spaces; a wrong one is given up, with its reason."""
+    for name, given in item.product.vectors.items():
+        space = schema.space_of(name)
+        try:
+            item.vectors[name] = documents.given_vector(name, given, space)
+        except RecordError as error:
+            item.give_up(error, "embed", space.document_modality if space else None, f"vectors.{name}")
 
 
 def _write(
@@ -268,7 +330,9 @@ def _write(
     for item in work:
         failed = [letter.modality for letter in item.errors if letter.modality]
         own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed)
-        ready[item.product.id] = documents.build(item.product, item.vectors, own=own, server=services.server)
+        fields = {space.name for space in target.schema.spaces if space.searched}
+        vectors = {name: vector for name, vector in item.vectors.items() if name in fields}
+        ready[item.product.id] = documents.build(item.product, vectors, own=own, server=services.server)
     written = bulk_index(services.elasticsearch, target.index, ready)
     for item in work:
         reason = written[item.product.id].reason

@@ -1,8 +1,8 @@
 """From a catalogue's bytes to records, and from a record to a Product or a dead letter.
 
 A catalogue is JSON lines, read as a stream: memory does not grow with it. A record must have an `id`; `title` and
-`description` are a text or a text per language; `category` is a path; `images` and `audio` are media references; everything
-else is stored as it is (facets, price, stock).
+`description` are a text or a text per language; `category` is a path; `images` and `audio` are media references; `vectors` are
+vectors embedded elsewhere, by space; everything else is stored as it is (facets, price, stock).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Annotated, Any, BinaryIO, Final
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from triptych.domain import DeadLetter, Media, Modality, Product
+from triptych.domain import DeadLetter, GivenVector, Media, Modality, Product
 from triptych.errors import InputError, RecordError
-from triptych.schema import FIELD
+from triptych.schema import FIELD, MOST_DIMS
 from triptych.settings import Settings
 
 UNKNOWN_LANGUAGE: Final = "und"
@@ -73,6 +73,23 @@ class _Reference(BaseModel):
 _References = Annotated[list[Annotated[_Reference, BeforeValidator(_as_mapping)]], BeforeValidator(_none_is_empty)]
 
 
+def _as_vector(value: object) -> object:
+    return {"values": value} if isinstance(value, list) else value
+
+
+class _GivenVector(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    values: list[Annotated[float, Field(allow_inf_nan=False)]] = Field(min_length=1, max_length=MOST_DIMS)
+    fingerprint: str | None = None
+
+
+_Vectors = Annotated[
+    dict[str, Annotated[_GivenVector, BeforeValidator(_as_vector)]],
+    BeforeValidator(lambda value: {} if value is None else value),
+]
+
+
 class RecordBody(BaseModel):
     """The form of one record. Unknown fields are kept."""
 
@@ -84,6 +101,7 @@ class RecordBody(BaseModel):
     category: Annotated[list[str], BeforeValidator(_as_path)] = Field(default_factory=list)
     images: _References = Field(default_factory=list, max_length=64)
     audio: _References = Field(default_factory=list, max_length=64)
+    vectors: _Vectors = Field(default_factory=dict, max_length=64)
 
 
 def read(path: Path, settings: Settings) -> Iterator[RawRecord]:
@@ -151,8 +169,10 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
         return _dead(error.code, error.message, line, text, data if isinstance(data, dict) else None)
     texts = {"title": body.title, "description": body.description}
     fields = {**data, **{name: value for name, value in texts.items() if name in data}}
+    fields.pop("vectors", None)  # they are stored as vectors, not as fields
+    vectors = {name: GivenVector(tuple(given.values), given.fingerprint) for name, given in body.vectors.items()}
     media = tuple(_media(Modality.IMAGE, body.images)) + tuple(_media(Modality.AUDIO, body.audio))
-    return Product(id=body.id, texts=texts, fields=fields, media=media, category=tuple(body.category))
+    return Product(body.id, texts, fields, media, category=tuple(body.category), vectors=vectors)
 
 
 def _validate(data: object) -> RecordBody:

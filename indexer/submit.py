@@ -22,7 +22,7 @@ def submit(catalogue: Path, index: str, services: Services) -> Job:
     catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders.
     """
     version = current_version(services.elasticsearch, index)
-    read_schema(services.elasticsearch, version).check_spaces(services.spaces)
+    services.check(read_schema(services.elasticsearch, version))
     ping(services.redis)
     lines = _once(records.read(catalogue, services.settings))
     path = catalogue.resolve()

@@ -97,8 +97,8 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
         ]
         return pipeline.Result([Outcome.DEAD] * len(letters), letters)
     schema = read_schema(services.elasticsearch, job.index)
-    schema.check_spaces(services.spaces)
-    target = pipeline.Target(job.index, schema.spaces, Path(job.root), job.id)
+    services.check(schema)
+    target = pipeline.Target(job.index, schema, Path(job.root), job.id)
     return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 @click.argument("text", required=False)
 @click.option("--image", type=click.Path(path_type=Path), help="A picture to search with.")
 @click.option("--audio", type=click.Path(path_type=Path), help="A sound to search with.")
+@click.option(
+    "--audio-as",
+    type=click.Choice(["sound", "words", "both"]),
+    default="sound",
+    show_default=True,
+    help="What the sound is: something to find the like of, spoken words, or both.",
+)
 @click.option("--weight", "weights", multiple=True, metavar="LEG=SHARE", help="A leg's share of the score, as image.image=0.5.")
 @click.option("--filter", "filters", multiple=True, metavar="FIELD=VALUE", help="Only products with this value, as colour=red.")
 @click.option("--size", default=10, show_default=True, help="Products to show.")
@@ -30,6 +37,7 @@ def search(  # noqa: PLR0917  click gives a command its options by name
     text: str | None,
     image: Path | None,
     audio: Path | None,
+    audio_as: Literal["sound", "words", "both"],
     weights: tuple[str, ...],
     filters: tuple[str, ...],
     size: int,
@@ -49,6 +57,7 @@ def search(  # noqa: PLR0917  click gives a command its options by name
         text=text,
         image=_bytes("image", image),
         audio=_bytes("audio", audio),
+        audio_as=audio_as,
         weights={name: _number(name, value) for name, value in _pairs("--weight", weights)},
         filters=dict(_pairs("--filter", filters)),
         size=size,
@@ -97,6 +106,8 @@ def show(result: SearchResult, *, explain: bool) -> None:
         if explain:
             cells += [_cell(hit.legs[leg]) for leg in legs]
         table.add_row(*cells)
+    for name, heard in result.recognised.items():
+        console.print(f"{name}: [bold]{heard.text}[/bold] ({heard.language}, {heard.confidence:.0%} sure)")
     console.print(table)
     console.print(f"{len(result.hits)} of {result.total_matched} products in {result.took_ms:.0f} ms", style="dim")
     for leg in result.degraded:

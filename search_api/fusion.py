@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from search_api.completion import LegScores
 from search_api.normalise import Scale
 from search_api.query import LegScore
-from triptych.domain import Modality
 from triptych.errors import QueryError
 from triptych.schema import Level
 
@@ -29,12 +28,12 @@ signal to noise. On the demo shop words against pictures (ConSE) find a quarter 
 share; there every weight up to .06 keeps Chinese words at hit@5 1.00 (docs/adr/0003)."""
 
 
-def default_weights(legs: Sequence[tuple[str, Modality]], levels: Mapping[str, Level]) -> dict[str, float]:
-    """Weights nobody gave, for legs (name, input); they add up to 1."""
-    inputs = list(dict.fromkeys(modality for _, modality in legs))
+def default_weights(legs: Sequence[tuple[str, str]], levels: Mapping[str, Level]) -> dict[str, float]:
+    """Weights nobody gave, for legs (name, what of the query makes it); they add up to 1."""
+    inputs = list(dict.fromkeys(source for _, source in legs))
     weights: dict[str, float] = {}
-    for modality in inputs:
-        mine = _trusts([name for name, owner in legs if owner is modality], levels)
+    for source in inputs:
+        mine = _trusts([name for name, owner in legs if owner == source], levels)
         total = sum(mine.values())
         for name, value in mine.items():
             weights[name] = (value / total if total else 1 / len(mine)) / len(inputs)

@@ -1,7 +1,8 @@
 """Which legs a query has, and the request body of each. Pure.
 
-A query input makes one leg in every space whose encoder accepts it; words also make the `lexical` leg (BM25). Filters go inside
-every leg: beside a kNN clause they would act afterwards and could leave nothing.
+A query input makes one leg in every space whose encoder accepts it; words also make the `lexical` leg (BM25); all inputs
+together make one leg in a fused space; a vector given directly makes one in its space. Filters go inside every leg: beside a
+kNN clause they would act afterwards and could leave nothing.
 """
 
 from __future__ import annotations
@@ -42,39 +43,87 @@ _KEYS_ONLY: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A leg before its vector is known.
+
+    `source` is what of the query makes it, whose share of the score it divides with its other legs; `modality` is the input
+    that is embedded, None for a vector given directly and for all inputs together (fused).
+    """
+
+    name: str
+    source: str
+    space: Space | None = None
+    modality: Modality | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Leg:
     """One ranked list asked of Elasticsearch. `space` and `vector` are None for the lexical leg, which has `text`."""
 
     name: str
-    modality: Modality
     space: Space | None = None
     vector: Vector | None = None
     text: str | None = None
     fields: tuple[str, ...] = ()
 
 
-def wanted(request: SearchRequest, schema: IndexSchema) -> list[tuple[str, Modality, Space | None]]:
-    """The legs `request` has in an index: (name, input, space), in the order they are shown.
+def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
+    """The legs `request` has in an index, in the order they are shown.
 
-    Raises QueryError if an input finds no space, or there is no input at all.
+    Raises QueryError if an input finds no space, a vector does not fit, or there is no input at all.
     """
-    if not request.modalities:
+    if not request.modalities and not request.vectors:
         raise QueryError("The query is empty.", code="query.empty", remedy="Give at least one of text, image and audio.")
-    legs: list[tuple[str, Modality, Space | None]] = []
+    fused = [space for space in schema.spaces if space.kind == "fused" and _takes(space, request, schema)]
+    legs: list[Planned] = []
     for modality in request.modalities:
-        mine: list[tuple[str, Modality, Space | None]] = [
-            (space.leg(modality), modality, space) for space in schema.spaces if modality in space.query_modalities
+        mine = [
+            Planned(space.leg(modality), modality, space, modality)
+            for space in schema.spaces
+            if space.searched and modality in space.query_modalities
         ]
         if modality is Modality.TEXT and schema.lexical_fields:
-            mine.insert(0, (LEXICAL, modality, None))
-        if not mine:
+            mine.insert(0, Planned(LEXICAL, modality))
+        if not mine and not any(modality in part.query_modalities for space in fused for part in _parts(space, schema)):
             raise QueryError(
                 f"The index {request.index!r} has no field that a query's {modality} can search.",
                 code="query.no_space",
                 field=modality,
             )
         legs += mine
+    legs += [Planned(space.legs[0], "fused", space) for space in fused]
+    for name in request.vectors:
+        space = _space_for_vector(name, request, schema)
+        if space.searched:
+            legs.append(Planned(space.vector_leg, space.vector_leg, space))
     return legs
+
+
+def _parts(space: Space, schema: IndexSchema) -> list[Space]:
+    return [part for part in schema.spaces if part.name in space.parts]
+
+
+def _takes(space: Space, request: SearchRequest, schema: IndexSchema) -> bool:
+    """Whether a fused space has a part that one of the query's inputs or vectors searches."""
+    given = set(request.modalities)
+    return any(part.name in request.vectors or given.intersection(part.query_modalities) for part in _parts(space, schema))
+
+
+def _space_for_vector(name: str, request: SearchRequest, schema: IndexSchema) -> Space:
+    space = schema.space_of(name)
+    if space is None or space.kind == "fused":
+        able = ", ".join(s.name for s in schema.spaces if s.kind != "fused") or "none"
+        raise QueryError(
+            f"The index {request.index!r} has no space {name!r} that a vector can search.",
+            code="query.unknown_space",
+            field=f"vectors.{name}",
+            remedy=f"Spaces: {able}.",
+        )
+    values = request.vectors[name]
+    if len(values) != space.dims or not any(values):
+        what = f"{len(values)} numbers, not the {space.dims} of" if len(values) != space.dims else "only zeros for"
+        raise QueryError(f"The vector has {what} the space {name!r}.", code="query.bad_vector", field=f"vectors.{name}")
+    return space
 
 
 def body(leg: Leg, filters: Sequence[Mapping[str, Any]], *, window: int, server: Server) -> dict[str, Any]:
@@ -110,16 +159,20 @@ def completion_body(leg: Leg, ids: Sequence[str], *, server: Server) -> dict[str
 
 
 def _knn(leg: Leg, filters: Sequence[Mapping[str, Any]], *, k: int, server: Server) -> dict[str, Any]:
-    """https://www.elastic.co/docs/solutions/search/vector/knn ; rescored, so that scores are those of the float vectors."""
+    """https://www.elastic.co/docs/solutions/search/vector/knn ; rescored, so that scores are those of the float vectors.
+
+    Elasticsearch rescores quantised fields only; the others' scores are exact by themselves.
+    """
     if leg.space is None or leg.vector is None:
         raise ValueError(leg.name)
-    knn = {
+    knn: dict[str, Any] = {
         "field": leg.space.field,
         "query_vector": pack(leg.vector, server),
         "k": k,
         "num_candidates": max(100, int(k * OVERSAMPLE) + 1),
-        "rescore_vector": {"oversample": OVERSAMPLE},
     }
+    if leg.space.quantised:
+        knn["rescore_vector"] = {"oversample": OVERSAMPLE}
     return {**knn, "filter": list(filters)} if filters else knn
 
 

@@ -19,13 +19,15 @@ CONTENT_TYPE = "application/problem+json"
 
 def status_of(error: TriptychError) -> int:
     """The HTTP status of one of our errors."""
+    if error.retryable:
+        return 503
     if isinstance(error, InputError):
         return 413 if error.code == "media.too_many_bytes" else 400
     if isinstance(error, NotFoundError):
         return 404
-    if error.code == "encoder.fingerprint_mismatch":
+    if error.code in {"encoder.fingerprint_mismatch", "encoder.unknown"}:
         return 409
-    if error.retryable or isinstance(error, QueueError | EncoderError):
+    if isinstance(error, QueueError | EncoderError):
         return 503
     return 502 if isinstance(error, ElasticsearchError) else 500
 

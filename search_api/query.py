@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from triptych.domain import Modality
 
@@ -14,12 +14,19 @@ DEFAULT_WINDOW: Final = 100
 
 LARGEST_WINDOW: Final = 1000
 
+AUDIO_WORDS: Final = "audio.words"
+"""The name of a query's spoken words among what was recognised."""
+
+AudioAs = Literal["sound", "words", "both"]
+"""What a query's sound is: something to find the like of, spoken words, or both."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
     """One query: any mix of words, a picture and a sound.
 
-    `image` and `audio` are the bytes of a file. `weights` gives legs their share of the score (see `fusion.share`); `filters`
+    `image` and `audio` are the bytes of a file; `audio_as` says what the sound is. `vectors` are query vectors given directly,
+    by space. `weights` gives legs their share of the score (see `fusion.share`); `filters`
     maps a field to a value, a list of values (any of them) or a range {"gte": .., "lte": ..}, and all of them must hold.
     `size` hits are returned of those found within `window` per leg.
     """
@@ -28,6 +35,8 @@ class SearchRequest:
     text: str | None = None
     image: bytes | None = field(default=None, repr=False)
     audio: bytes | None = field(default=None, repr=False)
+    audio_as: AudioAs = "sound"
+    vectors: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
     weights: Mapping[str, float] = field(default_factory=dict)
     filters: Mapping[str, Any] = field(default_factory=dict)
     size: int = DEFAULT_SIZE
@@ -40,6 +49,15 @@ class SearchRequest:
         """The inputs this query has, in a fixed order."""
         given = {Modality.TEXT: self.text, Modality.IMAGE: self.image, Modality.AUDIO: self.audio}
         return tuple(modality for modality, value in given.items() if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """Spoken words: the text, its language (ISO 639-1) and how sure the recogniser is of it, 0 to 1."""
+
+    text: str
+    language: str
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,8 @@ class Hit:
 class SearchResult:
     """The answer. `total_matched` counts the products whose words match plus those only a vector leg found in its window.
 
-    `degraded` names the legs that failed and were left out. `explain` says how each leg was used, if asked for.
+    `degraded` names the legs that failed and were left out. `explain` says how each leg was used, if asked for. `recognised`
+    holds the words of a spoken query, under `audio.words`.
     """
 
     query_id: str
@@ -82,4 +101,5 @@ class SearchResult:
     total_matched: int
     hits: tuple[Hit, ...]
     degraded: tuple[str, ...] = ()
+    recognised: Mapping[str, Recognised] = field(default_factory=dict)
     explain: Mapping[str, Any] | None = None

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from search_api.query import DEFAULT_SIZE, DEFAULT_WINDOW, SearchRequest, SearchResult
+from search_api.query import DEFAULT_SIZE, DEFAULT_WINDOW, AudioAs, SearchRequest, SearchResult
 from triptych.errors import InputError
+from triptych.schema import MOST_DIMS
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Scalar = str | int | float | bool
 FilterValue = _Scalar | list[_Scalar] | dict[str, str | int | float]
 
@@ -41,7 +43,9 @@ class SearchBody(BaseModel):
     text: str | None = None
     image: MediaBody | None = None
     audio: MediaBody | None = None
-    weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    audio_as: AudioAs = "sound"
+    vectors: dict[str, Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS)]] = Field(default_factory=dict)
+    weights: dict[str, _Finite] = Field(default_factory=dict)
     filters: dict[str, FilterValue] = Field(default_factory=dict)
     size: int = DEFAULT_SIZE
     window: int = DEFAULT_WINDOW
@@ -55,6 +59,8 @@ class SearchBody(BaseModel):
             text=self.text,
             image=_either("image", self.image, image),
             audio=_either("audio", self.audio, audio),
+            audio_as=self.audio_as,
+            vectors=self.vectors,
             weights=self.weights,
             filters=self.filters,
             size=self.size,
@@ -105,6 +111,7 @@ def to_json(result: SearchResult) -> dict[str, Any]:
     """An answer as it is sent."""
     data = asdict(result)
     data["degraded"] = list(result.degraded)
-    if result.explain is None:
-        del data["explain"]
+    for optional in ("explain", "recognised"):
+        if not data[optional]:
+            del data[optional]
     return data

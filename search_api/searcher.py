@@ -1,6 +1,6 @@
 """THE flow of searching:
 
-    SearchRequest -> embed the query's inputs (fingerprints checked against the index)
+    SearchRequest -> spoken words recognised -> the query's inputs embedded (fingerprints checked against the index)
         -> legs.body per leg -> one _msearch -> scores per leg
         -> complete (exact scores for what a leg did not return) -> normalise -> fuse -> hydrate -> SearchResult
 
@@ -10,28 +10,21 @@ are renormalised, and the answer names it in `degraded`.
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from search_api import fusion, normalise
 from search_api.completion import complete, scores_of
+from search_api.embed import QueryEmbedder
 from search_api.legs import Leg, body, completion_body, filter_clauses, wanted
 from search_api.query import LARGEST_WINDOW, Hit, SearchRequest, SearchResult
-from triptych.domain import Modality, Vector, Waveform
 from triptych.elastic.engine import Found, mget, msearch
 from triptych.elastic.lifecycle import IndexInfo, describe
-from triptych.encoders.base import Input
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
-from triptych.media.decode import decode_audio, decode_image
-from triptych.media.fetch import check_bytes
-from triptych.schema import FIELD, LEXICAL, Space
+from triptych.schema import FIELD, LEXICAL
 from triptych.services import Services
 
 INFO_SECONDS = 5.0
@@ -41,12 +34,6 @@ MOST_INFOS = 100
 """Indices remembered at once."""
 
 LONGEST_TEXT = 10_000
-
-_ANY: Mapping[Modality, Input] = {
-    Modality.TEXT: "warm",
-    Modality.IMAGE: Image.new("RGB", (64, 64), "grey"),
-    Modality.AUDIO: Waveform(np.sin(np.arange(22_050, dtype=np.float32) / 10), 22_050),  # a rate that must be resampled
-}
 
 
 @dataclass(slots=True)
@@ -62,21 +49,16 @@ class _Run:
 
 
 class Searcher:
-    """Answers queries. Share one between threads: its encoders are used one query at a time."""
+    """Answers queries. Share one between threads."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._encoding = threading.Lock()
+        self._embedder = QueryEmbedder(services)
         self._infos: dict[str, tuple[float, IndexInfo]] = {}
 
     def warm(self) -> None:
-        """Load all encoders now, by one query each, instead of at the first user's."""
-        with self._encoding:
-            encoders = list(self._services.encoders.values())
-        for encoder in encoders:
-            modality = encoder.spec.query_modalities[0]
-            with self._encoding:
-                encoder.embed_queries([_ANY[modality]], modality)
+        """Load the encoders now, by one query each, instead of at the first user's."""
+        self._embedder.warm()
 
     def search(self, request: SearchRequest) -> SearchResult:
         """The products that fit `request` best.
@@ -87,11 +69,12 @@ class Searcher:
         started = time.perf_counter()
         check(request)
         info = self.info(request.index)
+        request, recognised = self._embedder.words_of(request)
         plan = wanted(request, info.schema)
         clauses = filter_clauses(request.filters, info)
-        defaults = fusion.default_weights([(name, modality) for name, modality, _ in plan], info.schema.levels)
+        defaults = fusion.default_weights([(p.name, p.source) for p in plan], info.schema.levels)
         run = _Run(request, info, fusion.share(request.weights, defaults, info.schema.legs))
-        legs = self._legs(run, plan)
+        legs = self._embedder.legs(request, info.schema, [p for p in plan if run.weights[p.name] > 0])
         retrieved = self._ask(run, legs, clauses)
         legs = [leg for leg in legs if leg.name in retrieved]
         scores, failed = complete(legs, retrieved, lambda gaps: self._complete(run, legs, gaps))
@@ -113,6 +96,7 @@ class Searcher:
             total_matched=run.lexical_total + only_vectors if LEXICAL in scores else len(fused),
             hits=hits,
             degraded=tuple(run.degraded),
+            recognised=recognised,
             explain=explanation(run, scales, weights, len(fused)) if request.explain else None,
         )
 
@@ -121,7 +105,7 @@ class Searcher:
         known = self._infos.get(index)
         if known is None or time.monotonic() - known[0] > INFO_SECONDS:
             info = describe(self._services.elasticsearch, index)
-            info.schema.check_spaces(self._services.spaces)
+            self._services.check(info.schema)
             if len(self._infos) >= MOST_INFOS:
                 self._infos.clear()
             known = self._infos[index] = (time.monotonic(), info)
@@ -133,33 +117,6 @@ class Searcher:
         if product_id not in found:
             raise NotFoundError(f"There is no product {product_id!r} in {index!r}.", code="product.not_found", field="id")
         return {"id": product_id, "product": found[product_id]}
-
-    def _legs(self, run: _Run, plan: Sequence[tuple[str, Modality, Space | None]]) -> list[Leg]:
-        """The query's legs that weigh anything, with their vectors: each input is embedded once per space."""
-        legs = []
-        inputs: dict[Modality, Input] = {}
-        for name, modality, space in plan:
-            if run.weights[name] == 0:
-                continue
-            if space is None:
-                legs.append(Leg(name, modality, text=run.request.text, fields=run.info.schema.lexical_fields))
-                continue
-            if modality not in inputs:
-                inputs[modality] = self._decode(run.request, modality)
-            with self._encoding:
-                vector: Vector = self._services.encoders[space.name].embed_queries([inputs[modality]], modality)[0]
-            if not vector.any():
-                raise QueryError(f"The {modality} says nothing (a vector of zeros).", code="query.no_vector", field=modality)
-            legs.append(Leg(name, modality, space, vector))
-        return legs
-
-    def _decode(self, request: SearchRequest, modality: Modality) -> Input:
-        settings = self._services.settings
-        if modality is Modality.TEXT:
-            return request.text or ""
-        data = (request.image if modality is Modality.IMAGE else request.audio) or b""
-        check_bytes(len(data), settings.media_bytes, f"the query's {modality}", modality)
-        return decode_image(data, settings) if modality is Modality.IMAGE else decode_audio(data, settings)
 
     def _ask(self, run: _Run, legs: list[Leg], clauses: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         """Scores by product of each leg that answered."""
@@ -201,6 +158,12 @@ def check(request: SearchRequest) -> None:
     if not 1 <= request.size <= request.window:
         raise QueryError(
             f"size is 1 to window, which is {request.window}.", code="query.bad_size", field="size", remedy="Raise window too."
+        )
+    if request.audio_as != "sound" and request.audio is None:
+        raise QueryError("audio_as is given without audio.", code="query.empty", field="audio", remedy="Give a sound.")
+    if request.audio_as != "sound" and request.text is not None:
+        raise QueryError(
+            "The query has words both typed and spoken.", code="query.two_texts", field="audio_as", remedy="Give one of them."
         )
     if request.text is not None and not request.text.strip():
         raise QueryError("The text is empty.", code="query.empty", field="text", remedy="Leave it out or give words.")

@@ -42,7 +42,6 @@ def doctor(*, as_json: bool) -> None:
 
 def examine() -> Iterator[Check]:
     """All checks, in the order a person would look."""
-    from triptych.encoders import registry  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     yield from _packages()
@@ -57,10 +56,24 @@ def examine() -> Iterator[Check]:
         "redis", lambda: f"answers ({services.redis.info('server')['redis_version']})", before=services.pings()["redis"]
     )
     yield _asked("workers", lambda: _workers(services), before=services.pings()["redis"])
-    for spec in registry.SPECS:
-        there = registry.is_prepared(spec, services.settings)
-        seen = f"{spec.name}, {spec.licence}" if there else f"{spec.name} is not prepared"
-        yield Check(f"encoder {spec.space}", ok=there, seen=seen, remedy=None if there else "Run: triptych encoders prepare")
+    yield from _encoders(services)
+
+
+def _encoders(services: Services) -> Iterator[Check]:
+    """The profile in force, and whether each of its spaces can be filled on this machine."""
+    from triptych.encoders.cli import rows_of  # noqa: PLC0415
+
+    try:
+        profile = services.profile
+        rows = rows_of(profile, services.settings)
+    except TriptychError as error:
+        yield Check("profile", ok=False, seen=error.message, remedy=error.remedy)
+        return
+    yield Check("profile", ok=True, seen=f"{profile.name}: {profile.description}")
+    for row in rows:
+        seen = f"{row['name']}, {row['licence']}" if row["prepared"] else f"{row['name']} is not prepared"
+        remedy = None if row["prepared"] else "Run: triptych encoders prepare"
+        yield Check(f"encoder {row['space']}", ok=row["prepared"], seen=seen, remedy=remedy)
 
 
 def _packages() -> Iterator[Check]:

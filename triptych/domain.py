@@ -41,12 +41,20 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenVector:
+    """A vector that came with a record: embedded elsewhere. `fingerprint` says by what, None where the record does not."""
+
+    values: tuple[float, ...]
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """A validated thing to find.
 
     `texts` maps a field ("title", "description") to its text per language; `fields` is the record as it was given, which is
     what Elasticsearch stores beside our own fields; `media` lists its pictures and sounds in the record's order;
-    `category` is its path, from wide to narrow.
+    `category` is its path, from wide to narrow; `vectors` came with the record, by space.
     """
 
     id: str
@@ -54,6 +62,7 @@ class Product:
     fields: Mapping[str, Any]
     media: tuple[Media, ...] = ()
     category: tuple[str, ...] = ()
+    vectors: Mapping[str, GivenVector] = field(default_factory=dict)
 
     def of(self, modality: Modality) -> tuple[Media, ...]:
         return tuple(m for m in self.media if m.modality is modality)

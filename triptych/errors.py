@@ -2,6 +2,7 @@
 
     TriptychError
     ├── SettingsError            a setting is missing, unknown or malformed
+    │   └── ProfileError         a profile's file; names the line
     ├── InputError               what the user gave is wrong (record, query, media); names the field
     │   ├── RecordError          a catalogue's record
     │   ├── MediaError           a picture or a sound
@@ -59,6 +60,10 @@ def _rebuild(
 
 class SettingsError(TriptychError):
     default_code = "settings.invalid"
+
+
+class ProfileError(SettingsError):
+    default_code = "profile.invalid"
 
 
 class InputError(TriptychError):

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from triptych.domain import Modality
-from triptych.errors import EncoderError
 
 FIELD = "triptych"
 """The object field that holds all of ours."""
@@ -21,11 +20,27 @@ FIELD = "triptych"
 KEY_FIELD = f"{FIELD}.key"
 """A keyword copy of `_id`: doc values are cheaper to fetch than stored fields."""
 
+BOOKKEEPING = ("key", "hash", "job", "line", "outcome", "missing")
+"""Our fields beside the vectors, which no space may be named after."""
+
 LEXICAL = "lexical"
 """The leg of the words searched by BM25."""
 
 Similarity = Literal["cosine", "dot_product", "l2_norm"]
-IndexType = Literal["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat"]
+IndexType = Literal["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat", "none"]
+"""Elasticsearch's kinds of vector index. `none`: the space has no field, it is only a part of another.
+
+https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
+"""
+
+Combine = Literal["concatenate", "sum"]
+"""How a fused space is made of its parts' vectors."""
+
+Kind = Literal["encoded", "fused", "precomputed"]
+"""Where a space's vectors come from: an encoder, other spaces, or the records themselves."""
+
+MOST_DIMS = 4096
+"""Of a dense_vector."""
 
 
 class _Frozen(BaseModel):
@@ -36,7 +51,8 @@ class Space(_Frozen):
     """One vector field and the encoder that fills it, as the index remembers it.
 
     `label` is the second half of the names of its legs, by default the document's modality. `fitted` is the sha256 of what its
-    encoder learned from the catalogue, None where it learns nothing.
+    encoder learned from the catalogue, None where it learns nothing. `parts` are the weights of the spaces of which a fused
+    space is made. A fused space has no modality of its own: it takes what its parts take.
     """
 
     name: str
@@ -45,10 +61,13 @@ class Space(_Frozen):
     dims: int
     similarity: Similarity = "cosine"
     index_type: IndexType = "int8_hnsw"
-    document_modality: Modality
-    query_modalities: tuple[Modality, ...]
+    document_modality: Modality | None = None
+    query_modalities: tuple[Modality, ...] = ()
     label: str = ""
     fitted: str | None = None
+    kind: Kind = "encoded"
+    parts: Mapping[str, float] = Field(default_factory=dict)
+    combine: Combine = "concatenate"
 
     @property
     def field(self) -> str:
@@ -57,11 +76,30 @@ class Space(_Frozen):
     @property
     def quantised(self) -> bool:
         """Whether the index searches shortened vectors, so that the candidates must be scored again with the whole ones."""
-        return self.index_type not in {"hnsw", "flat"}
+        return self.index_type not in {"hnsw", "flat", "none"}
+
+    @property
+    def searched(self) -> bool:
+        """Whether the space has a field of its own that legs search."""
+        return self.index_type != "none"
 
     def leg(self, modality: Modality) -> str:
         """The name of the leg a query input of `modality` makes in this space."""
         return f"{modality}.{self.label or self.document_modality}"
+
+    @property
+    def vector_leg(self) -> str:
+        """The name of the leg that a vector given directly makes in this space."""
+        return f"vector.{self.name}"
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """Every leg this space can make."""
+        if not self.searched:
+            return ()
+        if self.kind == "fused":
+            return (self.label or self.name,)
+        return (*(self.leg(modality) for modality in self.query_modalities), self.vector_leg)
 
 
 class Level(_Frozen):
@@ -85,36 +123,16 @@ class IndexSchema(_Frozen):
     spaces: tuple[Space, ...] = ()
     levels: Mapping[str, Level] = Field(default_factory=dict)
     created_with: str | None = None
+    profile: str | None = None
 
     @property
     def legs(self) -> tuple[str, ...]:
         """Every leg a query of this index can have, in the order they are shown."""
-        named = [space.leg(m) for space in self.spaces for m in space.query_modalities]
+        named = [leg for space in self.spaces for leg in space.legs]
         return ((LEXICAL,) if self.lexical_fields else ()) + tuple(dict.fromkeys(named))
 
     def space_of(self, name: str) -> Space | None:
         return next((space for space in self.spaces if space.name == name), None)
-
-    def check_spaces(self, spaces: Sequence[Space]) -> None:
-        """Raise EncoderError unless the encoders at hand (`spaces`) are those that filled this index's spaces."""
-        here = {space.name: space for space in spaces}
-        for mine in self.spaces:
-            other = here.get(mine.name)
-            if other is None:
-                raise EncoderError(
-                    f"The index has the space {mine.name!r} of {mine.encoder}, which this installation does not know.",
-                    code="encoder.unknown",
-                    field=mine.field,
-                    remedy="Use the Triptych version the index was built with, or build a new index version.",
-                )
-            if mine.fingerprint != other.fingerprint:
-                raise EncoderError(
-                    f"The index holds vectors of {mine.encoder} ({mine.fingerprint}) in the space {mine.name!r}, "
-                    f"but the encoder at hand is {other.encoder} ({other.fingerprint}).",
-                    code="encoder.fingerprint_mismatch",
-                    field=mine.field,
-                    remedy="Use the encoder the index was built with, or build a new index version.",
-                )
 
 
 def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
@@ -133,6 +151,7 @@ def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
             "index_options": {"type": space.index_type},
         }
         for space in spaces
+        if space.searched
     }
-    own = {name: {"type": "keyword", "ignore_above": 1024} for name in ("key", "hash", "job", "outcome", "missing")}
+    own = {name: {"type": "keyword", "ignore_above": 1024} for name in BOOKKEEPING if name != "line"}
     return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, **vectors}}

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from triptych.errors import SettingsError
 
 PREFIX = "TRIPTYCH_"
+DEFAULT_PROFILE = "offline"
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -46,6 +47,10 @@ class Settings(BaseSettings):
         "triptych-", min_length=1, description="prefix of Triptych's own indices (jobs, batches, dead letters)"
     )
     data_dir: Path = Field(Path.home() / ".cache" / "triptych", description="folder for prepared encoders and the local engine")
+    profile: str | None = Field(
+        default=None,
+        description="profile of the encoders: a name or a file; unset: the one `triptych profiles use` chose, else offline",
+    )
     device: str = Field("auto", description="torch device of the encoders: auto, cpu, cuda, cuda:1, mps")
     dtype: str = Field("auto", description="precision of the encoders: auto (bfloat16 where it is fast), float32, bfloat16")
     threads: int = Field(0, ge=0, description="torch threads per process; 0: one per core")
@@ -57,9 +62,18 @@ class Settings(BaseSettings):
     batch_attempts: _Positive = Field(
         5, description="times a batch is started before its records become dead letters (it kills its workers)"
     )
+    cache_bytes: int = Field(256_000_000, ge=0, description="most bytes of Redis that vectors seen before take; 0: no cache")
     media_bytes: _Positive = Field(20_000_000, description="most bytes of one picture or sound")
     media_pixels: _Positive = Field(50_000_000, description="most pixels of one picture")
-    media_seconds: float = Field(600.0, gt=0, description="longest sound accepted; only its beginning is embedded")
+    media_seconds: float = Field(
+        600.0, gt=0, description="longest sound accepted; of one over 15 s three parts of 5 s are embedded"
+    )
+    decode_seconds: float = Field(10.0, gt=0, description="time that decoding one picture or sound may take")
+    decode_processes: _Positive = Field(2, description="processes that decode pictures and sounds, per worker or API process")
+    decode_bytes: _Positive = Field(2_000_000_000, description="most memory (address space) of a process that decodes")
+    ffmpeg: Path | None = Field(
+        default=None, description="ffmpeg program for M4A, AAC and WebM sounds; unset: the one on PATH, if there is one"
+    )
     record_bytes: _Positive = Field(1_000_000, description="most bytes of one catalogue record")
     api_host: str = Field("127.0.0.1", description="address `triptych serve` listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")
@@ -77,6 +91,21 @@ class Settings(BaseSettings):
     @property
     def engine_dir(self) -> Path:
         return self.data_dir / "engine"
+
+    @property
+    def profile_file(self) -> Path:
+        """Where `triptych profiles use` keeps its choice."""
+        return self.data_dir / "profile"
+
+    @property
+    def active_profile(self) -> str:
+        """The profile in force: the setting, else what `triptych profiles use` chose, else offline."""
+        if self.profile is not None:
+            return self.profile
+        try:
+            return self.profile_file.read_text(encoding="utf-8").strip() or DEFAULT_PROFILE
+        except OSError:
+            return DEFAULT_PROFILE
 
     @property
     def elasticsearch_address(self) -> str:

@@ -38,7 +38,9 @@ from indexer.submit import submit
 from search_api.cli import title_of
 from triptych import TriptychError, __version__
 from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, spaces_schema
+from triptych.encoders import profiles
 from triptych.encoders.prepare import prepare
+from triptych.encoders.registry import spaces_of
 from triptych.errors import EngineError, NotFoundError
 from triptych.services import Services
 from triptych.settings import Settings, load
@@ -71,7 +73,7 @@ def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | 
     with ExitStack() as stack:
         settings = load()
         with step("encoders"):
-            prepare(settings)
+            prepare(profiles.read(settings.active_profile), settings)
         with step("Elasticsearch and Redis"):
             settings = start_services(stack, settings)
         with step("worker and API"):
@@ -170,7 +172,8 @@ def index_shop(services: Services, processes: Processes) -> None:
     try:
         current_version(services.elasticsearch, INDEX)
     except NotFoundError:
-        schema = spaces_schema(services.spaces, __version__)
+        spaces = spaces_of(services.profile, services.settings)
+        schema = spaces_schema(spaces, __version__, profile=services.profile.name)
         create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), schema)
     job = submit(SHOP / "catalogue.jsonl", INDEX, services)
     follow_job(services, job, check=processes.check)

@@ -42,3 +42,10 @@ def _leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]
     if not isinstance(command, click.Group):
         return [(name, command)]
     return [leaf for sub, inner in command.commands.items() for leaf in _leaves(f"{name} {sub}", inner)]
+
+
+@pytest.fixture(scope="session")
+def pages() -> dict[str, str]:
+    """Every page of docs/ by its name, and the README."""
+    found = {str(path.relative_to(ROOT / "docs")): path for path in (ROOT / "docs").rglob("*.md")}
+    return {name: path.read_text(encoding="utf-8") for name, path in {**found, "README.md": ROOT / "README.md"}.items()}

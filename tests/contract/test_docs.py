@@ -11,7 +11,10 @@ from pathlib import Path
 import click
 import pytest
 from check_commands import faults_of, options_of
+from check_pages import first_column, quoted, sections
 
+from triptych.encoders.base import Encoder
+from triptych.schema import IndexSchema
 from triptych.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.contract
@@ -19,30 +22,6 @@ pytestmark = pytest.mark.contract
 PACKAGES = ("triptych", "indexer", "search_api", "engine")
 _CODE = re.compile(r"[a-z]+(?:_[a-z]+)*(?:\.[a-z]+(?:_[a-z0-9]+)*)*")
 _HEADING = re.compile(r"(?m)^#+ (.+)$")
-
-
-@pytest.fixture(scope="module")
-def pages(root: Path) -> dict[str, str]:
-    """Every page of docs/ by its name, and the README."""
-    found = {str(path.relative_to(root / "docs")): path for path in (root / "docs").rglob("*.md")}
-    return {name: path.read_text(encoding="utf-8") for name, path in {**found, "README.md": root / "README.md"}.items()}
-
-
-def sections(page: str) -> dict[str, str]:
-    """The text under each second-level heading."""
-    parts = re.split(r"(?m)^## (.+)$", page)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def first_column(text: str) -> list[str]:
-    """The first cell of each row of a table, heading and rule left out."""
-    cells = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
-    return [cell for cell in cells if not set(cell) <= set("-: ")]
-
-
-def quoted(cells: list[str]) -> list[str]:
-    """What stands in backquotes."""
-    return [word for cell in cells for word in re.findall(r"`([^`]+)`", cell)]
 
 
 # Commands
@@ -135,7 +114,8 @@ def routes() -> set[str]:
     from triptych.services import Services
 
     class WithoutEncoders(Services):
-        encoders: Mapping[str, object] = {}  # type: ignore[assignment]
+        def encoders(self, schema: IndexSchema) -> Mapping[str, Encoder]:  # noqa: ARG002  as Services has it
+            return {}
 
     app = create_app(WithoutEncoders(Settings(elasticsearch_url="http://127.0.0.1:9", redis_url="redis://127.0.0.1:9/0")))
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"]

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
+from processes import ROOT, SHOP, Command, end, free_port, http_ok, spaces_here, wait_for
 
 from engine import elasticsearch_node, redis_server
 from triptych.elastic.engine import unpack
+from triptych.encoders import profiles
 from triptych.encoders.prepare import prepare
 from triptych.services import Services
 from triptych.settings import Settings
@@ -34,7 +35,7 @@ def run_id() -> str:
 def environment(run_id: str) -> Iterator[dict[str, str]]:
     """TRIPTYCH_* variables that lead child processes and `settings` to this session's services."""
     base = Settings()
-    prepare(base)
+    prepare(profiles.read("offline"), base)
     with elasticsearch_node(base) as node, redis_server(base) as redis:
         yield {
             "TRIPTYCH_ELASTICSEARCH_URL": node.url,
@@ -160,7 +161,7 @@ def read_vectors(services: Services) -> Callable[[str], dict[str, dict[str, npt.
     """`read_vectors(index)`: product id -> space -> vector, read back from `_source`."""
 
     def read(index: str) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-        source: dict[str, Any] = {"includes": [space.field for space in services.spaces]}
+        source: dict[str, Any] = {"includes": [space.field for space in spaces_here(services)]}
         if services.server.hides_vectors:
             source["exclude_vectors"] = False
         services.elasticsearch.indices.refresh(index=index)

@@ -16,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from triptych.encoders.registry import spaces_of
+from triptych.schema import Space
+from triptych.services import Services
+
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
 TRIPTYCH = Path(sys.executable).with_name("triptych")
@@ -83,3 +87,8 @@ def wait_for(
             pytest.fail(f"{what} ended with {alive.returncode}")
         time.sleep(0.1)
     pytest.fail(f"{what} was not there after {seconds} s")
+
+
+def spaces_here(services: Services) -> list[Space]:
+    """The spaces of the profile in force."""
+    return spaces_of(services.profile, services.settings)

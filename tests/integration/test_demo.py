@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from processes import ROOT, free_port, http_ok, wait_for
 
+from triptych.encoders import profiles
 from triptych.encoders.prepare import prepare
 from triptych.settings import Settings
 
@@ -26,7 +27,7 @@ AIMS = {"words_en": 0.94, "words_zh": 0.92, "image": 0.94, "audio": 0.7, "words_
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An empty data folder that shares only what is downloaded and prepared."""
     shared = Settings()
-    prepare(shared)
+    prepare(profiles.read("offline"), shared)
     data = tmp_path_factory.mktemp("data")
     for name in ("encoders", "engine"):
         (shared.data_dir / name).mkdir(parents=True, exist_ok=True)

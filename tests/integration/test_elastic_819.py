@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import spaces_here
 from pydantic import SecretStr
 
 from engine import elasticsearch_node
@@ -18,6 +19,7 @@ from triptych.domain import Modality, Outcome
 from triptych.elastic.lifecycle import create_version, describe, read_mapping_file, spaces_schema
 from triptych.encoders.base import Input
 from triptych.media.decode import decode
+from triptych.schema import IndexSchema
 from triptych.services import Services
 from triptych.settings import Settings
 
@@ -38,13 +40,13 @@ def oldest(settings: Settings) -> Iterator[Services]:
 @pytest.fixture(scope="module")
 def index(oldest: Services, shop_products: list[dict[str, Any]]) -> str:
     """An index with two products, each with a picture and a sound."""
-    schema = spaces_schema(oldest.spaces, "0")
+    schema = spaces_schema(spaces_here(oldest), "0")
     version = create_version(oldest.elasticsearch, "shop", read_mapping_file(ROOT / "mappings" / "products.json"), schema)
     records = [{"line": n, "text": json.dumps(product)} for n, product in enumerate(shop_products[:2], start=1)]
-    result = pipeline.run(records, pipeline.Target(version, schema.spaces, SHOP, "job"), oldest)
+    result = pipeline.run(records, pipeline.Target(version, schema, SHOP, "job"), oldest)
     assert result.outcomes == [Outcome.WRITTEN, Outcome.WRITTEN]
     oldest.elasticsearch.indices.refresh(index=version)
-    again = pipeline.run(records, pipeline.Target(version, schema.spaces, SHOP, "another job"), oldest)
+    again = pipeline.run(records, pipeline.Target(version, schema, SHOP, "another job"), oldest)
     assert again.outcomes == [Outcome.UNCHANGED, Outcome.UNCHANGED]
     return "shop"
 
@@ -57,7 +59,7 @@ def test_server_is_known_for_what_it_can(oldest: Services) -> None:
 
 def test_vectors_are_lists_of_numbers(oldest: Services, index: str) -> None:
     source = oldest.elasticsearch.get(index=index, id=CELLO)["_source"]["triptych"]
-    for space in oldest.spaces:
+    for space in spaces_here(oldest):
         assert isinstance(source[space.name], list)
         assert len(source[space.name]) == space.dims
         assert np.linalg.norm(source[space.name]) == pytest.approx(1, abs=1e-5)
@@ -80,7 +82,7 @@ def test_scores_are_exact_on_the_oldest_server(oldest: Services, index: str) -> 
     exact = {}
     for leg, space in SPACES.items():
         modality = Modality(leg.partition(".")[0])
-        query = oldest.encoders[space].embed_queries([inputs[modality]], modality)[0]
+        query = oldest.encoders(IndexSchema())[space].embed_queries([inputs[modality]], modality)[0]
         for key in (CELLO, VIOLIN):
             stored = np.asarray(oldest.elasticsearch.get(index=index, id=key)["_source"]["triptych"][space])
             exact[key, leg] = (1 + float(query @ stored)) / 2

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from triptych.domain import Modality, Waveform
-from triptych.encoders import registry, store
+from triptych.encoders import profiles, registry, store
 from triptych.encoders.base import Encoder, Input
-from triptych.encoders.prepare import prepare
+from triptych.encoders.prepare import missing, prepare
 from triptych.errors import EncoderError
 from triptych.settings import Settings
 
@@ -21,12 +21,14 @@ pytestmark = pytest.mark.integration
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 SETTINGS = Settings(device="cpu", dtype="float32")
+OFFLINE = profiles.read("offline")
+SPACES = list(OFFLINE.spaces)
 
 
 @pytest.fixture(scope="session")
 def encoders() -> dict[str, Encoder]:
-    prepare(SETTINGS)
-    return registry.load(registry.OFFLINE_SPACES, SETTINGS)
+    prepare(OFFLINE, SETTINGS)
+    return registry.encoders_of(OFFLINE, SETTINGS)
 
 
 def _picture(name: str) -> Image.Image:
@@ -54,7 +56,7 @@ def _inputs(modality: Modality) -> list[Input]:
     return [_tone(220, 0.3), _tone(440, 7.3, 22_050), _noise(3.0)]
 
 
-@pytest.mark.parametrize("space", registry.OFFLINE_SPACES)
+@pytest.mark.parametrize("space", SPACES)
 def test_vectors_are_float32_of_length_one_and_the_same_each_time(encoders: dict[str, Encoder], space: str) -> None:
     encoder = encoders[space]
     spec = encoder.spec
@@ -71,7 +73,7 @@ def test_vectors_are_float32_of_length_one_and_the_same_each_time(encoders: dict
         np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("space", registry.OFFLINE_SPACES)
+@pytest.mark.parametrize("space", SPACES)
 def test_a_vector_does_not_depend_on_its_batch(encoders: dict[str, Encoder], space: str) -> None:
     encoder = encoders[space]
     inputs = _inputs(encoder.spec.document_modality)
@@ -80,7 +82,7 @@ def test_a_vector_does_not_depend_on_its_batch(encoders: dict[str, Encoder], spa
     assert ((together * alone).sum(axis=1) > 0.9999).all()
 
 
-@pytest.mark.parametrize("space", registry.OFFLINE_SPACES)
+@pytest.mark.parametrize("space", SPACES)
 def test_nothing_in_gives_nothing_out(encoders: dict[str, Encoder], space: str) -> None:
     encoder = encoders[space]
     assert encoder.embed_documents([]).shape == (0, encoder.spec.dims)
@@ -164,11 +166,11 @@ def test_preparing_again_touches_nothing(encoders: dict[str, Encoder]) -> None:
 
     before = state()
     told: list[tuple[str, float]] = []
-    done = prepare(SETTINGS, progress=lambda name, part: told.append((name, part)))
+    done = prepare(OFFLINE, SETTINGS, progress=lambda name, part: told.append((name, part)))
     assert not any(item.fresh for item in done)
     assert state() == before
     assert told == [(item.name, part) for item in done for part in (0.0, 1.0)]
-    assert all(registry.is_prepared(spec, SETTINGS) for spec in registry.SPECS)
+    assert missing(OFFLINE, SETTINGS) == []
 
 
 def test_a_damaged_folder_is_prepared_again(encoders: dict[str, Encoder], tmp_path: Path) -> None:
@@ -180,19 +182,19 @@ def test_a_damaged_folder_is_prepared_again(encoders: dict[str, Encoder], tmp_pa
         if prepared.is_dir() and prepared.name != folder.name:
             (settings.encoders_dir / prepared.name).symlink_to(prepared)
     with pytest.raises(EncoderError):
-        registry.load(["image"], settings)
-    assert [item.name for item in prepare(settings) if item.fresh] == [folder.name]
+        registry.encoders_of(OFFLINE, settings)
+    assert [item.name for item in prepare(OFFLINE, settings) if item.fresh] == [folder.name]
     (folder / "model.safetensors").write_bytes(b"damaged")
-    assert [item.name for item in prepare(settings) if item.fresh] == [folder.name]
+    assert [item.name for item in prepare(OFFLINE, settings) if item.fresh] == [folder.name]
     assert store.manifest_of(folder) == store.manifest_of(SETTINGS.encoders_dir / folder.name)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("space", registry.OFFLINE_SPACES)
+@pytest.mark.parametrize("space", SPACES)
 def test_a_gpu_gives_the_cpu_vectors(encoders: dict[str, Encoder], space: str) -> None:
     inputs = _inputs(encoders[space].spec.document_modality)
     on_cpu = encoders[space].embed_documents(inputs)
     for dtype, least in (("float32", 0.9995), ("bfloat16", 0.99)):
-        gpu = registry.load([space], SETTINGS.model_copy(update={"device": "cuda", "dtype": dtype}))[space]
+        gpu = registry.encoders_of(OFFLINE, SETTINGS.model_copy(update={"device": "cuda", "dtype": dtype}))[space]
         assert ((gpu.embed_documents(inputs) * on_cpu).sum(axis=1) > least).all()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import spaces_here
 
 from engine import redis_server
 from triptych.services import Services
@@ -306,7 +307,7 @@ def odd_ids(services: Services, run_id: str) -> tuple[str, list[str]]:
 
     name = f"odd-{run_id}"
     mapping = read_mapping_file(Path(__file__).parents[2] / "mappings" / "products.json")
-    schema = spaces_schema(services.spaces, "0")
+    schema = spaces_schema(spaces_here(services), "0")
     version = create_version(services.elasticsearch, name, mapping, schema)
     ids = [
         "plain",
@@ -325,7 +326,7 @@ def odd_ids(services: Services, run_id: str) -> tuple[str, list[str]]:
         "x" * 512,
     ]
     records = [{"line": n, "text": json.dumps({"id": key, "title": f"Thing {n}"})} for n, key in enumerate(ids, start=1)]
-    result = pipeline.run(records, pipeline.Target(version, schema.spaces, SHOP, "job"), services)
+    result = pipeline.run(records, pipeline.Target(version, schema, SHOP, "job"), services)
     assert result.dead_letters == []
     services.elasticsearch.indices.refresh(index=version)
     return name, ids

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import spaces_here
 
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.services import Services
@@ -350,7 +351,7 @@ def test_vectors_and_meta_of_the_index(shop: str, services: Services, read_vecto
     (body,) = mapping.values()
     meta = body["mappings"]["_meta"]["triptych"]
     assert {space["name"]: space["fingerprint"] for space in meta["spaces"]} == {
-        space.name: space.fingerprint for space in services.spaces
+        space.name: space.fingerprint for space in spaces_here(services)
     }
     schema = read_schema(services.elasticsearch, current_version(services.elasticsearch, shop))
     assert schema.legs == ("lexical", "text.text", "image.image", "text.image", "audio.audio")

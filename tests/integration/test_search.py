@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from processes import spaces_here
 
 from indexer import pipeline
 from indexer.calibrate import calibrate
@@ -123,7 +124,7 @@ def test_scores_equal_a_brute_force_over_the_stored_vectors(
     completed = set()
     for leg, space in spaces.items():
         modality = Modality(leg.partition(".")[0])
-        query = services.encoders[space].embed_queries([inputs[modality]], modality)[0]
+        query = services.encoders(IndexSchema())[space].embed_queries([inputs[modality]], modality)[0]
         for hit in result.hits:
             mine = hit.legs[leg]
             stored = vectors[hit.id].get(space)
@@ -351,7 +352,7 @@ def tongues(services: Services, run_id: str) -> dict[str, str]:
 
 def make_index(services: Services, name: str, *, schema: IndexSchema | None = None) -> str:
     base = read_mapping_file(MAPPING)
-    return create_version(services.elasticsearch, name, base, schema or spaces_schema(services.spaces, "0"))
+    return create_version(services.elasticsearch, name, base, schema or spaces_schema(spaces_here(services), "0"))
 
 
 def fill(services: Services, version: str, records: list[dict[str, Any]], *, root: Path = SHOP) -> None:
@@ -360,7 +361,7 @@ def fill(services: Services, version: str, records: list[dict[str, Any]], *, roo
 
     raw = [{"line": n, "text": orjson.dumps(record).decode()} for n, record in enumerate(records, start=1)]
     schema = describe(services.elasticsearch, version).schema
-    result = pipeline.run(raw, pipeline.Target(version, schema.spaces, root, "job"), services)
+    result = pipeline.run(raw, pipeline.Target(version, schema, root, "job"), services)
     assert result.dead_letters == []
     services.elasticsearch.indices.refresh(index=version)
 
@@ -455,7 +456,7 @@ def test_index_patterns_are_not_index_names(name: str, searcher: Searcher, tongu
 def test_index_of_another_encoder_is_refused(
     searcher: Searcher, services: Services, run_id: str, command: Any, tmp_path: Path
 ) -> None:
-    spaces = [s.model_copy(update={"fingerprint": "0" * 16}) if s.name == "text" else s for s in services.spaces]
+    spaces = [s.model_copy(update={"fingerprint": "0" * 16}) if s.name == "text" else s for s in spaces_here(services)]
     name = f"other-encoder-{run_id}"
     make_index(services, name, schema=spaces_schema(spaces, "0"))
     with pytest.raises(EncoderError) as error:
@@ -476,7 +477,7 @@ def test_index_with_a_space_nobody_here_can_fill_is_refused(searcher: Searcher, 
         query_modalities=(Modality.TEXT,),
     )
     name = f"strange-space-{run_id}"
-    make_index(services, name, schema=spaces_schema([*services.spaces, strange], "0"))
+    make_index(services, name, schema=spaces_schema([*spaces_here(services), strange], "0"))
     with pytest.raises(EncoderError) as error:
         searcher.search(SearchRequest(name, text="a"))
     assert error.value.field == "triptych.clip"
@@ -489,7 +490,7 @@ def test_index_with_a_space_nobody_here_can_fill_is_refused(searcher: Searcher, 
 def crippled(services: Services, run_id: str) -> str:
     """An index whose `_meta` names four spaces, but whose field for the space of pictures takes vectors of another length."""
     name = f"crippled-{run_id}"
-    made = index_body(read_mapping_file(MAPPING), spaces_schema(services.spaces, "0"))
+    made = index_body(read_mapping_file(MAPPING), spaces_schema(spaces_here(services), "0"))
     made["mappings"]["properties"]["triptych"]["properties"]["image"]["dims"] = 8
     services.elasticsearch.indices.create(
         index=f"{name}-v1", mappings=made["mappings"], settings=made["settings"], aliases={name: {"is_write_index": True}}
@@ -529,7 +530,7 @@ def test_every_body_that_can_be_built_is_understood(services: Services, shop: st
     legs = [Leg(LEXICAL, Modality.TEXT, text=str(inputs[Modality.TEXT]), fields=info.schema.lexical_fields)]
     for space in info.schema.spaces:
         for modality in space.query_modalities:
-            vector = services.encoders[space.name].embed_queries([inputs[modality]], modality)[0]
+            vector = services.encoders(IndexSchema())[space.name].embed_queries([inputs[modality]], modality)[0]
             legs.append(Leg(space.leg(modality), modality, space, vector))
     assert {leg.name for leg in legs} == {LEXICAL, *VECTOR_LEGS}
     filters: list[dict[str, Any]] = [

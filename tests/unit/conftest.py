@@ -7,7 +7,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from toys import with_toys
 
+from triptych.encoders import profiles
 from triptych.settings import PREFIX, Settings
 
 hypothesis.settings.register_profile("unit", deadline=None, database=None, derandomize=True, max_examples=60)
@@ -27,3 +29,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def settings(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """The defaults, with a data folder of the test's own."""
     return Settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def toy_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The families of toys.py are installed beside ours."""
+    monkeypatch.setattr(profiles, "entry_points", with_toys())

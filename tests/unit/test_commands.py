@@ -34,6 +34,7 @@ def _run(command: Command, *args: str) -> Result:
         (search, ["shop", "--filter", "colour"], "NAME=VALUE"),
         (search, ["shop", "--size", "ten"], "--size"),
         (search, ["shop", "--colour", "red"], "--colour"),
+        (search, ["shop", "--audio-as", "music"], "--audio-as"),
         (serve, ["--port", "http"], "--port"),
         (serve, ["--threads", "x"], "--threads"),
         (index, ["create"], "NAME"),
@@ -73,6 +74,7 @@ def test_a_file_to_search_with_that_cannot_be_read(tmp_path: Path, option: str, 
         (["--size", "1001"], "query.bad_window"),
         (["--window", "100000"], "query.bad_window"),
         ([""], "query.empty"),
+        (["--audio-as", "words"], "query.empty"),
     ],
 )
 def test_a_search_no_index_could_answer(args: list[str], code: str) -> None:
@@ -134,7 +136,7 @@ def test_a_mistyped_setting_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch,
 def test_help_lists_every_command() -> None:
     result = _run(cli.root, "-h")
     assert result.exit_code == 0
-    for name in ("index", "job", "worker", "search", "serve", "up", "down", "encoders", "doctor"):
+    for name in ("index", "job", "worker", "search", "serve", "up", "down", "encoders", "profiles", "doctor"):
         assert f"\n  {name} " in result.output
 
 

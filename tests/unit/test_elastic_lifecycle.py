@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from toys import offline_spaces
 
 from triptych.elastic.client import Client
 from triptych.elastic.lifecycle import create_version, index_body, read_mapping_file, spaces_schema
-from triptych.encoders import registry
 from triptych.errors import InputError
 from triptych.schema import FIELD, IndexSchema, vector_properties
 
 pytestmark = pytest.mark.unit
 
-SPACES = tuple(spec.to_space() for spec in registry.SPECS)
+SPACES = offline_spaces()
 SCHEMA = spaces_schema(SPACES, "0.1.0")
 NO_CLIENT = cast("Client", None)
 BASE: dict[str, Any] = {

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import IMAGE as PICTURE
+from toys import a_fused, a_precomputed, an_encoded, offline_spaces
 
-from indexer.calibrate import Sample, level_of, measure, to_score
+from indexer.calibrate import Sample, level_of, measure, measured, to_score
 from triptych.domain import Modality
-from triptych.encoders import registry
 from triptych.encoders.base import unit
-from triptych.services import Services
-from triptych.settings import Settings
+from triptych.schema import IndexSchema
 
 pytestmark = pytest.mark.unit
 
 X, Y, DIAGONAL = [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]
-IMAGE = registry.spec_of("image").to_space()
+SCHEMA = IndexSchema(spaces=offline_spaces())
+IMAGE = SCHEMA.spaces[1]
 
 
 def _rows(*rows: list[float]) -> np.ndarray:
@@ -104,18 +105,94 @@ def _sample(count: int) -> list[Sample]:
 
 
 @pytest.mark.parametrize(("count", "measured"), [(9, False), (10, True)])
-def test_ten_products_can_tell(settings: Settings, count: int, *, measured: bool) -> None:
-    level = measure(Services(settings), IMAGE, Modality.IMAGE, _sample(count))
+def test_ten_products_can_tell(count: int, *, measured: bool) -> None:
+    level = measure(IMAGE, Modality.IMAGE, SCHEMA, {}, _sample(count))
     assert (level is not None) is measured
 
 
-def test_pictures_asking_pictures_have_a_background_but_no_reliability(settings: Settings) -> None:
-    level = measure(Services(settings), IMAGE, Modality.IMAGE, _sample(40))
+def test_pictures_asking_pictures_have_a_background_but_no_reliability() -> None:
+    level = measure(IMAGE, Modality.IMAGE, SCHEMA, {}, _sample(40))
     assert level is not None
     assert (level.reliability, level.sample) == (None, 40)
     assert 0.3 < level.floor < 0.7
 
 
-def test_products_without_the_vector_do_not_count(settings: Settings) -> None:
+def test_products_without_the_vector_do_not_count() -> None:
     sample = [*_sample(9), Sample("x", ("title",), {})]
-    assert measure(Services(settings), IMAGE, Modality.IMAGE, sample) is None
+    assert measure(IMAGE, Modality.IMAGE, SCHEMA, {}, sample) is None
+
+
+# Legs of each kind of space
+
+
+class _Titles:
+    """Finds a product's own vector by its title, which is its number; words beyond 99 say nothing to it."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self._rows = rows
+
+    def embed_queries(self, inputs: list[str], modality: Modality) -> np.ndarray:
+        assert modality is Modality.TEXT
+        nothing = np.zeros(self._rows.shape[1], dtype=np.float32)
+        return np.array([self._rows[int(title)] if int(title) < 100 else nothing for title in inputs], dtype=np.float32)
+
+
+ROWS = unit(np.random.default_rng(2).normal(size=(100, 3)))
+OTHER_ROWS = unit(np.random.default_rng(3).normal(size=(100, 3)))
+WORDS = an_encoded("words", 3)
+PICTURES = an_encoded("pictures", 3, fingerprint=WORDS.fingerprint, document_modality=PICTURE)
+WORDS_BY_PICTURES = WORDS.model_copy(update={"query_modalities": (Modality.TEXT, Modality.IMAGE)})
+OWN = a_precomputed("own", 3)
+ALL = a_fused({"words": 0.6, "own": 0.8}, 6)
+
+
+def _drawn(count: int, *names: str, start: int = 0) -> list[Sample]:
+    held = {"words": ROWS, "pictures": OTHER_ROWS, "own": OTHER_ROWS, "all": np.hstack([0.6 * ROWS, 0.8 * OTHER_ROWS])}
+    return [Sample(f"p{n}", (str(n),), {name: held[name][n] for name in names}) for n in range(start, start + count)]
+
+
+def test_every_leg_of_a_space_has_its_level() -> None:
+    levels = measured(WORDS, IndexSchema(spaces=(WORDS,)), {"words": _Titles(ROWS)}, _drawn(20, "words"))  # type: ignore[dict-item]
+    assert set(levels) == {"text.text", "vector.words"}
+    assert (levels["text.text"].reliability, levels["text.text"].sample) == (1.0, 20)
+    assert (levels["vector.words"].reliability, levels["vector.words"].sample) == (None, 20)
+
+
+def test_a_precomputed_space_has_the_background_of_its_own_vectors() -> None:
+    levels = measured(OWN, IndexSchema(spaces=(OWN,)), {}, _drawn(20, "own"))
+    assert set(levels) == {"vector.own"}
+    assert levels["vector.own"].reliability is None
+    assert measured(OWN, IndexSchema(spaces=(OWN,)), {}, _drawn(9, "own")) == {}
+
+
+def test_a_fused_space_is_asked_by_titles_in_the_parts_that_words_search() -> None:
+    schema = IndexSchema(spaces=(WORDS, OWN, ALL))
+    levels = measured(ALL, schema, {"words": _Titles(ROWS)}, _drawn(20, "words", "own", "all"))  # type: ignore[dict-item]
+    assert set(levels) == {"all"}
+    queries = np.hstack([ROWS[:20], np.zeros((20, 3), np.float32)])
+    documents = np.hstack([0.6 * ROWS[:20], 0.8 * OTHER_ROWS[:20]])
+    expected = level_of(queries, documents, "cosine", owners=range(20))
+    assert levels["all"].floor == pytest.approx(expected.floor, abs=1e-5)
+    assert levels["all"].reliability == expected.reliability
+
+
+def test_a_fused_space_that_no_words_search_has_a_background_only() -> None:
+    own = a_precomputed("words", 3)
+    levels = measured(ALL, IndexSchema(spaces=(own, OWN, ALL)), {}, _drawn(20, "words", "own", "all"))
+    assert (levels["all"].reliability, levels["all"].sample) == (None, 20)
+
+
+def test_pictures_that_ask_words_are_measured_where_one_encoder_embeds_both() -> None:
+    schema = IndexSchema(spaces=(WORDS_BY_PICTURES, PICTURES))
+    level = measure(WORDS_BY_PICTURES, Modality.IMAGE, schema, {}, _drawn(20, "words", "pictures"))
+    assert level == level_of(OTHER_ROWS[:20], ROWS[:20], "cosine", owners=range(20))
+    stranger = PICTURES.model_copy(update={"fingerprint": "other"})
+    schema = IndexSchema(spaces=(WORDS_BY_PICTURES, stranger))
+    assert measure(WORDS_BY_PICTURES, Modality.IMAGE, schema, {}, _drawn(20, "words", "pictures")) is None
+
+
+def test_titles_that_say_nothing_do_not_ask() -> None:
+    sample = [*_drawn(15, "words"), *[Sample(f"x{n}", ("100",), {"words": ROWS[n]}) for n in range(20, 30)]]
+    level = measure(WORDS, Modality.TEXT, IndexSchema(spaces=(WORDS,)), {"words": _Titles(ROWS)}, sample)  # type: ignore[dict-item]
+    assert level is not None
+    assert (level.reliability, level.sample) == (1.0, 25)

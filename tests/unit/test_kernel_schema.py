@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from toys import a_fused, a_precomputed, an_encoded, offline_spaces
 
 from triptych.domain import Modality
-from triptych.encoders import registry
-from triptych.errors import EncoderError
-from triptych.schema import FIELD, KEY_FIELD, LEXICAL, IndexSchema, Level, Similarity, Space, vector_properties
+from triptych.schema import (
+    FIELD,
+    KEY_FIELD,
+    LEXICAL,
+    IndexSchema,
+    IndexType,
+    Level,
+    Similarity,
+    Space,
+    vector_properties,
+)
 
 pytestmark = pytest.mark.unit
 
-SPACES = tuple(spec.to_space() for spec in registry.SPECS)
+SPACES = offline_spaces()
 CLIP = Space(
     name="clip",
     encoder="clip",
@@ -38,7 +47,10 @@ def test_a_leg_is_named_by_what_asks_and_what_is_found(modality: Modality, leg: 
 def test_the_legs_of_the_offline_profile() -> None:
     schema = IndexSchema(lexical_fields=("title.*",), spaces=SPACES)
     assert schema.legs[0] == LEXICAL
-    assert sorted(schema.legs[1:]) == ["audio.audio", "image.image", "text.image", "text.text"]
+    assert sorted(leg for leg in schema.legs[1:] if not leg.startswith("vector.")) == [
+        "audio.audio", "image.image", "text.image", "text.text",
+    ]  # fmt: skip
+    assert {leg for leg in schema.legs if leg.startswith("vector.")} == {f"vector.{space.name}" for space in SPACES}
 
 
 def test_without_lexical_fields_there_is_no_lexical_leg() -> None:
@@ -72,30 +84,45 @@ def test_each_space_has_a_field_beside_our_bookkeeping() -> None:
     assert properties["properties"]["key"]["type"] == "keyword"
 
 
-# check_spaces
+# Legs of each kind of space
 
 
-def test_vectors_of_the_same_fingerprint_may_be_compared() -> None:
-    IndexSchema(spaces=(CLIP,)).check_spaces([*SPACES, CLIP.model_copy(update={"encoder": "another name"})])
+@pytest.mark.parametrize(
+    ("space", "legs"),
+    [
+        (an_encoded("text"), ("text.text", "vector.text")),
+        (an_encoded("text", label="words"), ("text.words", "vector.text")),
+        (CLIP, ("text.image", "image.image", "vector.clip")),
+        (an_encoded("text", index_type="none"), ()),
+        (a_precomputed("own"), ("vector.own",)),
+        (a_precomputed("own", document_modality=None), ("vector.own",)),
+        (a_precomputed("own", index_type="none"), ()),
+        (a_fused({"a": 1, "b": 1}, 6), ("all",)),
+        (a_fused({"a": 1, "b": 1}, 6, label="whole"), ("whole",)),
+        (a_fused({"a": 1, "b": 1}, 6, index_type="none"), ()),
+    ],
+    ids=["encoded", "label", "two inputs", "part only", "precomputed", "of no modality", "no field", "fused", "named", "none"],
+)
+def test_the_legs_of_a_space(space: Space, legs: tuple[str, ...]) -> None:
+    assert space.legs == legs
+    assert IndexSchema(spaces=(space,)).legs == legs
 
 
-def test_vectors_of_another_fingerprint_are_refused() -> None:
-    with pytest.raises(EncoderError) as caught:
-        IndexSchema(spaces=(CLIP,)).check_spaces([CLIP.model_copy(update={"fingerprint": "f2"})])
-    assert (caught.value.code, caught.value.field) == ("encoder.fingerprint_mismatch", "triptych.clip")
-    assert not caught.value.retryable
-    assert "f1" in str(caught.value)
-    assert "f2" in str(caught.value)
+@pytest.mark.parametrize("index_type", get_args(IndexType))
+def test_a_quantised_space_is_one_whose_index_shortens_vectors(index_type: IndexType) -> None:
+    space = an_encoded(index_type=index_type)
+    assert space.quantised is index_type.startswith(("int8", "int4", "bbq"))
+    assert space.searched is (index_type != "none")
 
 
-def test_a_space_that_no_encoder_fills_is_refused() -> None:
-    with pytest.raises(EncoderError) as caught:
-        IndexSchema(spaces=(*SPACES, CLIP)).check_spaces(SPACES)
-    assert (caught.value.code, caught.value.field) == ("encoder.unknown", "triptych.clip")
-
-
-def test_an_encoder_that_the_index_has_no_space_of_does_no_harm() -> None:
-    IndexSchema(spaces=SPACES).check_spaces([*SPACES, CLIP])
+@pytest.mark.parametrize("index_type", get_args(IndexType))
+def test_a_space_has_a_field_of_its_index_type_unless_it_is_only_a_part(index_type: IndexType) -> None:
+    fields = vector_properties([an_encoded("tried", index_type=index_type), an_encoded("other")])["properties"]
+    if index_type == "none":
+        assert "tried" not in fields
+    else:
+        assert fields["tried"]["index_options"] == {"type": index_type}
+    assert "other" in fields
 
 
 # As JSON
@@ -104,9 +131,10 @@ def test_an_encoder_that_the_index_has_no_space_of_does_no_harm() -> None:
 def test_a_schema_survives_json() -> None:
     schema = IndexSchema(
         lexical_fields=("title.*^3", "sku"),
-        spaces=(*SPACES, CLIP),
+        spaces=(*SPACES, CLIP, a_precomputed(), a_fused({"text": 0.6, "image": 0.4}, 1664, combine="sum")),
         levels={LEXICAL: Level(floor=0, sigma=0), "text.text": Level(floor=0.9, sigma=0.01, reliability=0.8, sample=256)},
         created_with="triptych 0.1.0",
+        profile="offline",
     )
     assert IndexSchema.model_validate_json(schema.model_dump_json()) == schema
     assert IndexSchema.model_validate(schema.model_dump(mode="json")) == schema

@@ -23,6 +23,10 @@ pytestmark = pytest.mark.unit
         {"size": 1, "window": 1},
         {"size": 100, "window": 100},
         {"size": LARGEST_WINDOW, "window": LARGEST_WINDOW},
+        {"audio": b"a", "audio_as": "words"},
+        {"audio": b"a", "audio_as": "both", "image": b"i"},
+        {"audio": b"a", "audio_as": "sound", "text": "shoe"},
+        {"vectors": {"own": [1.0]}},
     ],
     ids=lambda fields: str(fields)[:30],
 )
@@ -44,6 +48,10 @@ def test_within_the_limits(fields: dict[str, Any]) -> None:
         ({"text": ""}, "query.empty", "text"),
         ({"text": " \n\t\u3000"}, "query.empty", "text"),
         ({"text": "x" * (LONGEST_TEXT + 1)}, "query.too_long", "text"),
+        ({"audio_as": "words"}, "query.empty", "audio"),
+        ({"audio_as": "both", "image": b"i"}, "query.empty", "audio"),
+        ({"audio_as": "words", "audio": b"a", "text": "shoe"}, "query.two_texts", "audio_as"),
+        ({"audio_as": "both", "audio": b"a", "text": "shoe"}, "query.two_texts", "audio_as"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import offline_spaces
 
 from search_api.completion import COMPLETED, NO_MATCH, NO_MODALITY, RETRIEVED, Score, complete, missing, scores_of
 from search_api.legs import Leg
-from triptych.domain import Modality
 from triptych.elastic.engine import Found
-from triptych.encoders import registry
 from triptych.errors import ElasticsearchError
 from triptych.schema import KEY_FIELD, LEXICAL
 
 pytestmark = pytest.mark.unit
 
-WORDS = Leg(LEXICAL, Modality.TEXT, text="shoe", fields=("title",))
-PICTURE = Leg("image.image", Modality.IMAGE, registry.spec_of("image").to_space(), np.ones(3, dtype=np.float32))
-SOUND = Leg("audio.audio", Modality.AUDIO, registry.spec_of("audio").to_space(), np.ones(3, dtype=np.float32))
+_, IMAGE, _, AUDIO = offline_spaces()
+WORDS = Leg(LEXICAL, text="shoe", fields=("title",))
+PICTURE = Leg("image.image", IMAGE, np.ones(3, dtype=np.float32))
+SOUND = Leg("audio.audio", AUDIO, np.ones(3, dtype=np.float32))
 LEGS = [WORDS, PICTURE]
 
 

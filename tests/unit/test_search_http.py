@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from search_api import problems
-from search_api.query import Hit, LegScore, SearchRequest, SearchResult
+from search_api.query import Hit, LegScore, Recognised, SearchRequest, SearchResult
 from search_api.schemas import InvalidBodyError, parse_body, to_json
 from search_api.searcher import Searcher
 from search_api.views import search as view
@@ -105,6 +105,15 @@ def test_json_that_is_no_object(client: FlaskClient, data: bytes) -> None:
         ({"audio": {"url": "http://x/y.wav"}}, "audio.base64"),
         ({"filters": {"colour": None}}, "filters.colour"),
         ({"filters": "colour"}, "filters"),
+        ({"audio_as": "music"}, "audio_as"),
+        ({"audio_as": None}, "audio_as"),
+        ({"vectors": [0.5]}, "vectors"),
+        ({"vectors": {"own": 0.5}}, "vectors.own"),
+        ({"vectors": {"own": []}}, "vectors.own"),
+        ({"vectors": {"own": [0.5] * 4097}}, "vectors.own"),
+        ({"vectors": {"own": [0.5, "1"]}}, "vectors.own.1"),
+        ({"vectors": {"own": [0.5, True]}}, "vectors.own.1"),
+        ({"vectors": {"own": {"values": [0.5]}}}, "vectors.own"),
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
 )
@@ -143,6 +152,8 @@ def test_bad_base64(client: FlaskClient, name: str, data: str) -> None:
         ({"fusion": "rrrf"}, "query.unknown_fusion", "fusion"),
         ({"text": " "}, "query.empty", "text"),
         ({"text": "x" * 10_001}, "query.too_long", "text"),
+        ({"audio_as": "words"}, "query.empty", "audio"),
+        ({"audio_as": "both", "audio": {"base64": PICTURE}}, "query.two_texts", "audio_as"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -265,9 +276,10 @@ def test_a_whole_body_becomes_a_request() -> None:
     body = {
         "index": "shop", "text": "shoe", "image": {"base64": PICTURE}, "weights": {"lexical": 1, "image.image": 0.5},
         "filters": {"colour": ["red"], "price": {"gte": 1, "lt": 2.5}, "sold": False, "stock": 3}, "size": 5, "window": 50,
-        "fusion": "calibrated", "explain": True,
+        "fusion": "calibrated", "explain": True, "audio": {"base64": PICTURE}, "audio_as": "words",
+        "vectors": {"own": [1, 0.5]},
     }  # fmt: skip
-    expected = {**body, "image": b"picture"}
+    expected = {**body, "image": b"picture", "audio": b"picture"}
     assert parse_body(body).to_request() == SearchRequest(**expected)  # type: ignore[arg-type]
 
 
@@ -283,3 +295,11 @@ def test_an_answer_as_json() -> None:
     assert data["hits"][0]["product"] == {"title": "Shoe"}
     assert (data["degraded"], data["total_matched"]) == (["lexical"], 7)
     assert "explain" not in data
+
+
+def test_what_was_recognised_is_sent_only_where_something_was() -> None:
+    silent = SearchResult("q", 1.5, 0, ())
+    assert "recognised" not in to_json(silent)
+    spoken = SearchResult("q", 1.5, 0, (), recognised={"audio.words": Recognised("a red shoe", "en", 0.9)})
+    data = json.loads(json.dumps(to_json(spoken)))
+    assert data["recognised"] == {"audio.words": {"text": "a red shoe", "language": "en", "confidence": 0.9}}

@@ -6,26 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import offline_spaces
 
 from search_api.legs import Leg, body, completion_body, filter_clauses, wanted
 from search_api.query import LARGEST_WINDOW, SearchRequest
-from triptych.domain import Modality
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
 from triptych.elastic.lifecycle import IndexInfo
-from triptych.encoders import registry
 from triptych.errors import QueryError
 from triptych.schema import KEY_FIELD, LEXICAL, IndexSchema
 
 pytestmark = pytest.mark.unit
 
-SPACES = tuple(spec.to_space() for spec in registry.SPECS)
+SPACES = offline_spaces()
 SCHEMA = IndexSchema(lexical_fields=("title.*^3", "sku"), spaces=SPACES)
 OLD, NEW = Server("8.19.3", "n", "c"), Server("9.5.0", "n", "c")
 RED = {"term": {"colour": "red"}}
 
-WORDS_ONLY = Leg(LEXICAL, Modality.TEXT, text="red shoe", fields=("title.*^3", "sku"))
-PICTURE = Leg("image.image", Modality.IMAGE, SPACES[1], np.linspace(0.1, 1, SPACES[1].dims, dtype=np.float32))
+WORDS_ONLY = Leg(LEXICAL, text="red shoe", fields=("title.*^3", "sku"))
+PICTURE = Leg("image.image", SPACES[1], np.linspace(0.1, 1, SPACES[1].dims, dtype=np.float32))
 
 T, I, A = {"text": "shoe"}, {"image": b"i"}, {"audio": b"a"}  # noqa: E741
 TEXT_LEGS, IMAGE_LEGS, AUDIO_LEGS = {LEXICAL, "text.text", "text.image"}, {"image.image"}, {"audio.audio"}
@@ -46,20 +45,21 @@ TEXT_LEGS, IMAGE_LEGS, AUDIO_LEGS = {LEXICAL, "text.text", "text.image"}, {"imag
 )
 def test_each_input_makes_a_leg_in_every_space_that_takes_it(inputs: dict[str, Any], legs: set[str]) -> None:
     plan = wanted(SearchRequest("shop", **inputs), SCHEMA)
-    assert {name for name, _, _ in plan} == legs
+    assert {leg.name for leg in plan} == legs
     assert len(plan) == len(legs)
-    assert all(name.startswith(modality) for name, modality, space in plan if space is not None)
-    assert all(space is None or modality in space.query_modalities for _, modality, space in plan)
+    assert all(leg.name.startswith(f"{leg.modality}.") for leg in plan if leg.space is not None)
+    assert all(leg.space is None or leg.modality in leg.space.query_modalities for leg in plan)
+    assert all(leg.source == (leg.modality or "text") for leg in plan)
 
 
 def test_the_order_of_the_legs_is_fixed() -> None:
     plan = wanted(SearchRequest("shop", audio=b"a", text="shoe", image=b"i"), SCHEMA)
-    assert [name for name, _, _ in plan] == [LEXICAL, "text.text", "text.image", "image.image", "audio.audio"]
+    assert [leg.name for leg in plan] == [LEXICAL, "text.text", "text.image", "image.image", "audio.audio"]
 
 
 def test_without_lexical_fields_words_have_no_lexical_leg() -> None:
     plan = wanted(SearchRequest("shop", text="shoe"), IndexSchema(spaces=SPACES))
-    assert [name for name, _, _ in plan] == ["text.text", "text.image"]
+    assert [leg.name for leg in plan] == ["text.text", "text.image"]
 
 
 def test_a_query_of_nothing_is_refused() -> None:
@@ -133,7 +133,7 @@ def test_a_list_of_values_is_bounded() -> None:
 
 
 def test_long_words_are_cut_before_they_make_too_many_clauses() -> None:
-    long = Leg(LEXICAL, Modality.TEXT, text="x" * 10_000, fields=("title",))
+    long = Leg(LEXICAL, text="x" * 10_000, fields=("title",))
     assert len(body(long, [], window=10, server=NEW)["query"]["bool"]["must"]["multi_match"]["query"]) == 300
 
 

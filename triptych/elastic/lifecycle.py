@@ -76,13 +76,8 @@ def check_name(name: str, *, reserved: str | None = None) -> None:
         )
 
 
-def create_version(
-    client: Elasticsearch, alias: str, base: Mapping[str, Any], schema: IndexSchema, *, reserved: str = "triptych-"
-) -> str:
-    """Create the first index version of `alias` and point the alias at it. Returns the version's name.
-
-    Raises InputError if the name is not one Elasticsearch takes or is taken.
-    """
+def check_new(client: Elasticsearch, alias: str, *, reserved: str = "triptych-") -> None:
+    """Raise InputError if the name is not one Elasticsearch takes, looks like a version's, or is taken."""
     check_name(alias, reserved=reserved)
     if _VERSION.fullmatch(alias):
         raise InputError(
@@ -99,6 +94,17 @@ def create_version(
                 field="index",
                 remedy="Choose another name.",
             )
+
+
+def create_version(
+    client: Elasticsearch, alias: str, base: Mapping[str, Any], schema: IndexSchema, *, reserved: str = "triptych-"
+) -> str:
+    """Create the first index version of `alias` and point the alias at it. Returns the version's name.
+
+    Raises InputError if the name is not one Elasticsearch takes or is taken.
+    """
+    check_new(client, alias, reserved=reserved)
+    with translated():
         version = f"{alias}-{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S}"
         body = index_body(base, schema)
         aliases = {alias: {"is_write_index": True}}
@@ -193,6 +199,6 @@ def _mapping(client: Elasticsearch, index: str) -> dict[str, Any]:
     return dict(next(iter(mapping.values()))["mappings"])
 
 
-def spaces_schema(spaces: Sequence[Space], version: str) -> IndexSchema:
-    """The schema of a new index with `spaces`, made by Triptych `version`."""
-    return IndexSchema(spaces=tuple(spaces), created_with=f"triptych {version}")
+def spaces_schema(spaces: Sequence[Space], version: str, *, profile: str | None = None) -> IndexSchema:
+    """The schema of a new index with `spaces` of a `profile`, made by Triptych `version`."""
+    return IndexSchema(spaces=tuple(spaces), created_with=f"triptych {version}", profile=profile)

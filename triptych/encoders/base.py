@@ -57,10 +57,7 @@ class EncoderSpec:
     @property
     def fingerprint(self) -> str:
         """16 hex digits: vectors of equal fingerprint may be compared."""
-        data = {"name": self.name, "dims": self.dims, "similarity": self.similarity, "identity": self.identity}
-        if self.fitted is not None:
-            data["fitted"] = self.fitted
-        return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return fingerprint_of(self.identity, dims=self.dims, similarity=self.similarity, fitted=self.fitted)
 
     def to_space(self) -> Space:
         """The space as an index remembers it."""
@@ -76,6 +73,12 @@ class EncoderSpec:
             label=self.label,
             fitted=self.fitted,
         )
+
+
+def fingerprint_of(identity: Mapping[str, Any], *, dims: int, similarity: str, fitted: str | None = None) -> str:
+    """16 hex digits over what makes vectors what they are."""
+    data = {"identity": identity, "dims": dims, "similarity": similarity, "fitted": fitted}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Encoder(Protocol):

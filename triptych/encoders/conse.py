@@ -7,40 +7,30 @@ towards 1 and the direction they share says nothing.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from triptych.domain import Modality, Vector, Vectors
-from triptych.encoders import e5, efficientnet, specs, store
-from triptych.encoders.base import EncoderSpec, Input, unit
-from triptych.encoders.inputs import check_modality, pictures, texts
-from triptych.encoders.sources import check, sha256_of_text
-from triptych.settings import Settings
+from triptych.domain import Modality, Vectors
+from triptych.encoders.base import Encoder, EncoderSpec, Input, Setup, unit
+from triptych.encoders.inputs import check_modality, pictures
+from triptych.encoders.pictures import Classifier
+from triptych.errors import EncoderError
 
 TABLE = "classes.safetensors"
-_TOP = 10  # classes a picture is described by, as in the paper
 
 
-def class_names() -> list[str]:
-    """The 1000 ImageNet class names in the order of the logits. Raises EncoderError `encoder.checksum` for a changed list."""
-    lines = resources.files("triptych.encoders").joinpath("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
-    names = [line for line in lines if not line.startswith("#")]
-    check(sha256_of_text("\n".join(names)), specs.IMAGENET_CLASSES_SHA256, what="the list of ImageNet classes")
-    return names
-
-
-def write_table(text: e5.TextBackbone, folder: Path) -> None:
+def write_table(setup: Setup, folder: Path) -> None:
     """Embed the class names and the query mean, and write them into `folder`.
 
     A class is the mean of its name as a query and as a passage, each centred: the names are too short to be either.
     """
-    names = class_names()
-    queries, passages = text.embed(e5.QUERY, names), text.embed(e5.PASSAGE, names)
+    words = setup.parts["words"]
+    names = _classifier(setup).class_names()
+    queries, passages = words.embed_queries(names, Modality.TEXT), words.embed_documents(names)
     table = {"classes": unit(centred(queries) + centred(passages)), "query_mean": queries.mean(axis=0)}
     save_file(table, folder / TABLE)
 
@@ -50,8 +40,11 @@ def centred(vectors: Vectors) -> Vectors:
     return unit(vectors - vectors.mean(axis=0))
 
 
-def describe(logits: Vectors, classes: Vectors, *, top: int = _TOP) -> Vectors:
-    """The pictures as words: logits (n, c) and class embeddings (c, d) give (n, d), float32, unit norm."""
+def describe(logits: Vectors, classes: Vectors, *, top: int = 10) -> Vectors:
+    """The pictures as words: logits (n, c) and class embeddings (c, d) give (n, d), float32, unit norm.
+
+    `top` is how many classes a picture is described by; ten, as in the paper.
+    """
     rows = np.arange(len(logits))[:, None]
     best = np.argsort(-logits, axis=1)[:, :top]
     scores = logits[rows, best]
@@ -59,30 +52,34 @@ def describe(logits: Vectors, classes: Vectors, *, top: int = _TOP) -> Vectors:
     return unit(np.einsum("nk,nkd->nd", weights, classes[best]))
 
 
-@functools.cache
-def _table(path: Path) -> tuple[Vectors, Vector]:
-    table = load_file(path)
-    return table["classes"], table["query_mean"]
+def _classifier(setup: Setup) -> Classifier:
+    encoder = setup.parts["pictures"]
+    if not hasattr(encoder, "look") or not hasattr(encoder, "class_names"):
+        raise EncoderError(
+            f"ConSE wants pictures' classes with names, which {encoder.spec.name} has not.",
+            code="encoder.no_classes",
+            field="over.pictures",
+            remedy="Make it over a space of the family efficientnet_lite or torchvision_image.",
+        )
+    return cast("Classifier", encoder)
 
 
 class ConseEncoder:
     """Words to pictures."""
 
-    def __init__(self, settings: Settings) -> None:
-        folder = settings.encoders_dir / specs.CONSE_FOLDER
-        self._path = store.require(folder, specs.recipe_of(specs.CONSE_FOLDER)) / TABLE
-        self._text = e5.backbone(settings)
-        self._images = efficientnet.backbone(settings)
-
-    @property
-    def spec(self) -> EncoderSpec:
-        return specs.IMAGE_WORDS
+    def __init__(self, setup: Setup) -> None:
+        self.spec: EncoderSpec = setup.spec
+        self._top: int = setup.options.top
+        self._words: Encoder = setup.parts["words"]
+        self._pictures = _classifier(setup)
+        if setup.derived is None:
+            raise EncoderError("The table of ConSE's classes is not made.", code="encoder.not_prepared")
+        self._table = load_file(setup.derived / TABLE)
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
-        classes, _ = _table(self._path)
-        return describe(self._images.look(pictures(inputs)).logits, classes)
+        return describe(self._pictures.look(pictures(inputs)).logits, self._table["classes"], top=self._top)
 
     def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
         check_modality(self.spec, modality)
-        _, mean = _table(self._path)
-        return unit(self._text.embed(e5.QUERY, texts(inputs)) - mean)
+        queries = self._words.embed_queries(inputs, modality)
+        return unit(queries - self._table["query_mean"])

@@ -5,37 +5,26 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from triptych.domain import Modality, Vectors
-from triptych.encoders import specs, store
-from triptych.encoders.base import EncoderSpec, Input, unit
+from triptych.encoders import sources
+from triptych.encoders.base import EncoderSpec, Input, Setup, unit
 from triptych.encoders.inputs import check_modality, pictures
+from triptych.encoders.pictures import Seen, imagenet_names, letterbox
 from triptych.encoders.runtime import Runtime, runtime_of
-from triptych.settings import Settings
+from triptych.errors import EncoderError
 
 WEIGHTS = "model.safetensors"
-_SIDE = 224
-_OBJECT = 196  # 224 * 224 / 256: the border that ImageNet's own evaluation crops off, given back to trimmed product pictures
+WIDTH = 1280
 _MEAN, _DEVIATION = 127.0, 128.0  # TF's efficientnet/lite: (x - 127) / 128
 _BATCH = 32
-_WHITE = (255, 255, 255)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the network makes of n pictures: `features` (n, 1280) before the classifier, `logits` (n, 1000) after it."""
-
-    features: Vectors
-    logits: Vectors
 
 
 class ImageBackbone:
@@ -57,7 +46,7 @@ class ImageBackbone:
             return last[1]
         parts = [self._forward(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         if not parts:
-            return Seen(np.empty((0, specs.IMAGE.dims), np.float32), np.empty((0, 1000), np.float32))
+            return Seen(np.empty((0, WIDTH), np.float32), np.empty((0, 1000), np.float32))
         seen = Seen(np.concatenate([p.features for p in parts]), np.concatenate([p.logits for p in parts]))
         self._last = ([weakref.ref(image) for image in images], seen)
         return seen
@@ -83,44 +72,37 @@ class ImageBackbone:
         return network
 
 
-def letterbox(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The whole picture, scaled to 196 and centred on white: (224, 224, 3).
-
-    Product pictures are objects on white, often trimmed to their edges: a centre crop cuts off the ends of long ones, and an
-    object that touches the border is unlike the pictures the network was trained on (demo shop, hit@1 of 17 picture queries:
-    crop .65, letterbox without border .71, with it .82).
-    """
-    scale = _OBJECT / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    canvas = Image.new("RGB", (_SIDE, _SIDE), _WHITE)
-    canvas.paste(small, ((_SIDE - width) // 2, (_SIDE - height) // 2))
-    return np.asarray(canvas)
-
-
 @functools.cache
 def _backbone(folder: Path, runtime: Runtime) -> ImageBackbone:
     return ImageBackbone(folder, runtime)
 
 
-def backbone(settings: Settings) -> ImageBackbone:
-    """This process's network for these settings; loads nothing yet. Raises EncoderError when it is not prepared."""
-    folder = store.require(settings.encoders_dir / specs.EFFICIENTNET_FOLDER, specs.recipe_of(specs.EFFICIENTNET_FOLDER))
-    return _backbone(folder, runtime_of(settings))
-
-
 class EfficientNetEncoder:
     """Pictures to pictures, by likeness."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._backbone = backbone(settings)
+    def __init__(self, setup: Setup) -> None:
+        if setup.model is None or setup.spec.dims != WIDTH:
+            raise EncoderError(
+                f"EfficientNet-Lite0 gives {WIDTH} dims, not {setup.spec.dims}.",
+                code="encoder.dims",
+                field="dims",
+                remedy=f"Write dims: {WIDTH} in the profile.",
+            )
+        for code in sources.EFFICIENTNET_CODE:
+            sources.locate(code)
+        self.spec: EncoderSpec = setup.spec
+        self._backbone = _backbone(setup.model, runtime_of(setup.settings))
 
-    @property
-    def spec(self) -> EncoderSpec:
-        return specs.IMAGE
+    def look(self, images: Sequence[Image.Image]) -> Seen:
+        """Features and logits of each picture."""
+        return self._backbone.look(images)
+
+    def class_names(self) -> list[str]:
+        """The names of the classes that the logits are of."""
+        return imagenet_names()
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
-        features = self._backbone.look(pictures(inputs)).features
+        features = self.look(pictures(inputs)).features
         # The features are means of ReLU6, so never negative; their root keeps a few strong ones from deciding alone
         # (as in RootSIFT, Arandjelovic and Zisserman 2012).
         return unit(np.sqrt(features))

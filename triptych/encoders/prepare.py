@@ -1,104 +1,160 @@
-"""`triptych encoders prepare`: from the pinned packages to encoder folders, once.
+"""`triptych encoders prepare`: all that a profile's encoders need on this machine, once.
 
-    package files --(sha256)--> convert --> folder beside --(rename)--> encoders_dir/<name>
+    package files --(sha256)--> convert  ─┐
+    torchvision's own weights --> convert ├-> folder beside --(rename)--> encoders_dir/<name>
+    what follows from weights --> derive -┘
+    the hub's files --> the hub's own cache
 
-Idempotent: a folder of the same recipe whose files are intact is left alone. Two processes may run it at once; the second
-waits.
+Idempotent: what is here and intact is left alone. Two processes may run it at once; the second waits.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from triptych.encoders import sources, specs, store
+from triptych.encoders import models, packages, registry, store
+from triptych.encoders.models import Model
+from triptych.encoders.profiles import Profile
+from triptych.errors import EncoderError
 from triptych.settings import Settings, calm_openmp
 
 Progress = Callable[[str, float], None]
-"""Told a folder's name and how much of it is done, from 0 to 1."""
+"""Told what is worked on and how much of it is done, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What became of one folder. `fresh` says that it was built by this call and not there already."""
+    """What became of one model or one derived folder. `fresh` says that it was made by this call and not there already."""
 
     name: str
     folder: Path
     fresh: bool
 
 
-def prepare(settings: Settings, *, progress: Progress | None = None, force: bool = False) -> list[Prepared]:
-    """Build what is missing, damaged or of another version under `settings.encoders_dir`; with `force`, build all.
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A model that would be fetched from elsewhere, with the licence its profile states."""
 
-    Takes about 40 s the first time (two cores, 0.4 GB written) and 2 s to check it later.
-    Raises EncoderError: `encoder.package_missing`, `encoder.checksum`, `encoder.folder`.
+    model: Model
+    licence: str
+    remote_code: bool
+
+
+def downloads(profile: Profile, settings: Settings) -> list[Download]:
+    """What `prepare` would fetch over the network: to be shown before it is."""
+    return [
+        Download(model, licence, remote_code)
+        for model, licence, remote_code in _wanted(profile)
+        if model.kind in {"hub", "torchvision"} and not models.is_there(model, settings)
+    ]
+
+
+def prepare(profile: Profile, settings: Settings, *, progress: Progress | None = None, force: bool = False) -> list[Prepared]:
+    """Make or fetch what is missing, damaged or of another version; with `force`, make all anew that is made here.
+
+    The profile `offline` takes about 40 s the first time (two cores, 0.4 GB written) and 2 s to check it later.
+    Raises EncoderError: `encoder.package_missing`, `encoder.checksum`, `encoder.folder`, `encoder.not_fetched`.
     """
     calm_openmp()
     report = progress or (lambda _name, _done: None)
     done = []
     with store.locked(settings.encoders_dir):
-        for name, fill in _STEPS.items():
-            folder, recipe = settings.encoders_dir / name, specs.recipe_of(name)
-            report(name, 0.0)
-            fresh = force or not store.is_intact(folder, recipe)
-            if fresh:
-                store.build(folder, recipe, functools.partial(fill, settings))
-            report(name, 1.0)
-            done.append(Prepared(name, folder, fresh))
+        for model, _, remote_code in _wanted(profile):
+            report(model.name, 0.0)
+            done.append(_model(model, settings, force=force, remote_code=remote_code))
+            report(model.name, 1.0)
+    for name, family in profile.families.items():
+        if family.derive is not None:
+            report(family.name, 0.0)
+            done.append(_derive(profile, name, settings, force=force))
+            report(family.name, 1.0)
     return done
 
 
-def _e5(_settings: Settings, target: Path) -> None:
-    source = sources.verified(sources.E5)
-    from triptych.encoders import convert_e5  # noqa: PLC0415  (imports torch)
-
-    convert_e5.convert(source, target)
+def missing(profile: Profile, settings: Settings) -> list[Model]:
+    """The profile's models that are not on this machine. Cheap."""
+    return [model for model, _, _ in _wanted(profile) if not models.is_there(model, settings)]
 
 
-def _efficientnet(_settings: Settings, target: Path) -> None:
-    weights = sources.verified(sources.EFFICIENTNET_WEIGHTS)
-    for code in (sources.EFFICIENTNET_MODEL, sources.EFFICIENTNET_UTILS):
-        sources.verified(code)
-    import torch  # noqa: PLC0415
+def require(profile: Profile, settings: Settings) -> None:
+    """Raise EncoderError `encoder.not_prepared` unless all models of the profile are here. Cheap."""
+    for model, _, _ in _wanted(profile):
+        models.find(model, settings)
+
+
+def _wanted(profile: Profile) -> Iterator[tuple[Model, str, bool]]:
+    """The models of a profile, each once, with its licence and whether it may bring code."""
+    seen = set()
+    for name in profile.families:
+        model = registry.model_of(profile, name)
+        if model is not None and model not in seen:
+            seen.add(model)
+            yield model, profile.spaces[name].licence, bool(getattr(profile.options[name], "remote_code", False))
+    if profile.speech is not None:
+        model = models.model_of(profile.speech.model, profile.folder)
+        if model not in seen:
+            yield model, profile.speech.licence, False
+
+
+def _model(model: Model, settings: Settings, *, force: bool, remote_code: bool) -> Prepared:
+    if model.kind == "path":
+        return Prepared(model.name, models.find(model, settings), fresh=False)
+    if model.kind == "hub":
+        return _fetch(model, settings, remote_code=remote_code)
+    folder, recipe = settings.encoders_dir / models.folder_of(model), models.recipe_of(model)
+    fresh = force or not store.is_intact(folder, recipe)
+    if fresh:
+        fill = packages.PACKAGES[model.name].build if model.kind == "package" else functools.partial(_torchvision, model.name)
+        store.build(folder, recipe, fill)
+    return Prepared(model.name, folder, fresh)
+
+
+def _derive(profile: Profile, name: str, settings: Settings, *, force: bool) -> Prepared:
+    family = profile.families[name]
+    spec = registry.spec_of(profile, name, settings)
+    folder = settings.encoders_dir / f"{family.name}-{spec.fingerprint}"
+    fresh = force or not store.is_intact(folder, spec.fingerprint)
+    if fresh:
+        store.remove(folder)
+        registry.derived(profile, registry.setup_of(profile, name, settings, parts={}), family)
+    return Prepared(family.name, folder, fresh)
+
+
+def _fetch(model: Model, settings: Settings, *, remote_code: bool) -> Prepared:
+    """The model's files from the hub, into the hub's own cache: safetensors and JSON; code only on the profile's word."""
+    if models.is_there(model, settings):
+        return Prepared(model.name, models.find(model, settings), fresh=False)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    patterns = [*models.SAFE, "*.py"] if remote_code else list(models.SAFE)
+    try:
+        snapshot_download(models.hub_name(model), revision=model.revision, allow_patterns=patterns)
+    except Exception as error:  # the hub's client raises its own, the transport's and the disk's errors
+        raise EncoderError(
+            f"{model.reference} could not be fetched from the hub: {error}",
+            code="encoder.not_fetched",
+            field="model",
+            remedy="Check the name and the network, or copy the model's folder here and give its path in the profile.",
+        ) from error
+    return Prepared(model.name, models.find(model, settings), fresh=True)
+
+
+def _torchvision(name: str, target: Path) -> None:
+    """torchvision's default weights of an architecture, by its own downloader with its hash checked, as safetensors."""
     from safetensors.torch import save_file  # noqa: PLC0415
+    from torchvision.models import get_model_weights  # noqa: PLC0415
 
-    from triptych.encoders.efficientnet import WEIGHTS  # noqa: PLC0415
-
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, target / WEIGHTS)
-
-
-def _conse(settings: Settings, target: Path) -> None:
-    from triptych.encoders import conse, e5  # noqa: PLC0415  (import torch)
-
-    conse.write_table(e5.backbone(_on_cpu(settings)), target)
-
-
-def _whisper(settings: Settings, target: Path) -> None:
-    parts = (sources.verified(sources.WHISPER_PART_1), sources.verified(sources.WHISPER_PART_2))
-    sources.check(sources.sha256_of(*parts), sources.WHISPER_JOINED_SHA256, what="the joined Whisper file")
-    extras = {
-        "ctranslate2.json": sources.verified(sources.WHISPER_CONFIG),
-        "tokenizer.json": sources.verified(sources.WHISPER_TOKENIZER),
-    }
-    from triptych.encoders import convert_whisper, whisper  # noqa: PLC0415  (import torch)
-    from triptych.encoders.runtime import runtime_of  # noqa: PLC0415
-
-    convert_whisper.convert(parts, extras, target)
-    whisper.write_statistics(target, runtime_of(_on_cpu(settings)))
-
-
-def _on_cpu(settings: Settings) -> Settings:
-    """What is computed once for all is computed alike everywhere: in float32 on the CPU."""
-    return settings.model_copy(update={"device": "cpu", "dtype": "float32"})
-
-
-_STEPS: dict[str, Callable[[Settings, Path], None]] = {
-    specs.E5_FOLDER: _e5,
-    specs.EFFICIENTNET_FOLDER: _efficientnet,
-    specs.CONSE_FOLDER: _conse,
-    specs.WHISPER_FOLDER: _whisper,
-}
-"""In this order: ConSE's table is made with the prepared e5."""
+    try:
+        weights = get_model_weights(name).DEFAULT
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:
+        raise EncoderError(
+            f"torchvision's weights of {name} could not be fetched: {error}",
+            code="encoder.not_fetched",
+            field="model",
+            remedy="Check the name (torchvision.models.list_models()) and the network, or give a .safetensors file's path.",
+        ) from error
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, target / models.WEIGHTS)

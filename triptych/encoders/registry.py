@@ -1,107 +1,197 @@
-"""Which encoders there are, and how to get one. Importing this does not import torch; `load` does.
+"""From a profile to encoders: their specs, whether their weights are here, and the encoders themselves.
 
-The weights of a loaded encoder are read on its first use, once per process.
+    profile -> specs (data; a fingerprint needs the digest of the weights) -> encoders_of (weights are read on first use)
+
+Importing this does not import torch; making an encoder does.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from triptych.encoders import sources, specs, store
-from triptych.encoders.base import Encoder, EncoderSpec
+from triptych.encoders import models, store
+from triptych.encoders.base import Encoder, EncoderSpec, Family, Fitted, Setup, called, fingerprint_of
+from triptych.encoders.profiles import FUSED, PRECOMPUTED, Profile, SpaceEntry
 from triptych.errors import EncoderError
+from triptych.schema import IndexSchema, Space
 from triptych.settings import Settings, calm_openmp
 
-SPECS: tuple[EncoderSpec, ...] = specs.OFFLINE
-"""All encoders known, listable before anything is installed."""
-
-OFFLINE_SPACES: tuple[str, ...] = tuple(spec.space for spec in specs.OFFLINE)
-"""The offline profile: text, image, image_words, audio."""
+Read = Callable[[str], Fitted]
+"""Gives what an encoder learned from a catalogue, by its sha256."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """How to make an encoder: its class as "module:name", the prepared folders it reads, package files its code needs."""
-
-    factory: str
-    folders: tuple[str, ...]
-    code: tuple[sources.SourceFile, ...] = ()
+def model_of(profile: Profile, space: str) -> models.Model | None:
+    """The model of a space's encoder, None where it has none."""
+    reference = profile.spaces[space].model
+    return models.model_of(reference, profile.folder) if reference else None
 
 
-_NETWORK = (sources.EFFICIENTNET_MODEL, sources.EFFICIENTNET_UTILS)  # its class stays in the package
-_ENTRIES = {
-    "text": _Entry("triptych.encoders.e5:E5Encoder", (specs.E5_FOLDER,)),
-    "image": _Entry("triptych.encoders.efficientnet:EfficientNetEncoder", (specs.EFFICIENTNET_FOLDER,), _NETWORK),
-    "image_words": _Entry(
-        "triptych.encoders.conse:ConseEncoder",
-        (specs.E5_FOLDER, specs.EFFICIENTNET_FOLDER, specs.CONSE_FOLDER),
-        _NETWORK,
-    ),
-    "audio": _Entry("triptych.encoders.whisper:WhisperSoundEncoder", (specs.WHISPER_FOLDER,)),
-}
+def spec_of(profile: Profile, name: str, settings: Settings, *, fitted: str | None = None) -> EncoderSpec:
+    """The spec of a space's encoder. Raises EncoderError `encoder.not_prepared` while its weights are not here."""
+    entry, family, model = profile.spaces[name], profile.families[name], model_of(profile, name)
+    if entry.documents is None:
+        raise ValueError(name)  # a checked profile has it
+    options = profile.options[name].model_dump(mode="json", exclude={"remote_code"})
+    identity: dict[str, Any] = {"family": family.name, "version": family.version, "options": options}
+    if model is not None:
+        identity["weights"] = models.digest_of(model, settings)
+    if entry.over:
+        identity["over"] = {role: spec_of(profile, other, settings).fingerprint for role, other in entry.over.items()}
+    return EncoderSpec(
+        name=name_of(profile, name),
+        space=name,
+        document_modality=entry.documents,
+        query_modalities=entry.queries,
+        dims=entry.dims,
+        licence=entry.licence,
+        description=entry.description or family.summary,
+        identity=identity,
+        similarity=entry.similarity,
+        index_type=entry.index,
+        label=entry.label or "",
+        fitted=fitted,
+    )
 
 
-def spec_of(space: str) -> EncoderSpec:
-    """The encoder that fills a space. Raises EncoderError `encoder.unknown`."""
-    for spec in SPECS:
-        if spec.space == space:
-            return spec
-    known = ", ".join(spec.space for spec in SPECS)
-    raise EncoderError(f"There is no space {space!r}.", code="encoder.unknown", field="space", remedy=f"Known spaces: {known}.")
+def name_of(profile: Profile, space: str) -> str:
+    """What an encoder is called where people read: its model, or its family (and what it is made over)."""
+    entry, model = profile.spaces[space], model_of(profile, space)
+    if model is not None:
+        return model.name
+    if entry.family == PRECOMPUTED:
+        return str(entry.fingerprint)
+    return "-".join(
+        [entry.family.replace("_", "-"), *(name_of(profile, other) for other in [*entry.over.values(), *entry.parts])]
+    )
 
 
-def load(spaces: Iterable[str | EncoderSpec], settings: Settings) -> dict[str, Encoder]:
-    """The encoders of these spaces, by space, in the order given. Weights are read on first use.
+def learning(profile: Profile) -> list[str]:
+    """The spaces whose encoders learn from a catalogue."""
+    return [name for name, family in profile.families.items() if family.fit is not None]
 
-    Raises EncoderError: `encoder.unknown`, `encoder.not_prepared`, `encoder.package_missing`, and
-    `encoder.fingerprint_mismatch` for a spec (an index's, say) that is not the one known here under its space.
+
+def spaces_of(profile: Profile, settings: Settings, *, fitted: Mapping[str, str] | None = None) -> list[Space]:
+    """All spaces of a profile, as a new index keeps them. `fitted` are the sha256 of what was learned, by space.
+
+    Raises EncoderError `encoder.not_prepared`; `encoder.not_fitted` for a space whose encoder learns and has not learned.
+    """
+    learned = fitted or {}
+    for name in learning(profile):
+        if name not in learned:
+            raise EncoderError(
+                f"The encoder of the space {name!r} learns from a catalogue first.",
+                code="encoder.not_fitted",
+                field="fit",
+                remedy="Create the index with: triptych index create NAME --fit CATALOGUE",
+            )
+    spaces = {name: spec_of(profile, name, settings, fitted=learned.get(name)).to_space() for name in profile.families}
+    # fused spaces come last: they are made of all others
+    for name, entry in sorted(profile.spaces.items(), key=lambda item: item[1].family == FUSED):
+        if name not in spaces:
+            spaces[name] = _without_encoder(profile, name, entry, spaces)
+    return [spaces[name] for name in profile.spaces]
+
+
+def _without_encoder(profile: Profile, name: str, entry: SpaceEntry, spaces: Mapping[str, Space]) -> Space:
+    """A space whose vectors are made of other spaces' (fused), or come with the records (precomputed)."""
+    fused = entry.family == FUSED
+    parts = {part: [weight, spaces[part].fingerprint] for part, weight in entry.parts.items()}
+    identity = {"parts": parts, "combine": entry.combine} if fused else {"declared": entry.fingerprint}
+    return Space(
+        name=name,
+        encoder=name_of(profile, name),
+        fingerprint=fingerprint_of(identity, dims=entry.dims, similarity=entry.similarity),
+        dims=entry.dims,
+        similarity=entry.similarity,
+        index_type=entry.index,
+        document_modality=entry.documents,
+        label=entry.label or "",
+        kind="fused" if fused else "precomputed",
+        parts=entry.parts,
+        combine=entry.combine,
+    )
+
+
+def check(profile: Profile, schema: IndexSchema, settings: Settings) -> None:
+    """Raise EncoderError unless the profile's encoders are those that filled the index's spaces."""
+    spaces = schema.spaces
+    built = f"TRIPTYCH_PROFILE={schema.profile}" if schema.profile else "TRIPTYCH_PROFILE to the profile it was built with"
+    fitted = {space.name: space.fitted for space in spaces if space.fitted is not None}
+    unlearned = [name for name in learning(profile) if name not in fitted]
+    here = {} if unlearned else {space.name: space for space in spaces_of(profile, settings, fitted=fitted)}
+    for mine in spaces:
+        other = here.get(mine.name)
+        if other is None:
+            raise EncoderError(
+                f"The index has the space {mine.name!r} of {mine.encoder}, which the profile {profile.name} does not make.",
+                code="encoder.unknown",
+                field=mine.field,
+                remedy=f"Set {built}, or build a new index version.",
+            )
+        if mine.fingerprint != other.fingerprint:
+            raise EncoderError(
+                f"The index holds vectors of {mine.encoder} ({mine.fingerprint}) in the space {mine.name!r}, "
+                f"but the encoder at hand is {other.encoder} ({other.fingerprint}).",
+                code="encoder.fingerprint_mismatch",
+                field=mine.field,
+                remedy=f"Set {built} and use the same weights, or build a new index version.",
+            )
+
+
+def encoders_of(
+    profile: Profile, settings: Settings, *, fitted: Mapping[str, str] | None = None, read: Read | None = None
+) -> dict[str, Encoder]:
+    """The encoders of a profile by space, each made once; weights are read on first use.
+
+    `fitted` are the sha256 of what was learned, by space, and `read` gives it. A space whose encoder has not learned is left
+    out. Raises EncoderError `encoder.not_prepared`, and `encoder.package_missing` where a package is missing.
     """
     calm_openmp()
-    wanted = [_known(item) for item in spaces]
-    for spec in wanted:
-        for folder in folders(spec, settings):
-            store.require(folder, specs.recipe_of(folder.name))
-        for file in _ENTRIES[spec.space].code:
-            sources.locate(file)
-    return {spec.space: _make(spec, settings) for spec in wanted}
+    learned = fitted or {}
+    made: dict[str, Encoder] = {}
+    for name, family in profile.families.items():
+        if family.fit is not None and (name not in learned or read is None):
+            continue
+        parts = {role: made[other] for role, other in profile.spaces[name].over.items()}
+        setup = setup_of(profile, name, settings, parts=parts)
+        if family.fit is not None and read is not None:
+            spec = dataclasses.replace(setup.spec, fitted=learned[name])
+            setup = dataclasses.replace(setup, spec=spec, fitted=read(learned[name]))
+        if family.derive is not None:
+            setup = dataclasses.replace(setup, derived=derived(profile, setup, family))
+        made[name] = family.make(setup)
+    return made
 
 
-def folders(spec: EncoderSpec, settings: Settings) -> list[Path]:
-    """The prepared folders an encoder reads."""
-    return [settings.encoders_dir / name for name in _ENTRIES[spec.space].folders]
+def setup_of(profile: Profile, name: str, settings: Settings, *, parts: Mapping[str, Encoder]) -> Setup:
+    """What a space's encoder is made of, before it has learned or derived anything."""
+    model = model_of(profile, name)
+    folder = models.find(model, settings) if model else None
+    return Setup(spec_of(profile, name, settings), profile.options[name], settings, model=folder, parts=parts)
 
 
-def is_prepared(spec: EncoderSpec, settings: Settings) -> bool:
-    """Whether `load` would find all of the encoder's folders. Cheap: looks at sizes only."""
-    return all(store.is_present(folder, specs.recipe_of(folder.name)) for folder in folders(spec, settings))
+def derived(profile: Profile, setup: Setup, family: Family) -> Path:
+    """The folder of what a family computes from the weights, once per machine; computes it if it is not there.
+
+    What is computed once for all is computed alike everywhere: in float32 on the CPU.
+    """
+    folder = setup.settings.encoders_dir / f"{family.name}-{setup.spec.fingerprint}"
+    recipe = setup.spec.fingerprint
+    if not store.is_present(folder, recipe) and family.derive is not None:
+        on_cpu = setup.settings.model_copy(update={"device": "cpu", "dtype": "float32"})
+        over = profile.spaces[setup.spec.space].over
+        parts = encoders_of(_only(profile, set(over.values())), on_cpu) if over else {}
+        alike = dataclasses.replace(setup, settings=on_cpu, parts={role: parts[name] for role, name in over.items()})
+        compute = called(family.derive)
+        with store.locked(setup.settings.encoders_dir):
+            if not store.is_present(folder, recipe):
+                store.build(folder, recipe, lambda target: compute(alike, target))
+    return folder
 
 
-def require(settings: Settings) -> None:
-    """Raise EncoderError `encoder.not_prepared` unless every encoder of the offline profile is there. Cheap."""
-    for spec in specs.OFFLINE:
-        for folder in folders(spec, settings):
-            store.require(folder, specs.recipe_of(folder.name))
-
-
-def _known(item: str | EncoderSpec) -> EncoderSpec:
-    if isinstance(item, str):
-        return spec_of(item)
-    spec = spec_of(item.space)
-    if spec.fingerprint != item.fingerprint:
-        raise EncoderError(
-            f"The space {item.space} was filled by {item.name} ({item.fingerprint});"
-            f" here it is {spec.name} ({spec.fingerprint}).",
-            code="encoder.fingerprint_mismatch",
-            field="space",
-            remedy="Index the catalogue again, or use the Triptych version it was indexed with.",
-        )
-    return spec
-
-
-def _make(spec: EncoderSpec, settings: Settings) -> Encoder:
-    module, _, name = _ENTRIES[spec.space].factory.partition(":")
-    encoder: Encoder = getattr(importlib.import_module(module), name)(settings)
-    return encoder
+def _only(profile: Profile, spaces: set[str]) -> Profile:
+    families = {name: family for name, family in profile.families.items() if name in spaces}
+    return dataclasses.replace(profile, families=families)

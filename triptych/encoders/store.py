@@ -101,6 +101,11 @@ def _swap(scratch: Path, folder: Path) -> None:
         scratch.rename(folder)
 
 
+def remove(folder: Path) -> None:
+    """Take a folder away, so that it is built anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

@@ -27,20 +27,17 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from triptych.domain import Modality, Vector, Vectors, Waveform
-from triptych.encoders import specs, store
-from triptych.encoders.base import EncoderSpec, Input, unit
+from triptych.encoders.base import EncoderSpec, Input, Setup, unit
 from triptych.encoders.calibration import calibration_sounds
 from triptych.encoders.inputs import check_modality, sounds
 from triptych.encoders.runtime import Runtime, runtime_of
 from triptych.errors import EncoderError
-from triptych.settings import Settings
 
 WEIGHTS = "model.safetensors"
 STATISTICS = "statistics.safetensors"
 RATE = 16_000
 WINDOW_SECONDS = 5  # Whisper's own window is 30 s; its first position embeddings serve, at a sixth of the cost
 MAX_WINDOWS = 3
-_LAYERS = 2
 _WINDOW = WINDOW_SECONDS * RATE
 _FRAMES = WINDOW_SECONDS * 50  # Whisper's encoder has a frame each 20 ms
 _BATCH = 8  # windows
@@ -53,15 +50,17 @@ _Samples = npt.NDArray[np.float32]
 class AudioBackbone:
     """The network, loaded on first use."""
 
-    def __init__(self, folder: Path, runtime: Runtime) -> None:
+    def __init__(self, folder: Path, runtime: Runtime, layers: int) -> None:
         self._folder = folder
         self._runtime = runtime
+        self._layers = layers
 
-    def pool(self, inputs: Sequence[Waveform]) -> Vectors:
-        """Mean and deviation over each sound's frames: (n, 1024), float32, neither standardised nor scaled."""
-        if not inputs:
-            return np.empty((0, specs.AUDIO.dims), dtype=np.float32)
-        windows = [windows_of(sound) for sound in inputs]
+    def pool(self, inputs: Sequence[Waveform], *, most: int = MAX_WINDOWS) -> Vectors:
+        """Mean and deviation over each sound's frames: (n, twice the width), float32, neither standardised nor scaled.
+
+        `most` is how many windows of a sound are heard.
+        """
+        windows = [windows_of(sound, most=most) for sound in inputs]
         rows = np.concatenate(windows)
         frames = np.concatenate([self._forward(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
         ends = np.cumsum([len(w) for w in windows])
@@ -82,7 +81,7 @@ class AudioBackbone:
     def _network(self) -> nn.Module:
         """The encoder's first layers, without the norm that belongs to the last, and the first window's positions."""
         config = WhisperConfig.from_pretrained(self._folder, local_files_only=True)
-        config.max_source_positions, config.encoder_layers = _FRAMES, _LAYERS
+        config.max_source_positions, config.encoder_layers = _FRAMES, self._layers
         network: nn.Module = WhisperEncoder(config)
         network.layer_norm = nn.Identity()
         with safe_open(self._folder / WEIGHTS, framework="pt") as file:
@@ -92,17 +91,17 @@ class AudioBackbone:
         return network.eval().to(self._runtime.device, self._runtime.dtype)
 
 
-def windows_of(sound: Waveform) -> _Samples:
-    """The sound's first 15 s at 16 kHz, repeated to fill 1 to 3 windows: (windows, 80000), float32.
+def windows_of(sound: Waveform, *, most: int = MAX_WINDOWS) -> _Samples:
+    """The sound's first 15 s at 16 kHz, repeated to fill 1 to `most` windows of 5 s: (windows, 80000), float32.
 
     Raises EncoderError `encoder.input` for a sound without samples.
     """
-    samples = sound.samples[: MAX_WINDOWS * WINDOW_SECONDS * sound.rate]
+    samples = sound.samples[: most * WINDOW_SECONDS * sound.rate]
     if not len(samples):
         raise EncoderError("The sound is empty.", code="encoder.input")
     if sound.rate != RATE:
         samples = librosa.resample(samples, orig_sr=sound.rate, target_sr=RATE)
-    count = min(MAX_WINDOWS, math.ceil(len(samples) / _WINDOW))
+    count = min(most, math.ceil(len(samples) / _WINDOW))
     return np.resize(np.asarray(samples, dtype=np.float32), (count, _WINDOW))
 
 
@@ -110,36 +109,48 @@ def _pool(frames: npt.NDArray[np.float32]) -> Vector:
     return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 
 
-def write_statistics(folder: Path, runtime: Runtime) -> None:
+def write_statistics(setup: Setup, folder: Path) -> None:
     """Mean and deviation of the pooled vectors over the calibration sounds, written into `folder`."""
-    pooled = AudioBackbone(folder, runtime).pool(calibration_sounds())
+    pooled = backbone(setup).pool(calibration_sounds(), most=setup.options.windows)
     save_file({"mean": pooled.mean(axis=0), "deviation": pooled.std(axis=0)}, folder / STATISTICS)
 
 
 @functools.cache
-def _backbone(folder: Path, runtime: Runtime) -> AudioBackbone:
-    return AudioBackbone(folder, runtime)
+def _backbone(folder: Path, runtime: Runtime, layers: int) -> AudioBackbone:
+    return AudioBackbone(folder, runtime, layers)
+
+
+def backbone(setup: Setup) -> AudioBackbone:
+    """This process's network for this setup; loads nothing yet."""
+    if setup.model is None:
+        raise EncoderError("A Whisper encoder wants a model.", code="encoder.not_prepared")
+    return _backbone(setup.model, runtime_of(setup.settings), setup.options.layers)
 
 
 class WhisperSoundEncoder:
     """Sounds to sounds, by likeness."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._folder = store.require(settings.encoders_dir / specs.WHISPER_FOLDER, specs.recipe_of(specs.WHISPER_FOLDER))
-        self._backbone = _backbone(self._folder, runtime_of(settings))
-
-    @property
-    def spec(self) -> EncoderSpec:
-        return specs.AUDIO
+    def __init__(self, setup: Setup) -> None:
+        if setup.derived is None:
+            raise EncoderError("The statistics of the sounds are not made.", code="encoder.not_prepared")
+        self.spec: EncoderSpec = setup.spec
+        self._windows: int = setup.options.windows
+        self._backbone = backbone(setup)
+        self._statistics = load_file(setup.derived / STATISTICS)
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
-        pooled = self._backbone.pool(sounds(inputs))
+        if not inputs:
+            return np.empty((0, self.spec.dims), dtype=np.float32)
+        pooled = self._backbone.pool(sounds(inputs), most=self._windows)
+        if pooled.shape[1] != self.spec.dims:
+            raise EncoderError(
+                f"{self.spec.name} gives {pooled.shape[1]} dims, not {self.spec.dims}.",
+                code="encoder.dims",
+                field="dims",
+                remedy=f"Write dims: {pooled.shape[1]} in the profile.",
+            )
         return unit((pooled - self._statistics["mean"]) / self._statistics["deviation"])
 
     def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
         check_modality(self.spec, modality)
         return self.embed_documents(inputs)
-
-    @functools.cached_property
-    def _statistics(self) -> dict[str, npt.NDArray[np.float32]]:
-        return load_file(self._folder / STATISTICS)

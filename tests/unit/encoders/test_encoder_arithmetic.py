@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
+from toys import NOWHERE
 
 from triptych.domain import Modality, Waveform
-from triptych.encoders import conse, efficientnet, inputs, registry, whisper
+from triptych.encoders import conse, families, inputs, pictures, profiles, registry, whisper
+from triptych.encoders.base import Setup
 from triptych.encoders.calibration import calibration_sounds
 from triptych.errors import EncoderError
 
@@ -36,13 +41,13 @@ def test_conse_of_no_pictures_is_empty() -> None:
 
 
 def test_there_are_a_thousand_class_names() -> None:
-    names = conse.class_names()
+    names = pictures.imagenet_names()
     assert len(names) == 1000
     assert (names[0], names[881], names[999]) == ("tench", "upright piano", "toilet paper")
 
 
 def test_the_letterbox_shows_the_whole_picture_on_white() -> None:
-    canvas = efficientnet.letterbox(Image.new("RGB", (400, 100), (255, 0, 0)))
+    canvas = pictures.letterbox(Image.new("RGB", (400, 100), (255, 0, 0)))
     red = (canvas == (255, 0, 0)).all(axis=2)
     assert canvas.shape == (224, 224, 3)
     assert (canvas[~red] == 255).all()
@@ -50,7 +55,29 @@ def test_the_letterbox_shows_the_whole_picture_on_white() -> None:
 
 
 def test_a_hair_thin_picture_still_has_a_pixel() -> None:
-    assert efficientnet.letterbox(Image.new("RGB", (2000, 1))).shape == (224, 224, 3)
+    assert pictures.letterbox(Image.new("RGB", (2000, 1))).shape == (224, 224, 3)
+
+
+def test_conse_has_the_dims_of_the_words_it_is_made_over(tmp_path: Path) -> None:
+    """Else every document would be refused by Elasticsearch."""
+    save_file({"classes": np.eye(3, 384, dtype=np.float32), "query_mean": np.zeros(384, np.float32)}, tmp_path / conse.TABLE)
+    spec = registry.spec_of(profiles.read("offline"), "image_words", NOWHERE)
+    parts = {"words": _Words(), "pictures": _Pictures()}
+    options = families.ConseOptions(top=2)
+    conse.ConseEncoder(Setup(spec, options, NOWHERE, derived=tmp_path, parts=parts))  # type: ignore[arg-type]
+    short = dataclasses.replace(spec, dims=100)
+    with pytest.raises(EncoderError) as caught:
+        conse.ConseEncoder(Setup(short, options, NOWHERE, derived=tmp_path, parts=parts))  # type: ignore[arg-type]
+    assert caught.value.code == "encoder.dims"
+
+
+class _Words:
+    spec = registry.spec_of(profiles.read("offline"), "text", NOWHERE)
+
+
+class _Pictures:
+    spec = registry.spec_of(profiles.read("offline"), "image", NOWHERE)
+    look = class_names = None
 
 
 @pytest.mark.parametrize(("seconds", "windows"), [(0.01, 1), (5, 1), (5.1, 2), (12, 3), (100, 3)])
@@ -100,5 +127,5 @@ def test_an_encoder_takes_only_its_own_inputs() -> None:
 
 def test_a_query_of_the_wrong_modality_is_refused() -> None:
     with pytest.raises(EncoderError, match="searched by text") as caught:
-        inputs.check_modality(registry.spec_of("image_words"), Modality.IMAGE)
+        inputs.check_modality(registry.spec_of(profiles.read("offline"), "image_words", NOWHERE), Modality.IMAGE)
     assert caught.value.code == "encoder.modality"

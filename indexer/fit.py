@@ -1,0 +1,86 @@
+"""Let the encoders that learn from a catalogue learn from it, before an index is made for it.
+
+catalogue -> records -> products -> inputs of a modality, decoded one by one -> the family's fit -> kept beside the indices
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer import documents, records
+from triptych.domain import Modality, Product
+from triptych.encoders import registry
+from triptych.encoders.base import Input, called
+from triptych.errors import MediaError
+from triptych.media.fetch import fetch
+
+if TYPE_CHECKING:
+    from triptych.services import Services
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    services: Services, catalogue: Path, *, progress: Callable[[str, int], None] = lambda _space, _seen: None
+) -> dict[str, str]:
+    """What each space's encoder learned, by its sha256. Spaces whose encoders learn nothing are left out.
+
+    `progress` is told a space and how many inputs were seen. Media that cannot be had are passed over here: the job that
+    follows says what is wrong with them. Raises EncoderError `encoder.nothing_to_fit` where a modality has no input at all.
+    """
+    learned: dict[str, str] = {}
+    for name in registry.learning(services.profile):
+        family = services.profile.families[name]
+        setup = registry.setup_of(services.profile, name, services.settings, parts={})
+        inputs = _counted(inputs_of(services, catalogue, setup.spec.document_modality), name, progress)
+        learned[name] = services.keep(called(family.fit)(setup, inputs))  # type: ignore[arg-type]  # learning: it has fit
+    return learned
+
+
+def _counted(inputs: Iterator[Input], name: str, progress: Callable[[str, int], None]) -> Iterator[Input]:
+    for number, value in enumerate(inputs, start=1):
+        progress(name, number)
+        yield value
+
+
+def inputs_of(services: Services, catalogue: Path, modality: Modality) -> Iterator[Input]:
+    """All that a catalogue's products have of a modality, decoded one by one. Memory does not grow with the catalogue."""
+    products = _products(services, catalogue)
+    if modality is Modality.TEXT:
+        yield from (words for product in products if (words := documents.passage(product)))
+        return
+    for result in services.decoder.decode_all(_bytes(services, products, modality, catalogue.resolve().parent)):
+        if not isinstance(result, MediaError):
+            yield result
+
+
+def _products(services: Services, catalogue: Path) -> Iterator[Product]:
+    for raw in records.read(catalogue, services.settings):
+        parsed = records.parse(raw)
+        if isinstance(parsed, Product):
+            yield parsed
+
+
+def _bytes(services: Services, products: Iterator[Product], modality: Modality, root: Path) -> Iterator[tuple[bytes, Modality]]:
+    for product in products:
+        for media in product.of(modality):
+            try:
+                yield fetch(media, root=root, most_bytes=services.settings.media_bytes), modality
+            except MediaError as error:
+                log.info("%s of %s is not learned from: %s", media.reference, product.id, error)
+
+
+def fit_shown(services: Services, catalogue: Path, *, quiet: bool = False) -> dict[str, str]:
+    """`fit`, with its progress on the terminal."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as shown:
+        bars = {name: shown.add_task(f"{name}: waits", total=None) for name in registry.learning(services.profile)}
+        return fit(
+            services, catalogue, progress=lambda name, seen: shown.update(bars[name], description=f"{name}: learns from {seen}")
+        )

@@ -1,0 +1,310 @@
+"""A query's inputs as vectors: what is decoded and embedded when, spoken words, vectors given. Nothing here is a service."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PIL import Image
+from toys import AUDIO, IMAGE, TEXT, a_fused, a_precomputed, an_encoded
+
+from search_api.embed import QueryEmbedder
+from search_api.legs import Leg, wanted
+from search_api.query import AUDIO_WORDS, Recognised, SearchRequest
+from triptych.domain import Modality, Vector, Vectors, Waveform
+from triptych.encoders.base import Input
+from triptych.errors import MediaError, QueryError
+from triptych.schema import LEXICAL, IndexSchema, Space
+from triptych.services import Services
+from triptych.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+WORDS = an_encoded("text", 2)
+PICTURES = an_encoded("image", 3, document_modality=IMAGE, query_modalities=(TEXT, IMAGE))
+OWN = a_precomputed("own", 2)
+SOUNDS = an_encoded("audio", 3, document_modality=AUDIO, query_modalities=(AUDIO,))
+ALL = a_fused({"text": 0.6, "image": 0.8}, 5)
+FAR = a_precomputed("far", 2, similarity="l2_norm")
+SCHEMA = IndexSchema(lexical_fields=("title",), spaces=(WORDS, PICTURES, OWN, SOUNDS, FAR))
+
+
+@dataclass
+class Encoder:
+    """Gives `row` for any query, and notes what it was asked."""
+
+    row: Sequence[float]
+    asked: list[tuple[Input, Modality]] = field(default_factory=list)
+
+    def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
+        self.asked += [(value, modality) for value in inputs]
+        return np.array([self.row] * len(inputs), dtype=np.float32)
+
+
+@dataclass
+class Memory:
+    """A cache as VectorCache is, of this process."""
+
+    held: dict[tuple[str, str, str], Vector] = field(default_factory=dict)
+
+    def get(self, fingerprint: str, role: str, digests: Sequence[str]) -> dict[str, Vector]:
+        return {d: self.held[fingerprint, role, d] for d in digests if (fingerprint, role, d) in self.held}
+
+    def put(self, fingerprint: str, role: str, vectors: Mapping[str, Vector]) -> None:
+        self.held |= {(fingerprint, role, digest): vector for digest, vector in vectors.items()}
+
+
+@dataclass
+class Heard:
+    text: str
+    language: str = "en"
+    confidence: float = 0.987654
+
+
+@dataclass
+class Transcriber:
+    text: str
+    asked: list[Waveform] = field(default_factory=list)
+
+    def transcribe(self, sound: Waveform) -> Heard:
+        self.asked.append(sound)
+        return Heard(self.text)
+
+
+@dataclass
+class Parts:
+    """What an embedder takes from Services."""
+
+    settings: Settings
+    transcriber: Transcriber | None = None
+    cache: Memory = field(default_factory=Memory)
+    decoded: list[tuple[bytes, Modality]] = field(default_factory=list)
+    rows: dict[str, Encoder] = field(
+        default_factory=lambda: {"text": Encoder([1, 0]), "image": Encoder([0, 1, 0]), "audio": Encoder([0, 0, 1])}
+    )
+
+    @property
+    def decoder(self) -> Parts:
+        return self
+
+    @property
+    def profile(self) -> Any:
+        return type("Profile", (), {"name": "mine"})
+
+    def decode(self, data: bytes, modality: Modality) -> Input:
+        self.decoded.append((data, modality))
+        if data == b"broken":
+            raise MediaError("It cannot be read.", code="media.truncated", field=modality)
+        return Image.new("RGB", (2, 2)) if modality is IMAGE else Waveform(np.zeros(10, np.float32), 16_000)
+
+    def encoders(self, schema: IndexSchema) -> dict[str, Encoder]:
+        return {s.name: self.rows[s.name] for s in schema.spaces if s.kind == "encoded"}
+
+
+@pytest.fixture
+def parts(settings: Settings) -> Parts:
+    return Parts(settings)
+
+
+def embedder(parts: Parts) -> QueryEmbedder:
+    return QueryEmbedder(cast("Services", parts))
+
+
+def legs(parts: Parts, schema: IndexSchema = SCHEMA, **inputs: Any) -> dict[str, Leg]:
+    request = SearchRequest("shop", **inputs)
+    return {leg.name: leg for leg in embedder(parts).legs(request, schema, wanted(request, schema))}
+
+
+def row(leg: Leg) -> list[float]:
+    assert leg.vector is not None
+    assert leg.vector.dtype == np.float32
+    return [float(value) for value in leg.vector]
+
+
+# Inputs
+
+
+def test_words_are_embedded_once_a_space_and_asked_as_they_are(parts: Parts) -> None:
+    found = legs(parts, text="red shoe")
+    assert list(found) == [LEXICAL, "text.text", "text.image"]
+    assert found[LEXICAL] == Leg(LEXICAL, text="red shoe", fields=("title",))
+    assert (row(found["text.text"]), row(found["text.image"])) == ([1, 0], [0, 1, 0])
+    assert parts.rows["text"].asked == [("red shoe", TEXT)]
+    assert parts.decoded == []
+
+
+def test_a_picture_is_decoded_once_for_all_its_spaces(parts: Parts) -> None:
+    like = an_encoded("audio", 3, document_modality=IMAGE, query_modalities=(IMAGE,), label="like")
+    found = legs(parts, IndexSchema(spaces=(PICTURES, like)), image=b"picture")
+    assert list(found) == ["image.image", "image.like"]
+    assert parts.decoded == [(b"picture", IMAGE)]
+
+
+def test_what_was_asked_before_is_neither_decoded_nor_embedded_again(parts: Parts) -> None:
+    first = legs(parts, text="shoe", image=b"picture", audio=b"sound")
+    asked = {name: len(encoder.asked) for name, encoder in parts.rows.items()}
+    again = legs(parts, text="shoe", image=b"picture", audio=b"sound")
+    assert {name: len(encoder.asked) for name, encoder in parts.rows.items()} == asked
+    assert len(parts.decoded) == 2
+    assert [row(leg) for leg in again.values() if leg.space] == [row(leg) for leg in first.values() if leg.space]
+    legs(parts, text="shoes")
+    assert len(parts.rows["text"].asked) == asked["text"] + 1
+
+
+def test_queries_are_remembered_apart_from_documents(parts: Parts) -> None:
+    legs(parts, text="shoe")
+    assert {role for _, role, _ in parts.cache.held} == {"q"}
+
+
+@pytest.mark.parametrize(("inputs", "space"), [({"text": "."}, "text"), ({"image": b"i"}, "image")])
+def test_an_input_that_says_nothing_is_named_asked_for_the_first_time_or_again(
+    parts: Parts, inputs: dict[str, Any], space: str
+) -> None:
+    parts.rows[space] = Encoder([0.0] * (2 if space == "text" else 3))
+    for _ in range(2):
+        with pytest.raises(QueryError) as caught:
+            legs(parts, **inputs)
+        assert (caught.value.code, caught.value.field) == ("query.no_vector", next(iter(inputs)))
+
+
+def test_media_that_cannot_be_read_or_are_too_large_are_named(parts: Parts) -> None:
+    with pytest.raises(MediaError) as caught:
+        legs(parts, image=b"broken")
+    assert caught.value.field == "image"
+    parts.settings = parts.settings.model_copy(update={"media_bytes": 3})
+    with pytest.raises(MediaError) as caught:
+        legs(parts, image=b"four")
+    assert caught.value.code == "media.too_many_bytes"
+    assert len(parts.decoded) == 1
+
+
+# Vectors given directly
+
+
+def test_a_vector_is_scaled_to_length_one_unless_distance_is_measured(parts: Parts) -> None:
+    found = legs(parts, vectors={"own": [3, 4], "far": [3, 4]})
+    assert row(found["vector.own"]) == pytest.approx([0.6, 0.8])
+    assert row(found["vector.far"]) == [3, 4]
+    assert parts.cache.held == {}
+
+
+@pytest.mark.parametrize("space", ["own", "far"])
+@pytest.mark.parametrize("values", [[1e39, 0], [-1e300, 1]])
+def test_numbers_beyond_float32_are_refused_or_become_a_direction(parts: Parts, space: str, values: list[float]) -> None:
+    """Elasticsearch must not be sent infinities."""
+    with contextlib.suppress(QueryError):
+        found = legs(parts, vectors={space: values})
+        assert space == "own"
+        assert np.linalg.norm(row(found["vector.own"])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20, 1e30])
+def test_a_direction_is_searched_whatever_its_length(parts: Parts, size: float) -> None:
+    assert row(legs(parts, vectors={"own": [3 * size, 4 * size]})["vector.own"]) == pytest.approx([0.6, 0.8])
+
+
+# Fused
+
+WHOLE = IndexSchema(spaces=(WORDS, PICTURES, ALL))
+
+
+def test_all_inputs_make_one_vector_of_a_fused_space(parts: Parts) -> None:
+    found = legs(parts, WHOLE, text="shoe", image=b"picture")
+    # the words are (1, 0) in text and, as the picture, (0, 1, 0) in image: (.6, 0, 0, .8, 0), of length 1
+    assert row(found["all"]) == pytest.approx([0.6, 0, 0, 0.8, 0])
+    assert len(parts.rows["image"].asked) == 2  # once each, not again for the fused space
+
+
+def test_a_part_that_the_query_lacks_is_zeros(parts: Parts) -> None:
+    assert row(legs(parts, WHOLE, image=b"picture")["all"]) == pytest.approx([0, 0, 0, 1, 0])
+    assert row(legs(parts, WHOLE, vectors={"text": [0, 5]})["all"]) == pytest.approx([0, 1, 0, 0, 0])
+
+
+def test_a_part_is_the_mean_of_what_it_takes(parts: Parts) -> None:
+    found = legs(parts, WHOLE, text="shoe", vectors={"image": [1, 0, 0]})
+    half = 0.8 * 0.5**0.5
+    assert row(found["all"]) == pytest.approx([0.6, 0, half, half, 0])
+
+
+def test_a_vector_that_is_kept_as_it_is_still_counts_as_one_of_length_one(parts: Parts) -> None:
+    """Parts have length 1, whatever their own similarity."""
+    schema = IndexSchema(spaces=(OWN, FAR, a_fused({"own": 0.6, "far": 0.8}, 4)))
+    found = legs(parts, schema, vectors={"own": [1, 0], "far": [0, 7]})
+    assert row(found["vector.far"]) == [0, 7]
+    assert row(found["all"]) == pytest.approx([0.6, 0, 0, 0.8])
+
+
+def test_inputs_that_say_nothing_leave_a_fused_leg_without_a_vector(parts: Parts) -> None:
+    parts.rows["text"], parts.rows["image"] = Encoder([0, 0]), Encoder([0, 0, 0])
+    hidden: list[Space] = [space.model_copy(update={"index_type": "none"}) for space in (WORDS, PICTURES)]
+    with pytest.raises(QueryError) as caught:
+        legs(parts, IndexSchema(spaces=(*hidden, ALL)), text=".")
+    assert caught.value.code == "query.no_vector"
+
+
+# Spoken queries
+
+
+def words_of(parts: Parts, **inputs: Any) -> tuple[SearchRequest, Mapping[str, Recognised]]:
+    return embedder(parts).words_of(SearchRequest("shop", **inputs))
+
+
+def test_a_sound_that_is_a_sound_stays_one(parts: Parts) -> None:
+    for inputs in ({"audio": b"a"}, {"text": "shoe"}, {"audio": b"a", "audio_as": "sound"}):
+        request, recognised = words_of(parts, **inputs)  # type: ignore[arg-type]
+        assert (request, recognised) == (SearchRequest("shop", **inputs), {})  # type: ignore[arg-type]
+    assert parts.decoded == []
+
+
+def test_spoken_words_search_as_if_they_were_typed(parts: Parts) -> None:
+    parts.transcriber = Transcriber(" a red shoe \n")
+    request, recognised = words_of(parts, audio=b"a", audio_as="words", image=b"i", size=5)
+    assert (request.text, request.audio, request.image, request.size) == ("a red shoe", None, b"i", 5)
+    assert recognised[AUDIO_WORDS].language == "en"
+    assert recognised[AUDIO_WORDS].confidence == 0.9877
+    assert recognised[AUDIO_WORDS].text.strip() == "a red shoe"
+    assert parts.decoded == [(b"a", AUDIO)]
+
+
+def test_both_keeps_the_sound_too(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe")
+    request, _ = words_of(parts, audio=b"a", audio_as="both")
+    assert (request.text, request.audio) == ("shoe", b"a")
+    assert request.modalities == (TEXT, AUDIO)
+
+
+@pytest.mark.parametrize("audio_as", ["words", "both"])
+def test_a_profile_without_speech_is_named(parts: Parts, audio_as: str) -> None:
+    with pytest.raises(QueryError, match="mine") as caught:
+        words_of(parts, audio=b"a", audio_as=audio_as)
+    assert (caught.value.code, caught.value.field) == ("query.no_speech", "audio_as")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("heard", ["", "  \n"])
+def test_a_sound_without_words_is_named_where_it_is_all_there_is(parts: Parts, heard: str) -> None:
+    parts.transcriber = Transcriber(heard)
+    with pytest.raises(QueryError) as caught:
+        words_of(parts, audio=b"a", audio_as="words")
+    assert (caught.value.code, caught.value.field) == ("query.nothing_recognised", "audio")
+
+
+@pytest.mark.parametrize(
+    "others", [{"image": b"i"}, {"vectors": {"own": [1, 0]}}, {"audio_as": "both"}], ids=["image", "vector", "both"]
+)
+def test_a_sound_without_words_does_no_harm_beside_something_else(parts: Parts, others: dict[str, Any]) -> None:
+    parts.transcriber = Transcriber("")
+    request, recognised = words_of(parts, **{"audio": b"a", "audio_as": "words", **others})
+    assert request.text is None
+    assert recognised[AUDIO_WORDS].text == ""
+
+
+def test_spoken_words_that_cannot_be_decoded_are_an_error_of_the_sound(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe")
+    with pytest.raises(MediaError):
+        words_of(parts, audio=b"broken", audio_as="words")
+    assert parts.transcriber.asked == []

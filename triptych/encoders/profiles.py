@@ -1,0 +1,347 @@
+"""Profiles: which spaces there are, which encoder fills each, and how Elasticsearch indexes it. Readable files, one a profile.
+
+A profile that comes with Triptych is asked for by name, a user's own by the path of its file; both have the same form
+(docs/profiles.md). An error in a file is named by its line. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from triptych.domain import Modality
+from triptych.encoders.base import Family, Options
+from triptych.errors import ProfileError
+from triptych.schema import BOOKKEEPING, MOST_DIMS, Combine, IndexType, Similarity
+
+FUSED, PRECOMPUTED = "fused", "precomputed"
+"""Families without an encoder: a space made of other spaces' vectors, and one whose vectors come with the records."""
+
+SUFFIX = ".yaml"
+_SPACE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LEAST_BBQ = 64
+
+Loc = tuple[str | int, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpaceEntry(_Entry):
+    """One space of a profile. What each key means stands in docs/profiles.md."""
+
+    family: str
+    dims: int = Field(ge=1, le=MOST_DIMS)
+    licence: str = Field(min_length=1)
+    documents: Modality | None = None
+    queries: tuple[Modality, ...] = ()
+    model: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    over: dict[str, str] = Field(default_factory=dict)
+    parts: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    combine: Combine = "concatenate"
+    fingerprint: str | None = Field(None, min_length=1, max_length=200)
+    similarity: Similarity = "cosine"
+    index: IndexType = "int8_hnsw"
+    label: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]*$")
+    description: str = ""
+
+
+class SpeechEntry(_Entry):
+    """What recognises spoken queries: a Whisper model."""
+
+    model: str
+    licence: str = Field(min_length=1)
+    family: Literal["whisper_speech"] = "whisper_speech"
+
+
+class _Body(_Entry):
+    description: str
+    cost: str = ""
+    spaces: dict[str, SpaceEntry] = Field(min_length=1)
+    speech: SpeechEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A checked profile. `options` holds each space's options as its family's own type; `text` is the file as it is.
+
+    `families` names the family of each space that has an encoder; a space comes after those it is made over.
+    """
+
+    name: str
+    description: str
+    cost: str
+    spaces: Mapping[str, SpaceEntry]
+    families: Mapping[str, Family]
+    options: Mapping[str, Options]
+    speech: SpeechEntry | None
+    text: str
+    folder: Path | None = None
+
+
+def families() -> dict[str, Family]:
+    """The families installed, by name: entry points of the group `triptych.encoders`, ours and other packages'.
+
+    Raises ProfileError `profile.plugin` for an entry point that does not load or is no Family.
+    """
+    found: dict[str, Family] = {}
+    for point in sorted(entry_points(group="triptych.encoders"), key=lambda p: p.name):
+        try:
+            family = point.load()
+        except Exception as error:
+            raise ProfileError(
+                f"The plug-in {point.name} ({point.value}) does not load: {error}.",
+                code="profile.plugin",
+                remedy="Mend it or uninstall its package.",
+            ) from error
+        if not isinstance(family, Family) or family.name != point.name or point.name in found:
+            raise ProfileError(
+                f"The plug-in {point.name} ({point.value}) is not a Family of that name, or the name is taken.",
+                code="profile.plugin",
+                remedy="See docs/encoders.md for the form of a plug-in.",
+            )
+        found[point.name] = family
+    return found
+
+
+def built_in() -> list[str]:
+    """The names of the profiles that come with Triptych."""
+    folder = resources.files("triptych.profiles")
+    return sorted(item.name.removesuffix(SUFFIX) for item in folder.iterdir() if item.name.endswith(SUFFIX))
+
+
+def read(name: str) -> Profile:
+    """A profile by its name, or by the path of its file. Raises ProfileError, with the line where there is one."""
+    if name in built_in():
+        text = resources.files("triptych.profiles").joinpath(name + SUFFIX).read_text(encoding="utf-8")
+        return parse(text, name=name)
+    path = Path(name).expanduser()
+    if path.suffix not in {SUFFIX, ".yml"} and not path.is_file():
+        known = built_in()
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ProfileError(
+            f"There is no profile {name!r}.",
+            code="profile.unknown",
+            field="profile",
+            remedy=f"Did you mean {close[0]!r}?" if close else f"Give a file, or one of {', '.join(known)}.",
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(
+            f"The profile {path} cannot be read: {error}.", code="profile.unreadable", field="profile"
+        ) from error
+    return parse(text, name=str(path), folder=path.resolve().parent)
+
+
+def parse(text: str, *, name: str, folder: Path | None = None) -> Profile:
+    """A profile from its text, checked as a whole. Raises ProfileError naming the line."""
+    source = _Source(name, _compose(text, name))
+    data = yaml.safe_load(text)
+    if not isinstance(data, dict):
+        raise source.error((), "A profile is a mapping with description and spaces")
+    body = _validated(_Body, data, source, ())
+    known = families()
+    options: dict[str, Options] = {}
+    used: dict[str, Family] = {}
+    for space, entry in body.spaces.items():
+        where: Loc = ("spaces", space)
+        _check_name(space, where, source)
+        if entry.family == FUSED:
+            _check_fused(entry, body.spaces, where, source)
+        elif entry.family == PRECOMPUTED:
+            _check_precomputed(entry, where, source)
+        else:
+            family = _family(entry, known, where, source)
+            _check_modalities(entry, family, where, source)
+            _check_over(entry, family, body.spaces, where, source)
+            used[space] = family
+            options[space] = _validated(family.options, entry.options, source, (*where, "options"))
+        _check_index(entry, where, source)
+    for space in used:
+        learning = [role for role, other in body.spaces[space].over.items() if used[other].fit is not None]
+        if learning:
+            message = "a space whose encoder learns from the catalogue cannot carry another"
+            raise source.error(("spaces", space, "over", learning[0]), message)
+    _check_legs(body.spaces, source)
+    ordered = dict(sorted(used.items(), key=lambda item: bool(body.spaces[item[0]].over)))
+    return Profile(name, body.description, body.cost, body.spaces, ordered, options, body.speech, text, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A profile's file: its name, and its nodes with their lines."""
+
+    name: str
+    root: yaml.Node | None
+
+    def line(self, loc: Loc) -> int:
+        """The line, from 1, of the key or item at `loc`, or of the nearest that there is."""
+        node, line = self.root, self.root.start_mark.line if self.root else 0
+        for step in loc:
+            found = _child(node, step)
+            if found is None:
+                break
+            key, node = found
+            line = key.start_mark.line
+        return line + 1
+
+    def error(self, loc: Loc, message: str, remedy: str | None = None) -> ProfileError:
+        where = ".".join(str(step) for step in loc)
+        said = f"{where}: {message}" if where else message
+        return ProfileError(f"{self.name}, line {self.line(loc)}: {said}.", field=where or "profile", remedy=remedy)
+
+
+def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == str(step)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], node.value[step]
+    return None
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """The nodes of a YAML text. Raises ProfileError for what is not YAML, and for a key that stands twice."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ProfileError(f"{name}{at}: this is not YAML: {problem}.", field="profile") from error
+    for node in _nodes(root):
+        seen: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.value in seen:
+                raise ProfileError(f"{name}, line {key.start_mark.line + 1}: {key.value} stands twice.", field="profile")
+            seen.add(key.value)
+    return root
+
+
+def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    if node is not None:
+        yield node
+    if isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            yield from _nodes(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _nodes(value)
+
+
+def _validated(kind: type[_Model], data: object, source: _Source, at: Loc) -> _Model:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise source.error((*at, *first["loc"]), first["msg"], "See docs/profiles.md for the keys.") from error
+
+
+def _check_name(space: str, where: Loc, source: _Source) -> None:
+    if not _SPACE.fullmatch(space) or space in BOOKKEEPING:
+        raise source.error(where, f"{space!r} cannot name a space", "Use lower-case letters, digits and '_', as image_words.")
+
+
+def _family(entry: SpaceEntry, known: Mapping[str, Family], where: Loc, source: _Source) -> Family:
+    if entry.family not in known:
+        close = difflib.get_close_matches(entry.family, [*known, FUSED, PRECOMPUTED], n=1)
+        names = ", ".join([*known, FUSED, PRECOMPUTED])
+        remedy = f"Did you mean {close[0]!r}?" if close else f"Families: {names}."
+        raise source.error((*where, "family"), f"there is no family {entry.family!r}", remedy)
+    family = known[entry.family]
+    if family.wants_model and entry.model is None:
+        raise source.error(where, f"the family {family.name} wants a model", "Give model: a hub name, or a folder's path.")
+    for key in ("parts", "fingerprint"):
+        if getattr(entry, key):
+            raise source.error((*where, key), f"the family {family.name} has no {key}")
+    return family
+
+
+def _check_modalities(entry: SpaceEntry, family: Family, where: Loc, source: _Source) -> None:
+    if entry.documents not in family.documents:
+        able = ", ".join(family.documents)
+        raise source.error((*where, "documents"), f"the family {family.name} embeds of a product its {able}")
+    unable = [modality for modality in entry.queries if modality not in family.queries]
+    if unable or not entry.queries:
+        able = ", ".join(family.queries)
+        raise source.error((*where, "queries"), f"the family {family.name} embeds of a query its {able}")
+
+
+def _check_over(entry: SpaceEntry, family: Family, spaces: Mapping[str, SpaceEntry], where: Loc, source: _Source) -> None:
+    if set(entry.over) != set(family.parts):
+        wanted = ", ".join(family.parts) or "nothing"
+        raise source.error((*where, "over"), f"the family {family.name} is made over {wanted}")
+    for role, name in entry.over.items():
+        other = spaces.get(name)
+        if other is None or other.family in {FUSED, PRECOMPUTED} or other.over:
+            raise source.error((*where, "over", role), f"{name!r} is no space of this profile with an encoder of its own")
+
+
+def _check_fused(entry: SpaceEntry, spaces: Mapping[str, SpaceEntry], where: Loc, source: _Source) -> None:
+    for key in ("documents", "queries", "model", "options", "over", "fingerprint"):
+        if getattr(entry, key):
+            raise source.error((*where, key), f"a fused space has no {key}; it has what its parts have")
+    if len(entry.parts) < 2:  # noqa: PLR2004  one part alone is that space itself
+        raise source.error((*where, "parts"), "a fused space is made of two spaces or more", "parts: {text: 0.6, image: 0.4}")
+    for name in entry.parts:
+        if name not in spaces or spaces[name].family == FUSED:
+            raise source.error((*where, "parts", name), f"{name!r} is no space of this profile that can be a part")
+    widths = [spaces[name].dims for name in entry.parts]
+    if entry.combine == "sum" and set(widths) != {entry.dims}:
+        raise source.error((*where, "dims"), f"spaces that are summed have the same dims, but these have {widths}")
+    if entry.combine == "concatenate" and sum(widths) != entry.dims:
+        raise source.error((*where, "dims"), f"the parts' dims add up to {sum(widths)}, not {entry.dims}")
+
+
+def _check_precomputed(entry: SpaceEntry, where: Loc, source: _Source) -> None:
+    for key in ("model", "options", "over", "parts"):
+        if getattr(entry, key):
+            raise source.error((*where, key), f"a precomputed space has no {key}")
+    if entry.fingerprint is None:
+        remedy = "fingerprint: a name of the model and its version, changed whenever the vectors change"
+        raise source.error(where, "a precomputed space declares a fingerprint", remedy)
+    if entry.queries:
+        raise source.error((*where, "queries"), "a precomputed space is searched by vectors only")
+
+
+def _check_index(entry: SpaceEntry, where: Loc, source: _Source) -> None:
+    """Elasticsearch's own limits, said before an index is made.
+
+    https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
+    """
+    if entry.index.startswith("int4") and entry.dims % 2:
+        raise source.error((*where, "dims"), f"{entry.index} wants an even number of dims")
+    if entry.index.startswith("bbq") and entry.dims < _LEAST_BBQ:
+        raise source.error((*where, "dims"), f"{entry.index} wants {_LEAST_BBQ} dims or more")
+
+
+def _check_legs(spaces: Mapping[str, SpaceEntry], source: _Source) -> None:
+    taken: dict[str, str] = {}
+    for space, entry in spaces.items():
+        if entry.index == "none":
+            continue
+        for leg in legs_of(space, entry):
+            if leg in taken:
+                remedy = "Give one of them a label: another second half of its legs' names."
+                raise source.error(("spaces", space), f"the spaces {taken[leg]} and {space} both make the leg {leg}", remedy)
+            taken[leg] = space
+
+
+def legs_of(space: str, entry: SpaceEntry) -> Sequence[str]:
+    """The names of the legs that a space makes."""
+    if entry.family == FUSED:
+        return (entry.label or space,)
+    return tuple(f"{modality}.{entry.label or entry.documents}" for modality in entry.queries)

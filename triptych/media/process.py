@@ -1,0 +1,166 @@
+"""One child process that decodes, as its parent sees it. What it does is triptych.media.child."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import IO
+
+from PIL import Image
+
+from triptych.domain import Modality, Waveform
+from triptych.errors import MediaError, TriptychError
+from triptych.media.limits import GivenLimits
+from triptych.media.wire import WireError, receive, result_of, send
+from triptych.settings import Settings, child_environment
+
+START_SECONDS = 60.0
+"""Time a child has to start. It takes half a second; on a machine that is starting all at once, much more."""
+
+_END_SECONDS = 1.0
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")  # how libraries and ffmpeg are found
+
+Result = Image.Image | Waveform
+
+
+class DiedError(Exception):
+    """The child is gone, or what it says is no answer."""
+
+
+class LateError(Exception):
+    """The child was killed because it took too long."""
+
+
+class Child:
+    """One process. `served` counts the requests it answered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.served = 0
+        inherited = {name: value for name, value in child_environment().items() if name in _PASSED_ON}
+        environment = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OMP_NUM_THREADS": "1",  # each thread more reserves memory that counts against the limit
+            "OPENBLAS_NUM_THREADS": "1",
+            "MALLOC_ARENA_MAX": "2",
+            "PILLOW_BLOCKS_MAX": "4",  # Pillow keeps 64 MB for the next picture, which saves a third of the time
+        }
+        # -P: nothing is imported from the current folder. A session of its own: Ctrl-C is the parent's affair, and ffmpeg,
+        # which the child starts, can be killed with it.
+        self._process = subprocess.Popen(  # noqa: S603  this interpreter
+            [sys.executable, "-P", "-m", "triptych.media.child", str(settings.decode_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # no lock and no bytes of ours to be copied into a fork
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            self._wait_for_start()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_for_start(self) -> None:
+        try:
+            with self._killed_after(START_SECONDS):
+                started = receive(self._output) is not None
+        except (WireError, LateError, OSError):
+            started = False
+        if not started:
+            raise TriptychError(
+                "The process that decodes pictures and sounds did not start.",
+                code="media.no_decoder",
+                remedy="Its own words are in the log of this process. Is TRIPTYCH_DECODE_BYTES too small, or the memory full?",
+                retryable=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101  for mypy: it is a pipe
+        return self._process.stdin
+
+    @property
+    def _output(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101  likewise
+        return self._process.stdout
+
+    def ask(self, data: bytes, modality: Modality, limits: GivenLimits) -> Result | MediaError:
+        """The result of one decoding. Raises LateError or DiedError; then the child is of no more use."""
+        try:
+            with self._killed_after(limits.decode_seconds):
+                send(self._input, {"modality": modality, "limits": limits.to_json()}, data)
+                message = receive(self._output)
+            if message is None:
+                raise DiedError
+            result = result_of(*message, modality)
+        except (WireError, OSError, ValueError) as error:  # ValueError: a pipe that was closed meanwhile
+            raise DiedError from error
+        self.served += 1
+        return result
+
+    @contextlib.contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[None]:
+        """Kill the child if the block takes longer, which ends whatever the block waits for; then raise LateError."""
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._end_group()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (WireError, OSError):
+            if not late.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise LateError
+
+    def _end_group(self) -> None:
+        """Kill the child and what it started. Its id is its own until it is waited for, which only `kill` and `close` do."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End the child at once."""
+        if self._process.returncode is None:
+            self._end_group()
+        self.forget()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Let the child end by itself, or make it."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+        self.kill()
+
+    def forget(self) -> None:
+        """Close this process's ends of the pipes."""
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def disown(self) -> None:
+        """In a fork: the child is the other process's. Close the pipes, lest they keep it alive, and never wait for it."""
+        self.forget()
+        self._process.returncode = 0
