@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from indexer.records import TEXT_FIELDS
 from triptych.domain import GivenVector, Modality, Outcome, Product, Vector
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
-from triptych.encoders.base import unit
+from triptych.encoders.base import direction
 from triptych.errors import RecordError
 from triptych.schema import FIELD, Space
 
@@ -67,17 +68,22 @@ def given_vector(name: str, given: GivenVector, space: Space | None) -> Vector:
     if len(given.values) != space.dims:
         message = f"{where}: it has {len(given.values)} numbers, but the space has {space.dims} dims."
         raise RecordError(message, code="record.vector", field=where)
-    vector = np.asarray(given.values, dtype=np.float32)
-    length = float(np.linalg.norm(vector))
-    if not np.isfinite(length) or length == 0:
-        raise RecordError(f"{where}: its length is {length}.", code="record.vector", field=where)
+    scaled = direction(given.values)
+    if scaled is None:
+        raise RecordError(f"{where}: it is all zeros.", code="record.vector", field=where)
+    if space.similarity == "cosine":
+        return scaled
+    if max(map(abs, given.values)) > _LARGEST:
+        raise RecordError(f"{where}: it has numbers beyond those of 32 bits.", code="record.vector", field=where)
+    length = math.hypot(*given.values)
     if space.similarity == "dot_product" and abs(length - 1) > _UNIT:
         message = f"{where}: its length is {length:.4f}, but for dot_product it must be 1."
         raise RecordError(message, code="record.vector", field=where)
-    return vector if space.similarity == "l2_norm" else unit(vector)
+    return np.asarray(given.values, dtype=np.float32) if space.similarity == "l2_norm" else scaled
 
 
 _UNIT = 1e-3
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def build(
@@ -92,8 +98,12 @@ def build(
     return {**product.fields, FIELD: {"key": product.id, **own, **packed}}
 
 
-def bookkeeping(*, digest: str, job: str, line: int, failed: Iterable[Modality]) -> dict[str, Any]:
-    """What the accounting must find again: which job wrote this content, from which line, and how it ended."""
-    missing = sorted(set(failed))
-    outcome = Outcome.PARTIAL if missing else Outcome.WRITTEN
+def bookkeeping(*, digest: str, job: str, line: int, failed: Iterable[Modality | None]) -> dict[str, Any]:
+    """What the accounting must find again: which job wrote this content, from which line, and how it ended.
+
+    `failed` has an item for each part that was given up, None for one that is of no modality.
+    """
+    lost = set(failed)
+    missing = sorted(modality for modality in lost if modality is not None)
+    outcome = Outcome.PARTIAL if lost else Outcome.WRITTEN
     return {"hash": digest, "job": job, "line": line, "outcome": outcome, "missing": missing}

@@ -328,7 +328,7 @@ def _write(
     """Write all documents in one bulk request; a document Elasticsearch refuses becomes a dead letter."""
     ready: dict[str, Mapping[str, Any]] = {}
     for item in work:
-        failed = [letter.modality for letter in item.errors if letter.modality]
+        failed = [letter.modality for letter in item.errors]
         own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed)
         fields = {space.name for space in target.schema.spaces if space.searched}
         vectors = {name: vector for name, vector in item.vectors.items() if name in fields}

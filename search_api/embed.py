@@ -5,6 +5,7 @@ A spoken query becomes words first (`words_of`); the words then search as if the
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +16,9 @@ from PIL import Image
 from search_api.legs import Leg, Planned
 from search_api.query import AUDIO_WORDS, Recognised, SearchRequest
 from triptych.domain import Modality, Vector, Waveform
+from triptych.elastic.lifecycle import IndexInfo
 from triptych.encoders import fused
-from triptych.encoders.base import Input, unit
+from triptych.encoders.base import Input, direction
 from triptych.encoders.cache import digest_of
 from triptych.errors import QueryError
 from triptych.media.fetch import check_bytes
@@ -46,9 +48,10 @@ class QueryEmbedder:
             with self._encoding:
                 encoder.embed_queries([_ANY[modality]], modality)
 
-    def words_of(self, request: SearchRequest) -> tuple[SearchRequest, Mapping[str, Recognised]]:
+    def words_of(self, request: SearchRequest, info: IndexInfo) -> tuple[SearchRequest, Mapping[str, Recognised]]:
         """The request with its spoken words as text, and what was recognised, by the name of the input.
 
+        The language is decided among those that the index has titles in: one word is too little to tell it from all others.
         Raises QueryError `query.no_speech` where the profile recognises none, `query.nothing_recognised` where the sound is all
         that was given and no word was heard in it.
         """
@@ -66,7 +69,7 @@ class QueryEmbedder:
         if not isinstance(sound, Waveform):
             raise TypeError(type(sound))
         with self._encoding:
-            heard = transcriber.transcribe(sound)
+            heard = transcriber.transcribe(sound, languages=languages_of(info))
         recognised = Recognised(heard.text, heard.language, round(heard.confidence, 4))
         words = replace(request, text=heard.text.strip() or None, audio=request.audio if request.audio_as == "both" else None)
         if not words.modalities and not words.vectors:
@@ -139,6 +142,14 @@ class QueryEmbedder:
         return self._services.decoder.decode(data, modality)
 
 
+def languages_of(info: IndexInfo) -> frozenset[str]:
+    """The languages of an index's titles, by the names of their fields (`title.en`)."""
+    return frozenset(found[1] for name in info.fields if (found := _TITLE.fullmatch(name)) and found[1] != "und")
+
+
+_TITLE = re.compile(r"title\.([a-z]{2,3})")
+
+
 def _bytes_of(request: SearchRequest, modality: Modality) -> bytes:
     if modality is Modality.TEXT:
         return (request.text or "").encode()
@@ -147,5 +158,12 @@ def _bytes_of(request: SearchRequest, modality: Modality) -> bytes:
 
 def _given(request: SearchRequest, space: Space) -> Vector:
     """The vector that the query gives for a space, scaled to length 1 unless distance is measured."""
-    vector = np.asarray(request.vectors[space.name], dtype=np.float32)
-    return vector if space.similarity == "l2_norm" else unit(vector)
+    values = request.vectors[space.name]
+    scaled = direction(values)
+    if space.similarity != "l2_norm" and scaled is not None:
+        return scaled
+    if max(map(abs, values)) > float(np.finfo(np.float32).max):
+        raise QueryError(
+            "The vector has numbers beyond those of 32 bits.", code="query.bad_vector", field=f"vectors.{space.name}"
+        )
+    return np.asarray(values, dtype=np.float32)

@@ -74,7 +74,7 @@ def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
     """
     if not request.modalities and not request.vectors:
         raise QueryError("The query is empty.", code="query.empty", remedy="Give at least one of text, image and audio.")
-    fused = [space for space in schema.spaces if space.kind == "fused" and _takes(space, request, schema)]
+    fused = [space for space in schema.spaces if space.kind == "fused" and space.searched and _takes(space, request, schema)]
     legs: list[Planned] = []
     for modality in request.modalities:
         mine = [
@@ -96,6 +96,12 @@ def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
         space = _space_for_vector(name, request, schema)
         if space.searched:
             legs.append(Planned(space.vector_leg, space.vector_leg, space))
+        elif not any(name in whole.parts for whole in fused):
+            raise QueryError(
+                f"The space {name!r} of the index {request.index!r} is only a part of others and none of them is searched.",
+                code="query.no_space",
+                field=f"vectors.{name}",
+            )
     return legs
 
 

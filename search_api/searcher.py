@@ -69,7 +69,7 @@ class Searcher:
         started = time.perf_counter()
         check(request)
         info = self.info(request.index)
-        request, recognised = self._embedder.words_of(request)
+        request, recognised = self._embedder.words_of(request, info)
         plan = wanted(request, info.schema)
         clauses = filter_clauses(request.filters, info)
         defaults = fusion.default_weights([(p.name, p.source) for p in plan], info.schema.levels)

@@ -53,13 +53,14 @@ def encoder(
     documents: Modality = TEXT,
     queries: tuple[Modality, ...] = (TEXT,),
     device: str = "cpu",
+    dtype: str = "float32",
     **options: Any,
 ) -> Encoder:
-    """An encoder made by hand, in float32."""
+    """An encoder made by hand."""
     spec = EncoderSpec(
         name="tiny", space="tried", document_modality=documents, query_modalities=queries, dims=dims, licence="none"
     )
-    settings = Settings(device=device, dtype="float32")
+    settings = Settings(device=device, dtype=dtype)
     return family.make(Setup(spec=spec, options=family.options(**options), settings=settings, model=folder))
 
 

@@ -106,6 +106,10 @@ class Settings(BaseSettings):
             return self.profile_file.read_text(encoding="utf-8").strip() or DEFAULT_PROFILE
         except OSError:
             return DEFAULT_PROFILE
+        except UnicodeDecodeError as error:
+            raise SettingsError(
+                f"{self.profile_file} is no text.", field=f"{PREFIX}PROFILE", remedy="Choose again: triptych profiles use NAME"
+            ) from error
 
     @property
     def elasticsearch_address(self) -> str:

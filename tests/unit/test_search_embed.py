@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from search_api.embed import QueryEmbedder
 from search_api.legs import Leg, wanted
 from search_api.query import AUDIO_WORDS, Recognised, SearchRequest
 from triptych.domain import Modality, Vector, Vectors, Waveform
+from triptych.elastic.lifecycle import IndexInfo
 from triptych.encoders.base import Input
 from triptych.errors import MediaError, QueryError
 from triptych.schema import LEXICAL, IndexSchema, Space
@@ -30,7 +31,11 @@ OWN = a_precomputed("own", 2)
 SOUNDS = an_encoded("audio", 3, document_modality=AUDIO, query_modalities=(AUDIO,))
 ALL = a_fused({"text": 0.6, "image": 0.8}, 5)
 FAR = a_precomputed("far", 2, similarity="l2_norm")
+FIELDS = {"title.en": "text", "title.zh": "text", "title.en.raw": "keyword", "title.und": "text", "subtitle.fr": "text"}
 SCHEMA = IndexSchema(lexical_fields=("title",), spaces=(WORDS, PICTURES, OWN, SOUNDS, FAR))
+
+
+INFO = IndexInfo("shop-1", SCHEMA, FIELDS)
 
 
 @dataclass
@@ -70,8 +75,9 @@ class Transcriber:
     text: str
     asked: list[Waveform] = field(default_factory=list)
 
-    def transcribe(self, sound: Waveform) -> Heard:
+    def transcribe(self, sound: Waveform, *, languages: Collection[str]) -> Heard:
         self.asked.append(sound)
+        assert languages == {"en", "zh"}
         return Heard(self.text)
 
 
@@ -250,7 +256,7 @@ def test_inputs_that_say_nothing_leave_a_fused_leg_without_a_vector(parts: Parts
 
 
 def words_of(parts: Parts, **inputs: Any) -> tuple[SearchRequest, Mapping[str, Recognised]]:
-    return embedder(parts).words_of(SearchRequest("shop", **inputs))
+    return embedder(parts).words_of(SearchRequest("shop", **inputs), INFO)
 
 
 def test_a_sound_that_is_a_sound_stays_one(parts: Parts) -> None:

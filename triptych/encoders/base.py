@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict
 
-from triptych.domain import Modality, Vectors, Waveform
+from triptych.domain import Modality, Vector, Vectors, Waveform
 from triptych.schema import IndexType, Similarity, Space
 from triptych.settings import Settings
 
@@ -174,6 +174,13 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
     rows = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def direction(values: Sequence[float]) -> Vector | None:
+    """Numbers that somebody gave as a vector of length 1, however large or small they are; None for zeros."""
+    wide = np.asarray(values, dtype=np.float64)
+    peak = np.abs(wide).max(initial=0.0)
+    return unit(wide / peak) if peak > 0 else None
 
 
 def shortened(vectors: npt.NDArray[Any], dims: int) -> Vectors:

@@ -125,8 +125,8 @@ def list_profiles(*, as_json: bool) -> None:
         return
     for row in rows:
         click.secho(f"{'*' if row['in_force'] else ' '} {row['name']}: {', '.join(row['spaces'])}", bold=row["in_force"])
-        missing = ", ".join(row["missing"]) or "none"
-        for line in (row["description"], f"cost: {row['cost']}", f"models missing here: {missing}"):
+        absent = ", ".join(row["missing"]) or "none"
+        for line in (row["description"], f"cost: {row['cost']}", f"models missing here: {absent}"):
             click.echo(f"    {line}")
     click.echo("* is in force. Choose another: triptych profiles use NAME")
 
@@ -169,7 +169,7 @@ def rows_of(profile: Profile, settings: Settings) -> list[dict[str, Any]]:
 
 def _row(profile: Profile, name: str, settings: Settings) -> dict[str, Any]:
     entry = profile.spaces[name]
-    wanted = {model for part in [name, *entry.over.values(), *entry.parts] if (model := registry.model_of(profile, part))}
+    wanted = {model for part in _made_of(profile, name) if (model := registry.model_of(profile, part))}
     prepared = all(models.is_there(model, settings) for model in wanted)
     learns = name in registry.learning(profile)
     fingerprint = registry.spec_of(profile, name, settings).fingerprint if prepared and name in profile.families else None
@@ -189,6 +189,12 @@ def _row(profile: Profile, name: str, settings: Settings) -> dict[str, Any]:
         "device": settings.device,
         "description": entry.description or (profile.families[name].summary if name in profile.families else ""),
     }
+
+
+def _made_of(profile: Profile, name: str) -> set[str]:
+    """A space and all that it is made of."""
+    entry = profile.spaces[name]
+    return {name}.union(*(_made_of(profile, part) for part in [*entry.over.values(), *entry.parts]))
 
 
 def _print_table(profile: Profile, rows: list[dict[str, Any]], settings: Settings) -> None:

@@ -72,6 +72,13 @@ class ConseEncoder:
         self._top: int = setup.options.top
         self._words: Encoder = setup.parts["words"]
         self._pictures = _classifier(setup)
+        if setup.spec.dims != self._words.spec.dims:
+            raise EncoderError(
+                f"ConSE gives the dims of the words it is made over, {self._words.spec.dims}, not {setup.spec.dims}.",
+                code="encoder.dims",
+                field="dims",
+                remedy=f"Write dims: {self._words.spec.dims} in the profile.",
+            )
         if setup.derived is None:
             raise EncoderError("The table of ConSE's classes is not made.", code="encoder.not_prepared")
         self._table = load_file(setup.derived / TABLE)

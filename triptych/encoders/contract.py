@@ -18,6 +18,7 @@ from triptych.domain import Modality, Vectors, Waveform
 from triptych.encoders import registry
 from triptych.encoders.base import Encoder, Fitted, Input, called
 from triptych.encoders.profiles import Profile
+from triptych.errors import EncoderError
 from triptych.settings import Settings
 
 ALIKE = 0.999
@@ -41,6 +42,13 @@ class Finding:
 
 def check_profile(profile: Profile, settings: Settings, *, only: str | None = None) -> list[Finding]:
     """The findings of all encoders of a profile (or of the space `only`). What learns, learns from the samples here."""
+    if only is not None and only not in profile.families:
+        raise EncoderError(
+            f"The profile {profile.name} has no space {only!r} with an encoder.",
+            code="encoder.unknown",
+            field="space",
+            remedy=f"There are: {', '.join(profile.families) or 'none'}.",
+        )
     learned: dict[str, Fitted] = {}
     for name, family in profile.families.items():
         if family.fit is not None and only in {None, name}:

@@ -18,7 +18,7 @@ _FACTS = "facts"
 
 def to_bytes(fitted: Fitted) -> bytes:
     """The same arrays and facts give the same bytes. https://github.com/huggingface/safetensors#format"""
-    tensors = {name: np.ascontiguousarray(array) for name, array in fitted.tensors.items()}
+    tensors = {name: np.asarray(array, order="C") for name, array in fitted.tensors.items()}
     return save(tensors, metadata={_FACTS: json.dumps(fitted.facts, ensure_ascii=False, sort_keys=True)})
 
 

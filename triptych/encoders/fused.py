@@ -22,20 +22,17 @@ from triptych.schema import Space
 def combine(space: Space, vectors: Mapping[str, Vector], dims: Mapping[str, int]) -> Vector | None:
     """The vector of a fused space, float32 of length 1; None where no part is there, or the parts cancel each other out.
 
-    `vectors` holds the parts there are, by space, each of length 1; `dims` the widths of all parts.
+    `vectors` holds the parts there are, by space (one that is not of length 1 is scaled to it); `dims` the widths of all parts.
     """
     parts = {name: weight for name, weight in space.parts.items() if name in vectors}
     if not parts:
         return None
+    most = max(parts.values())  # only the proportions count
+    weighted = {name: weight / most * unit(vectors[name]) for name, weight in parts.items()}
     if space.combine == "sum":
-        whole = np.sum([weight * vectors[name] for name, weight in parts.items()], axis=0)
+        whole = np.sum(list(weighted.values()), axis=0)
     else:
-        whole = np.concatenate(
-            [
-                space.parts[name] * vectors[name] if name in parts else np.zeros(dims[name], dtype=np.float32)
-                for name in space.parts
-            ]
-        )
+        whole = np.concatenate([weighted.get(name, np.zeros(dims[name], dtype=np.float32)) for name in space.parts])
     return unit(whole) if np.linalg.norm(whole) > _NOTHING else None
 
 

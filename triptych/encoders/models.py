@@ -27,7 +27,9 @@ SAFE = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """The files of a model that are read: weights as safetensors only, never pickles; code (*.py) only on consent."""
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
+_FILES = (".safetensors", ".vec")
 _DIGESTS = ".digests.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 PREPARE = "Run: triptych encoders prepare"
 
 
@@ -50,8 +52,9 @@ def model_of(reference: str, folder: Path | None = None) -> Model:
     if colon and kind == "torchvision" and name.isidentifier():
         return Model(reference, "torchvision", name)
     if reference.startswith(("/", "./", "../", "~")):
-        path = (folder or Path()).joinpath(Path(reference).expanduser()).resolve()
-        return Model(reference, "path", path.name, path)
+        with contextlib.suppress(RuntimeError):  # the home of nobody
+            path = (folder or Path()).joinpath(Path(reference).expanduser()).resolve()
+            return Model(reference, "path", path.name, path)
     hub = _HUB.fullmatch(reference)
     if hub is None:
         raise EncoderError(
@@ -79,7 +82,7 @@ def find(model: Model, settings: Settings) -> Path:
         return store.require(settings.encoders_dir / folder_of(model), recipe_of(model))
     if model.kind == "path":
         path = model.path or Path()
-        if path.suffix == ".safetensors" and path.is_file():
+        if path.suffix in _FILES and path.is_file():
             return path
         if not path.is_dir() or not any(path.glob("*.safetensors")):
             raise EncoderError(
@@ -115,14 +118,26 @@ def _in_hub_cache(model: Model) -> Path:
             field="model",
             remedy=f"{PREPARE} (fetches it from the hub), or copy its folder here and give the path in the profile.",
         ) from error
-    if not any(Path(found).glob("*.safetensors")):
+    if not _whole(Path(found)):
         raise EncoderError(
-            f"The model {hub_name(model)} has no *.safetensors here; pickled weights are not read.",
+            f"The weights of {hub_name(model)} are not here as whole *.safetensors files; pickled ones are not read.",
             code="encoder.not_prepared",
             field="model",
-            remedy=f"{PREPARE}, or choose a revision with safetensors (NAME@REVISION).",
+            remedy=f"{PREPARE} again, or choose a revision with safetensors (NAME@REVISION).",
         )
     return Path(found)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a model's weights are all there: one file, or every one its index names (a download may have been cut off)."""
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return False
+        if not all((folder / name).is_file() for name in names):
+            return False
+    return any(folder.glob("*.safetensors"))
 
 
 def hub_name(model: Model) -> str:
@@ -138,7 +153,7 @@ def digest_of(model: Model, settings: Settings) -> str:
     if model.kind == "package":
         return packages.PACKAGES[model.name].recipe
     place = find(model, settings)
-    files = [place] if place.is_file() else sorted({path for pattern in (*SAFE, "*.py") for path in place.glob(pattern)})
+    files = [place] if place.is_file() else _files(place)
     remembered = _remembered(settings.encoders_dir / _DIGESTS)
     fresh: dict[str, str] = {}
     parts = []
@@ -146,10 +161,16 @@ def digest_of(model: Model, settings: Settings) -> str:
         info = path.stat()
         key = f"{path.resolve()}:{info.st_size}:{info.st_mtime_ns}"
         digest = remembered.get(key) or fresh.setdefault(key, sha256_of(path))
-        parts.append((WEIGHTS if place.is_file() else path.name, digest))
+        parts.append((WEIGHTS if place.is_file() else path.relative_to(place).as_posix(), digest))
     if fresh:
         _remember(settings.encoders_dir / _DIGESTS, remembered | fresh)
     return packages.digest(parts)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a model that are read, those of its parts too (1_Pooling/config.json, 2_Dense/model.safetensors)."""
+    found = {path for pattern in (*SAFE, "*.py") for path in folder.rglob(pattern)}
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _remembered(path: Path) -> dict[str, str]:
@@ -157,7 +178,9 @@ def _remembered(path: Path) -> dict[str, str]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return data if isinstance(data, dict) else {}
+    if not isinstance(data, dict):
+        return {}
+    return {key: value for key, value in data.items() if isinstance(value, str) and _SHA256.fullmatch(value)}
 
 
 def _remember(path: Path, digests: dict[str, str]) -> None:

@@ -88,11 +88,12 @@ def require(profile: Profile, settings: Settings) -> None:
 def _wanted(profile: Profile) -> Iterator[tuple[Model, str, bool]]:
     """The models of a profile, each once, with its licence and whether it may bring code."""
     seen = set()
-    for name in profile.families:
-        model = registry.model_of(profile, name)
-        if model is not None and model not in seen:
+    owners = [(name, model) for name in profile.families if (model := registry.model_of(profile, name)) is not None]
+    trusted = {model for name, model in owners if getattr(profile.options[name], "remote_code", False)}
+    for name, model in owners:
+        if model not in seen:
             seen.add(model)
-            yield model, profile.spaces[name].licence, bool(getattr(profile.options[name], "remote_code", False))
+            yield model, profile.spaces[name].licence, model in trusted
     if profile.speech is not None:
         model = models.model_of(profile.speech.model, profile.folder)
         if model not in seen:

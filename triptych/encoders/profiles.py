@@ -6,9 +6,10 @@ A profile that comes with Triptych is asked for by name, a user's own by the pat
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import entry_points
@@ -20,8 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from triptych.domain import Modality
 from triptych.encoders.base import Family, Options
+from triptych.encoders.yaml_lines import Loc, Source, compose
 from triptych.errors import ProfileError
-from triptych.schema import BOOKKEEPING, MOST_DIMS, Combine, IndexType, Similarity
+from triptych.schema import BOOKKEEPING, LEXICAL, MOST_DIMS, Combine, IndexType, Similarity
 
 FUSED, PRECOMPUTED = "fused", "precomputed"
 """Families without an encoder: a space made of other spaces' vectors, and one whose vectors come with the records."""
@@ -30,7 +32,6 @@ SUFFIX = ".yaml"
 _SPACE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _LEAST_BBQ = 64
 
-Loc = tuple[str | int, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -127,7 +128,9 @@ def read(name: str) -> Profile:
     if name in built_in():
         text = resources.files("triptych.profiles").joinpath(name + SUFFIX).read_text(encoding="utf-8")
         return parse(text, name=name)
-    path = Path(name).expanduser()
+    path = Path(name)
+    with contextlib.suppress(RuntimeError):  # the home of nobody
+        path = path.expanduser()
     if path.suffix not in {SUFFIX, ".yml"} and not path.is_file():
         known = built_in()
         close = difflib.get_close_matches(name, known, n=1)
@@ -148,7 +151,7 @@ def read(name: str) -> Profile:
 
 def parse(text: str, *, name: str, folder: Path | None = None) -> Profile:
     """A profile from its text, checked as a whole. Raises ProfileError naming the line."""
-    source = _Source(name, _compose(text, name))
+    source = Source(name, compose(text, name))
     data = yaml.safe_load(text)
     if not isinstance(data, dict):
         raise source.error((), "A profile is a mapping with description and spaces")
@@ -180,69 +183,7 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Profile:
     return Profile(name, body.description, body.cost, body.spaces, ordered, options, body.speech, text, folder)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A profile's file: its name, and its nodes with their lines."""
-
-    name: str
-    root: yaml.Node | None
-
-    def line(self, loc: Loc) -> int:
-        """The line, from 1, of the key or item at `loc`, or of the nearest that there is."""
-        node, line = self.root, self.root.start_mark.line if self.root else 0
-        for step in loc:
-            found = _child(node, step)
-            if found is None:
-                break
-            key, node = found
-            line = key.start_mark.line
-        return line + 1
-
-    def error(self, loc: Loc, message: str, remedy: str | None = None) -> ProfileError:
-        where = ".".join(str(step) for step in loc)
-        said = f"{where}: {message}" if where else message
-        return ProfileError(f"{self.name}, line {self.line(loc)}: {said}.", field=where or "profile", remedy=remedy)
-
-
-def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        return next(((key, value) for key, value in node.value if key.value == str(step)), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step], node.value[step]
-    return None
-
-
-def _compose(text: str, name: str) -> yaml.Node | None:
-    """The nodes of a YAML text. Raises ProfileError for what is not YAML, and for a key that stands twice."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ProfileError(f"{name}{at}: this is not YAML: {problem}.", field="profile") from error
-    for node in _nodes(root):
-        seen: set[str] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key.value in seen:
-                raise ProfileError(f"{name}, line {key.start_mark.line + 1}: {key.value} stands twice.", field="profile")
-            seen.add(key.value)
-    return root
-
-
-def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
-    if node is not None:
-        yield node
-    if isinstance(node, yaml.MappingNode):
-        for _, value in node.value:
-            yield from _nodes(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _nodes(value)
-
-
-def _validated(kind: type[_Model], data: object, source: _Source, at: Loc) -> _Model:
+def _validated(kind: type[_Model], data: object, source: Source, at: Loc) -> _Model:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -250,12 +191,12 @@ def _validated(kind: type[_Model], data: object, source: _Source, at: Loc) -> _M
         raise source.error((*at, *first["loc"]), first["msg"], "See docs/profiles.md for the keys.") from error
 
 
-def _check_name(space: str, where: Loc, source: _Source) -> None:
+def _check_name(space: str, where: Loc, source: Source) -> None:
     if not _SPACE.fullmatch(space) or space in BOOKKEEPING:
         raise source.error(where, f"{space!r} cannot name a space", "Use lower-case letters, digits and '_', as image_words.")
 
 
-def _family(entry: SpaceEntry, known: Mapping[str, Family], where: Loc, source: _Source) -> Family:
+def _family(entry: SpaceEntry, known: Mapping[str, Family], where: Loc, source: Source) -> Family:
     if entry.family not in known:
         close = difflib.get_close_matches(entry.family, [*known, FUSED, PRECOMPUTED], n=1)
         names = ", ".join([*known, FUSED, PRECOMPUTED])
@@ -270,7 +211,7 @@ def _family(entry: SpaceEntry, known: Mapping[str, Family], where: Loc, source: 
     return family
 
 
-def _check_modalities(entry: SpaceEntry, family: Family, where: Loc, source: _Source) -> None:
+def _check_modalities(entry: SpaceEntry, family: Family, where: Loc, source: Source) -> None:
     if entry.documents not in family.documents:
         able = ", ".join(family.documents)
         raise source.error((*where, "documents"), f"the family {family.name} embeds of a product its {able}")
@@ -280,7 +221,7 @@ def _check_modalities(entry: SpaceEntry, family: Family, where: Loc, source: _So
         raise source.error((*where, "queries"), f"the family {family.name} embeds of a query its {able}")
 
 
-def _check_over(entry: SpaceEntry, family: Family, spaces: Mapping[str, SpaceEntry], where: Loc, source: _Source) -> None:
+def _check_over(entry: SpaceEntry, family: Family, spaces: Mapping[str, SpaceEntry], where: Loc, source: Source) -> None:
     if set(entry.over) != set(family.parts):
         wanted = ", ".join(family.parts) or "nothing"
         raise source.error((*where, "over"), f"the family {family.name} is made over {wanted}")
@@ -290,10 +231,14 @@ def _check_over(entry: SpaceEntry, family: Family, spaces: Mapping[str, SpaceEnt
             raise source.error((*where, "over", role), f"{name!r} is no space of this profile with an encoder of its own")
 
 
-def _check_fused(entry: SpaceEntry, spaces: Mapping[str, SpaceEntry], where: Loc, source: _Source) -> None:
+def _check_fused(entry: SpaceEntry, spaces: Mapping[str, SpaceEntry], where: Loc, source: Source) -> None:
     for key in ("documents", "queries", "model", "options", "over", "fingerprint"):
         if getattr(entry, key):
             raise source.error((*where, key), f"a fused space has no {key}; it has what its parts have")
+    if entry.index == "none":
+        raise source.error((*where, "index"), "a fused space is searched, or it is of no use")
+    if (entry.label or where[-1]) == LEXICAL:
+        raise source.error(where, f"{LEXICAL} is the leg of the words", "Name the space otherwise, or give it a label.")
     if len(entry.parts) < 2:  # noqa: PLR2004  one part alone is that space itself
         raise source.error((*where, "parts"), "a fused space is made of two spaces or more", "parts: {text: 0.6, image: 0.4}")
     for name in entry.parts:
@@ -306,7 +251,7 @@ def _check_fused(entry: SpaceEntry, spaces: Mapping[str, SpaceEntry], where: Loc
         raise source.error((*where, "dims"), f"the parts' dims add up to {sum(widths)}, not {entry.dims}")
 
 
-def _check_precomputed(entry: SpaceEntry, where: Loc, source: _Source) -> None:
+def _check_precomputed(entry: SpaceEntry, where: Loc, source: Source) -> None:
     for key in ("model", "options", "over", "parts"):
         if getattr(entry, key):
             raise source.error((*where, key), f"a precomputed space has no {key}")
@@ -317,7 +262,7 @@ def _check_precomputed(entry: SpaceEntry, where: Loc, source: _Source) -> None:
         raise source.error((*where, "queries"), "a precomputed space is searched by vectors only")
 
 
-def _check_index(entry: SpaceEntry, where: Loc, source: _Source) -> None:
+def _check_index(entry: SpaceEntry, where: Loc, source: Source) -> None:
     """Elasticsearch's own limits, said before an index is made.
 
     https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
@@ -328,7 +273,7 @@ def _check_index(entry: SpaceEntry, where: Loc, source: _Source) -> None:
         raise source.error((*where, "dims"), f"{entry.index} wants {_LEAST_BBQ} dims or more")
 
 
-def _check_legs(spaces: Mapping[str, SpaceEntry], source: _Source) -> None:
+def _check_legs(spaces: Mapping[str, SpaceEntry], source: Source) -> None:
     taken: dict[str, str] = {}
     for space, entry in spaces.items():
         if entry.index == "none":

@@ -120,8 +120,9 @@ def check(profile: Profile, schema: IndexSchema, settings: Settings) -> None:
     spaces = schema.spaces
     built = f"TRIPTYCH_PROFILE={schema.profile}" if schema.profile else "TRIPTYCH_PROFILE to the profile it was built with"
     fitted = {space.name: space.fitted for space in spaces if space.fitted is not None}
-    unlearned = [name for name in learning(profile) if name not in fitted]
-    here = {} if unlearned else {space.name: space for space in spaces_of(profile, settings, fitted=fitted)}
+    unlearned = {name for name in learning(profile) if name not in fitted}
+    able = {name for name, entry in profile.spaces.items() if name not in unlearned and not unlearned & set(entry.parts)}
+    here = {space.name: space for space in spaces_of(_only(profile, able), settings, fitted=fitted)}
     for mine in spaces:
         other = here.get(mine.name)
         if other is None:
@@ -192,6 +193,7 @@ def derived(profile: Profile, setup: Setup, family: Family) -> Path:
     return folder
 
 
-def _only(profile: Profile, spaces: set[str]) -> Profile:
-    families = {name: family for name, family in profile.families.items() if name in spaces}
-    return dataclasses.replace(profile, families=families)
+def _only(profile: Profile, names: set[str]) -> Profile:
+    families = {name: family for name, family in profile.families.items() if name in names}
+    spaces = {name: entry for name, entry in profile.spaces.items() if name in names}
+    return dataclasses.replace(profile, families=families, spaces=spaces)

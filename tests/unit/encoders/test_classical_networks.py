@@ -61,7 +61,7 @@ CASES = (
     Case(
         IMAGE_CNN, lambda: [_picture(number) for number in range(10)], Image.new("RGB", (9, 9), (255, 255, 255)), {"side": 32}
     ),
-    Case(AUDIO_CNN, lambda: [_sound(number) for number in range(8)], Waveform(np.zeros(900, np.float32), 8000), {"epochs": 10}),
+    Case(AUDIO_CNN, lambda: [_sound(number) for number in range(8)], Waveform(np.zeros(900, np.float32), 8000), {"epochs": 6}),
 )
 _EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.family.name)
 

@@ -24,7 +24,7 @@ from triptych.encoders.classical.mel import audible, mel_power
 from triptych.encoders.inputs import sounds
 
 _BANDS = 64
-_FRAMES = 64  # 2 s: what the network is shown of a sound in training
+_FRAMES = 86  # 2 s of 22 050 Hz: what the network is shown of a sound in training
 _KEPT = 4 * _FRAMES  # of a sound's beginning, for training
 _CHANNELS = (16, 32, 64, 128)
 _RANGE_DB = 60.0
@@ -63,7 +63,7 @@ def scaled(power: Tensor) -> Tensor:
 
 
 def _copy(power: Tensor) -> Tensor:
-    """Part of each sound, filtered, with noise: (n, 64, frames) to (n, 1, 64, 64)."""
+    """Part of each sound, filtered, with noise: (n, 64, frames) to (n, 1, 64, 86)."""
     count, bands, frames = power.shape
     starts = (torch.rand(count) * (frames - _FRAMES + 1)).long()
     part = power[torch.arange(count)[:, None], :, starts[:, None] + torch.arange(_FRAMES)].transpose(1, 2)
@@ -77,12 +77,12 @@ def _copy(power: Tensor) -> Tensor:
     return scaled(part * tilt + ratio * gain * noise)
 
 
-def _kept(item: Input) -> Power | None:
-    """The mel power of a sound's beginning, repeated to fill: (64, 256), with a peak of 1; None for silence."""
-    found = audible(sounds([item])[0])
+def _kept(item: Input, rate: int) -> Power | None:
+    """The mel power of a sound's beginning, repeated to fill: (64, 344), with a peak of 1; None for silence."""
+    found = audible(sounds([item])[0], rate)
     if found is None:
         return None
-    power = mel_power(found, _BANDS)[:, :_KEPT]
+    power = mel_power(found, rate, _BANDS)[:, :_KEPT]
     times = math.ceil(_KEPT / power.shape[1])
     return np.asarray(np.tile(power, (1, times))[:, :_KEPT] / power.max(), dtype=np.float32)
 
@@ -90,7 +90,7 @@ def _kept(item: Input) -> Power | None:
 def fit(setup: Setup, inputs: Iterable[Input]) -> Fitted:
     """The weights. Raises EncoderError `encoder.nothing_to_fit`."""
     options: AudioCnnOptions = setup.options
-    sample = reservoir(inputs, _kept, size=options.sample, seed=options.seed)
+    sample = reservoir(inputs, lambda item: _kept(item, options.rate), size=options.sample, seed=options.seed)
     if not sample:
         raise nothing_to_fit(setup, "sounds")
     power = torch.from_numpy(np.stack(sample))
@@ -106,15 +106,16 @@ def fit(setup: Setup, inputs: Iterable[Input]) -> Fitted:
 
 def encoder(setup: Setup) -> Encoder:
     """Raises EncoderError `encoder.not_fitted`."""
+    options: AudioCnnOptions = setup.options
     network, device = contrast.restored(AudioCnn(setup.spec.dims), require_fitted(setup), setup)
 
     @torch.inference_mode()
     def describe(inputs: Sequence[Input]) -> Rows:
         rows = np.zeros((len(inputs), setup.spec.dims), dtype=np.float32)
         for row, sound in zip(rows, sounds(inputs), strict=True):
-            found = audible(sound)
+            found = audible(sound, options.rate)
             if found is not None:
-                power = torch.from_numpy(mel_power(found, _BANDS)).unsqueeze(0)
+                power = torch.from_numpy(mel_power(found, options.rate, _BANDS)).unsqueeze(0)
                 row[:] = network(scaled(power.to(device)))[0].cpu().numpy()
         return rows
 

@@ -73,7 +73,8 @@ def fit(setup: Setup, inputs: Iterable[Input]) -> Fitted:
 def encoder(setup: Setup) -> Encoder:
     """Raises EncoderError `encoder.not_fitted`."""
     fitted = require_fitted(setup)
-    bags, across = _bags(fitted), fitted.tensors["directions"].T
+    bags = _bags(fitted)
+    across = np.ascontiguousarray(fitted.tensors["directions"].T)  # else scipy copies it for each query
 
     def describe(inputs: Sequence[Input]) -> Rows:
         return np.asarray(_weighted(bags, texts(inputs)) @ across, dtype=np.float32)

@@ -27,6 +27,12 @@ class _PictureOptions(Options):
 
 
 class _SoundOptions(Options):
+    rate: int = Field(
+        22_050,
+        ge=4_000,
+        le=48_000,
+        description="hertz that all sounds are brought to: the lowest that catalogue and queries have",
+    )
     sample: int = Field(2_000, ge=1, description="sounds of the catalogue it is fitted on, chosen at random")
     seed: int = Field(0, ge=0, description="of every random choice of the fit")
 

@@ -29,25 +29,25 @@ _BANDS_OF_MFCC = 64
 Describe = Callable[[Waveform], Rows | None]
 
 
-def mfcc(sound: Waveform, coefficients: int) -> Rows | None:
+def mfcc(sound: Waveform, rate: int, coefficients: int) -> Rows | None:
     """Mean and deviation of each coefficient, deviations of its first and second change: (4 * coefficients,).
 
     None for silence.
     """
-    samples = audible(sound)
+    samples = audible(sound, rate)
     if samples is None:
         return None
-    bands = decibels(mel_power(samples, _BANDS_OF_MFCC), range_db=_RANGE_DB)
+    bands = decibels(mel_power(samples, rate, _BANDS_OF_MFCC), range_db=_RANGE_DB)
     frames = librosa.feature.mfcc(S=bands, n_mfcc=coefficients)
     return np.concatenate([_level(frames), _changes(frames, 1), _changes(frames, 2)])
 
 
-def log_mel(sound: Waveform, bands: int) -> Rows | None:
+def log_mel(sound: Waveform, rate: int, bands: int) -> Rows | None:
     """Mean and deviation of each band in decibels, and the deviation of its change: (3 * bands,). None for silence."""
-    samples = audible(sound)
+    samples = audible(sound, rate)
     if samples is None:
         return None
-    frames = decibels(mel_power(samples, bands), range_db=_RANGE_DB)
+    frames = decibels(mel_power(samples, rate, bands), range_db=_RANGE_DB)
     return np.concatenate([_level(frames), _changes(frames, 1)])
 
 
@@ -85,22 +85,22 @@ def _encoder(setup: Setup, describe: Describe) -> Encoder:
 def fit_mfcc(setup: Setup, inputs: Iterable[Input]) -> Fitted:
     """Mean and deviation of each value over the catalogue. Raises EncoderError `encoder.nothing_to_fit`."""
     options: MfccOptions = setup.options
-    return _fit(setup, inputs, lambda sound: mfcc(sound, options.coefficients))
+    return _fit(setup, inputs, lambda sound: mfcc(sound, options.rate, options.coefficients))
 
 
 def mfcc_encoder(setup: Setup) -> Encoder:
     """Raises EncoderError `encoder.not_fitted`."""
     options: MfccOptions = setup.options
-    return _encoder(setup, lambda sound: mfcc(sound, options.coefficients))
+    return _encoder(setup, lambda sound: mfcc(sound, options.rate, options.coefficients))
 
 
 def fit_log_mel(setup: Setup, inputs: Iterable[Input]) -> Fitted:
     """As `fit_mfcc`."""
     options: LogMelOptions = setup.options
-    return _fit(setup, inputs, lambda sound: log_mel(sound, options.bands))
+    return _fit(setup, inputs, lambda sound: log_mel(sound, options.rate, options.bands))
 
 
 def log_mel_encoder(setup: Setup) -> Encoder:
     """Raises EncoderError `encoder.not_fitted`."""
     options: LogMelOptions = setup.options
-    return _encoder(setup, lambda sound: log_mel(sound, options.bands))
+    return _encoder(setup, lambda sound: log_mel(sound, options.rate, options.bands))
