@@ -16,6 +16,7 @@ from triptych.encoders import registry
 from triptych.encoders.base import Input, called
 from triptych.errors import MediaError
 from triptych.media.fetch import fetch
+from triptych.settings import calm_openmp
 
 if TYPE_CHECKING:
     from triptych.services import Services
@@ -31,6 +32,7 @@ def fit(
     `progress` is told a space and how many inputs were seen. Media that cannot be had are passed over here: the job that
     follows says what is wrong with them. Raises EncoderError `encoder.nothing_to_fit` where a modality has no input at all.
     """
+    calm_openmp()  # before torch or BLAS is loaded: spinning threads made contended fits several times slower
     learned: dict[str, str] = {}
     for name in registry.learning(services.profile):
         family = services.profile.families[name]

@@ -155,9 +155,9 @@ def test_the_same_pictures_are_looked_at_once_for_two_spaces(
     pictures = _inputs(Modality.IMAGE)
     encoders["image"].embed_documents(pictures)
     encoders["image_words"].embed_documents(pictures)
-    assert seen == [3]
+    assert sum(seen) == 3
     encoders["image"].embed_documents(pictures[:2])
-    assert seen == [3, 2]
+    assert sum(seen) == 3 + 2
 
 
 def test_preparing_again_touches_nothing(encoders: dict[str, Encoder]) -> None:

@@ -16,28 +16,31 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from triptych.domain import Modality, Vectors
-from triptych.encoders import sources
+from triptych.encoders import onnx_runtime, sources
 from triptych.encoders.base import EncoderSpec, Input, Setup, unit
 from triptych.encoders.inputs import check_modality, pictures
 from triptych.encoders.pictures import Seen, imagenet_names, letterbox
-from triptych.encoders.runtime import Runtime, runtime_of
+from triptych.encoders.runtime import Runtime, runtime_of, to_device
 from triptych.errors import EncoderError
 
 WEIGHTS = "model.safetensors"
+COMPILED = "network.onnx"
 WIDTH = 1280
+_SIDE = 224
 _MEAN, _DEVIATION = 127.0, 128.0  # TF's efficientnet/lite: (x - 127) / 128
-_BATCH = {"cpu": 2}
-"""Pictures at once: on a CPU more of them leave its caches, and two cost half of what 32 cost a picture (measured, AVX2)."""
-
-_GPU_BATCH = 32
+_BATCH = 32
+_CPU_BATCH = 2
+"""Pictures at once for torch on a CPU: more leave its caches, and two cost half of what 32 cost a picture (measured, AVX2)."""
 
 
 class ImageBackbone:
     """The network, loaded on first use and shared by the encoders that embed pictures."""
 
-    def __init__(self, folder: Path, runtime: Runtime) -> None:
+    def __init__(self, folder: Path, runtime: Runtime, compiled_to: Path | None = None, threads: int = 0) -> None:
         self._folder = folder
         self._runtime = runtime
+        self._compiled_to = compiled_to
+        self._threads = threads
         self._last: tuple[list[weakref.ref[Image.Image]], Seen] | None = None
 
     def look(self, images: Sequence[Image.Image]) -> Seen:
@@ -49,7 +52,7 @@ class ImageBackbone:
         last = self._last
         if last is not None and len(last[0]) == len(images) and all(a() is b for a, b in zip(last[0], images, strict=True)):
             return last[1]
-        size = _BATCH.get(self._runtime.device.type, _GPU_BATCH)
+        size = _CPU_BATCH if self._runtime.device.type == "cpu" and self._compiled is None else _BATCH
         parts = [self._forward(images[start : start + size]) for start in range(0, len(images), size)]
         if not parts:
             return Seen(np.empty((0, WIDTH), np.float32), np.empty((0, 1000), np.float32))
@@ -60,12 +63,23 @@ class ImageBackbone:
     @torch.inference_mode()
     def _forward(self, images: Sequence[Image.Image]) -> Seen:
         pixels = torch.from_numpy(np.stack([letterbox(image) for image in images])).permute(0, 3, 1, 2)
-        pixels = pixels.to(self._runtime.device).float().sub(_MEAN).div(_DEVIATION)
-        pixels = pixels.to(self._runtime.dtype, memory_format=torch.channels_last)
-        network = self._network
-        features = network.extract_features(pixels).float().mean(dim=(2, 3))
-        logits = network._fc(features)  # noqa: SLF001  (the package's own forward prints and gives no features)
+        if self._compiled is not None:
+            return Seen(*self._compiled(pixels.float().sub(_MEAN).div(_DEVIATION).contiguous().numpy()))
+        pixels = to_device({"pixels": pixels}, self._runtime)["pixels"].float().sub(_MEAN).div(_DEVIATION)
+        features, logits = self._network(pixels.to(self._runtime.dtype, memory_format=torch.channels_last))
         return Seen(features.cpu().numpy(), logits.cpu().numpy())
+
+    @functools.cached_property
+    def _compiled(self) -> onnx_runtime.Network | None:
+        """The network by ONNX Runtime, on a CPU in float32 where that is installed."""
+        wanted = self._runtime == Runtime(torch.device("cpu"), torch.float32) and onnx_runtime.is_installed()
+        if self._compiled_to is None or not wanted or not self._compiled_to.is_file():
+            return None
+        return onnx_runtime.session(self._compiled_to, threads=self._threads)
+
+    def export(self, path: Path) -> None:
+        """Write the network as ONNX."""
+        onnx_runtime.export(self._network, torch.zeros(2, 3, _SIDE, _SIDE), path)
 
     @functools.cached_property
     def _network(self) -> Any:
@@ -75,7 +89,19 @@ class ImageBackbone:
         network.load_state_dict(load_file(self._folder / WEIGHTS))
         network = folded(network.eval()).to(self._runtime.device, self._runtime.dtype, memory_format=torch.channels_last)
         network._fc.float()  # noqa: SLF001
-        return network
+        return _Looking(network)
+
+
+class _Looking(nn.Module):
+    """The network's features and logits; the package's own forward prints, and gives no features."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.network.extract_features(pixels).float().mean(dim=(2, 3))
+        return features, self.network._fc(features)  # noqa: SLF001
 
 
 def folded(network: Any) -> Any:
@@ -102,8 +128,14 @@ _PAIRS = {
 
 
 @functools.cache
-def _backbone(folder: Path, runtime: Runtime) -> ImageBackbone:
-    return ImageBackbone(folder, runtime)
+def _backbone(folder: Path, runtime: Runtime, compiled_to: Path | None, threads: int) -> ImageBackbone:
+    return ImageBackbone(folder, runtime, compiled_to, threads)
+
+
+def write_compiled(setup: Setup, folder: Path) -> None:
+    """The network for ONNX Runtime, where the extra `onnx` is installed; nothing where it is not."""
+    if setup.model is not None and onnx_runtime.is_installed():
+        ImageBackbone(setup.model, runtime_of(setup.settings)).export(folder / COMPILED)
 
 
 class EfficientNetEncoder:
@@ -120,7 +152,8 @@ class EfficientNetEncoder:
         for code in sources.EFFICIENTNET_CODE:
             sources.locate(code)
         self.spec: EncoderSpec = setup.spec
-        self._backbone = _backbone(setup.model, runtime_of(setup.settings))
+        compiled_to = setup.derived / COMPILED if setup.derived else None
+        self._backbone = _backbone(setup.model, runtime_of(setup.settings), compiled_to, setup.settings.threads)
 
     def look(self, images: Sequence[Image.Image]) -> Seen:
         """Features and logits of each picture."""

@@ -115,6 +115,7 @@ EFFICIENTNET_LITE = Family(
     name="efficientnet_lite",
     summary="pictures by likeness: EfficientNet-Lite0",
     factory="triptych.encoders.efficientnet:EfficientNetEncoder",
+    derive="triptych.encoders.efficientnet:write_compiled",
     documents=(IMAGE,),
     queries=(IMAGE,),
     wants_model=True,

@@ -74,10 +74,11 @@ def encoder(setup: Setup) -> Encoder:
     """Raises EncoderError `encoder.not_fitted`."""
     fitted = require_fitted(setup)
     bags = _bags(fitted)
-    across = np.ascontiguousarray(fitted.tensors["directions"].T)  # else scipy copies it for each query
+    across = np.ascontiguousarray(fitted.tensors["directions"].T, dtype=np.float32)
 
     def describe(inputs: Sequence[Input]) -> Rows:
-        return np.asarray(_weighted(bags, texts(inputs)) @ across, dtype=np.float32)
+        # Of one type and in one order, else scipy copies all the directions for each query: 35 ms instead of 4.
+        return np.asarray(_weighted(bags, texts(inputs)).astype(np.float32) @ across, dtype=np.float32)
 
     return FeatureEncoder(setup.spec, describe)
 
