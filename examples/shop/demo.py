@@ -34,14 +34,15 @@ from engine.process import Child, Command, start_guarded
 from evaluation.metrics import read_qrels
 from evaluation.runs import DEPTHS, Hits, Query, by_kind, count, read_queries
 from indexer.cli import default_mapping, follow_job
+from indexer.fit import fit_shown
 from indexer.submit import submit
 from search_api.cli import title_of
 from triptych import TriptychError, __version__
-from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, spaces_schema
+from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, read_schema, spaces_schema
 from triptych.encoders import profiles
 from triptych.encoders.prepare import prepare
 from triptych.encoders.registry import spaces_of
-from triptych.errors import EngineError, NotFoundError
+from triptych.errors import EncoderError, EngineError, NotFoundError
 from triptych.services import Services
 from triptych.settings import Settings, load
 
@@ -91,19 +92,24 @@ def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | 
         console.print(f"Ready after {time.monotonic() - started:.0f} s.")
         if leave:
             return
-        console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C. Try:")
-        example = """{"index": "shop", "text": "red hat"}"""
-        console.print(f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{example}'", highlight=False)
-        console.print("The triptych commands in another terminal, after `. .venv/bin/activate`, want:")
-        given = load()  # what the user gave, perhaps with a password, is not shown
-        if given.elasticsearch_url is None:
-            console.print(f"  export TRIPTYCH_ELASTICSEARCH_URL={settings.elasticsearch_address}", highlight=False)
-        if given.redis_url is None:
-            console.print(f"  export TRIPTYCH_REDIS_URL={settings.redis_address}", highlight=False)
         try:
+            show_address(url, settings)
             signal.pause()
         except KeyboardInterrupt:
             console.print("\nStopping what was started.")
+
+
+def show_address(url: str, settings: Settings) -> None:
+    """Where the API listens, and what other terminals need to know."""
+    console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C. Try:")
+    example = """{"index": "shop", "text": "red hat"}"""
+    console.print(f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{example}'", highlight=False)
+    console.print("The triptych commands in another terminal, after `. .venv/bin/activate`, want:")
+    given = load()  # what the user gave, perhaps with a password, is not shown
+    if given.elasticsearch_url is None:
+        console.print(f"  export TRIPTYCH_ELASTICSEARCH_URL={settings.elasticsearch_address}", highlight=False)
+    if given.redis_url is None:
+        console.print(f"  export TRIPTYCH_REDIS_URL={settings.redis_address}", highlight=False)
 
 
 @contextmanager
@@ -170,11 +176,14 @@ class Processes:
 def index_shop(services: Services, processes: Processes) -> None:
     """Index the catalogue through Celery. A second time every product is unchanged, and nothing is embedded."""
     try:
-        current_version(services.elasticsearch, INDEX)
+        version = current_version(services.elasticsearch, INDEX)
+        services.check(read_schema(services.elasticsearch, version))
     except NotFoundError:
-        spaces = spaces_of(services.profile, services.settings)
-        schema = spaces_schema(spaces, __version__, profile=services.profile.name)
-        create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), schema)
+        create_shop(services)
+    except EncoderError:
+        console.print("The shop was indexed with other encoders; it is indexed anew.")
+        services.elasticsearch.indices.delete(index=version)
+        create_shop(services)
     job = submit(SHOP / "catalogue.jsonl", INDEX, services)
     follow_job(services, job, check=processes.check)
     counts = services.jobs.counts(job.id)
@@ -182,6 +191,15 @@ def index_shop(services: Services, processes: Processes) -> None:
     console.print(f"job {job.id}: {state}, {counts.written} written, {counts.unchanged} unchanged of {counts.read} products")
     if counts.written + counts.unchanged != counts.read:
         raise TriptychError(f"The job ended as {state}.", code="demo.job_failed", remedy=f"triptych job show {job.id}")
+
+
+def create_shop(services: Services) -> None:
+    """An index of the profile in force; what learns from a catalogue learns from the shop's."""
+    learned = fit_shown(services, SHOP / "catalogue.jsonl")
+    schema = spaces_schema(
+        spaces_of(services.profile, services.settings, fitted=learned), __version__, profile=services.profile.name
+    )
+    create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), schema)
 
 
 def wait_ready(processes: Processes) -> None:

@@ -160,6 +160,20 @@ def test_the_same_pictures_are_looked_at_once_for_two_spaces(
     assert sum(seen) == 3 + 2
 
 
+def test_pictures_by_onnx_runtime_have_the_vectors_of_torch(encoders: dict[str, Encoder]) -> None:
+    from triptych.encoders.efficientnet import EfficientNetEncoder, ImageBackbone
+    from triptych.encoders.runtime import runtime_of
+
+    image = encoders["image"]
+    assert isinstance(image, EfficientNetEncoder)
+    assert image._backbone._compiled is not None, "the extra onnx is not installed, or encoders prepare did not export"
+    pictures = [picture for picture in _inputs(Modality.IMAGE) if isinstance(picture, Image.Image)]
+    by_torch = ImageBackbone(SETTINGS.encoders_dir / "efficientnet-lite0", runtime_of(SETTINGS)).look(pictures)
+    by_onnx = image.look(pictures)
+    np.testing.assert_allclose(by_onnx.features, by_torch.features, atol=1e-4)
+    np.testing.assert_allclose(by_onnx.logits, by_torch.logits, atol=1e-3)
+
+
 def test_preparing_again_touches_nothing(encoders: dict[str, Encoder]) -> None:
     def state() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in SETTINGS.encoders_dir.rglob("*") if path.name != ".lock"}
