@@ -82,9 +82,13 @@ class QueryEmbedder:
         return words, {AUDIO_WORDS: recognised}
 
     def legs(self, request: SearchRequest, schema: IndexSchema, plan: Sequence[Planned]) -> list[Leg]:
-        """The planned legs with their vectors. Raises QueryError `query.no_vector` for an input that says nothing."""
+        """The planned legs with their vectors, without those whose input says nothing to their encoder (a vector of zeros).
+
+        Raises QueryError `query.no_vector` if that leaves none.
+        """
         decoded: dict[Modality, Input] = {}
         legs = []
+        silent: Planned | None = None
         for planned in plan:
             space = planned.space
             if space is None:
@@ -96,10 +100,13 @@ class QueryEmbedder:
                 vector = _given(request, space)
             else:
                 vector = self._embedded(request, schema, space, planned.modality, decoded)
-            if vector is None or not vector.any():
-                what = planned.modality or "query"
-                raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
-            legs.append(Leg(planned.name, space, vector))
+            if vector is not None and vector.any():
+                legs.append(Leg(planned.name, space, vector))
+            else:
+                silent = silent or planned
+        if silent is not None and not legs:
+            what = silent.modality or "query"
+            raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
         return legs
 
     def _embedded(

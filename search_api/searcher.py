@@ -86,7 +86,7 @@ class Searcher:
             name: normalise.calibrated(name, (s.raw for s in leg.values() if s.raw is not None), levels.get(name))
             for name, leg in scores.items()
         }
-        weights = fusion.without(run.weights, list(run.degraded))
+        weights = fusion.without(run.weights, [name for name in run.weights if name not in scores])
         fused = fusion.fuse(scores, scales, weights)
         hits = self._hydrate(run, fused[: request.size])
         only_vectors = sum(1 for f in fused if LEXICAL not in f.legs or f.legs[LEXICAL].raw == 0)

@@ -354,7 +354,8 @@ def test_vectors_and_meta_of_the_index(shop: str, services: Services, read_vecto
         space.name: space.fingerprint for space in spaces_here(services)
     }
     schema = read_schema(services.elasticsearch, current_version(services.elasticsearch, shop))
-    assert schema.legs == ("lexical", "text.text", "image.image", "text.image", "audio.audio")
+    named = [leg for leg in schema.legs if not leg.startswith("vector.")]
+    assert named == ["lexical", "text.text", "image.image", "text.image", "audio.audio"]
     assert set(schema.levels) == set(schema.legs), "every leg was measured"
     for leg, level in schema.levels.items():
         assert level.sample >= 10

@@ -166,15 +166,17 @@ def test_queries_are_remembered_apart_from_documents(parts: Parts) -> None:
     assert {role for _, role, _ in parts.cache.held} == {"q"}
 
 
-@pytest.mark.parametrize(("inputs", "space"), [({"text": "."}, "text"), ({"image": b"i"}, "image")])
-def test_an_input_that_says_nothing_is_named_asked_for_the_first_time_or_again(
-    parts: Parts, inputs: dict[str, Any], space: str
-) -> None:
-    parts.rows[space] = Encoder([0.0] * (2 if space == "text" else 3))
+def test_an_input_that_says_nothing_is_named_asked_for_the_first_time_or_again(parts: Parts) -> None:
+    parts.rows["image"] = Encoder([0.0] * 3)
     for _ in range(2):
         with pytest.raises(QueryError) as caught:
-            legs(parts, **inputs)
-        assert (caught.value.code, caught.value.field) == ("query.no_vector", next(iter(inputs)))
+            legs(parts, image=b"i")
+        assert (caught.value.code, caught.value.field) == ("query.no_vector", "image")
+
+
+def test_what_an_encoder_finds_nothing_in_is_left_to_the_other_legs(parts: Parts) -> None:
+    parts.rows["text"] = Encoder([0.0, 0.0])
+    assert list(legs(parts, text="zzz")) == [LEXICAL, "text.image"]
 
 
 def test_media_that_cannot_be_read_or_are_too_large_are_named(parts: Parts) -> None:
