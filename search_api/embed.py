@@ -114,6 +114,7 @@ class QueryEmbedder:
     ) -> Vector:
         """One input's vector in one space: from the cache, else decoded (once for all spaces) and embedded."""
         cache, data = self._services.cache, _bytes_of(request, modality)
+        self._check_bytes(data, modality)
         digest = digest_of(data)
         known = cache.get(space.fingerprint, "q", [digest]).get(digest)
         if known is not None:
@@ -145,8 +146,13 @@ class QueryEmbedder:
         if modality is Modality.TEXT:
             return request.text or ""
         data = _bytes_of(request, modality)
-        check_bytes(len(data), self._services.settings.media_bytes, f"the query's {modality}", modality)
+        self._check_bytes(data, modality)
         return self._services.decoder.decode(data, modality)
+
+    def _check_bytes(self, data: bytes, modality: Modality) -> None:
+        """Raise MediaError for a picture or a sound of no or too many bytes, whether its vector is known or not."""
+        if modality is not Modality.TEXT:
+            check_bytes(len(data), self._services.settings.media_bytes, f"the query's {modality}", modality)
 
 
 def languages_of(info: IndexInfo) -> frozenset[str]:
