@@ -219,8 +219,10 @@ def test_what_encoders_learn_is_found_by_every_machine(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """The profile `classical`, by the commands, with a worker; the searching process is another machine, as far as files go."""
-    name = f"classical-{run_id}"
-    queue = {"TRIPTYCH_PROFILE": "classical", "TRIPTYCH_QUEUE": f"classical-{run_id}"}
+    name = f"learned-{run_id}"
+    # a ledger of its own: the session's worker has another profile and must not take these batches up
+    prefix = f"classical-{run_id}-"
+    queue = {"TRIPTYCH_PROFILE": "classical", "TRIPTYCH_QUEUE": f"classical-{run_id}", "TRIPTYCH_SYSTEM_PREFIX": prefix}
     done = command("index", "create", name, check=False, **queue)
     assert (done.returncode, "encoder.not_fitted" in done.stderr, "--fit" in done.stderr) == (1, True, True)
     made = command.json("index", "create", name, "--fit", str(SHOP / "catalogue.jsonl"), **queue)
@@ -228,7 +230,9 @@ def test_what_encoders_learn_is_found_by_every_machine(
         job = command.json("index", "add", name, str(SHOP / "catalogue.jsonl"), "--follow", **queue)
     assert (job["read"], job["dead"]) == (131, 0)
     elsewhere = Services(
-        services.settings.model_copy(update={"profile": "classical", "data_dir": tmp_path_factory.mktemp("elsewhere")})
+        services.settings.model_copy(
+            update={"profile": "classical", "system_prefix": prefix, "data_dir": tmp_path_factory.mktemp("elsewhere")}
+        )
     )
     searcher = Searcher(elsewhere)
     assert searcher.search(SearchRequest(name, text="cello")).hits[0].id == "demo-001"
