@@ -51,7 +51,7 @@ class Local(Services):
     def keep(self, learned: Fitted) -> str:
         data = fitted.to_bytes(learned)
         sha256 = fitted.sha256(data)
-        path = self.settings.data_dir / "fitted" / f"{sha256}.safetensors"
+        path = self.fitted_path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return sha256
@@ -99,7 +99,7 @@ class Figure:
 @click.command()
 @click.argument("catalogue", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=SHOP)
 @click.option("--profile", "profiles", multiple=True, default=("offline", "classical"), help="A profile; may be repeated.")
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(1, pipeline.AT_ONCE), default=(1, 8, 32))
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1, max(pipeline.AT_ONCE.values())), default=(1, 8, 32))
 @click.option("--items", type=click.IntRange(min=2), default=64, help="Inputs of each modality, at most.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5)
 @click.option("--modality", "modalities", multiple=True, type=click.Choice(NAMES), default=NAMES)

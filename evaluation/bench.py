@@ -25,11 +25,10 @@ from indexer.fit import fit
 from search_api.legs import wanted
 from search_api.query import SearchRequest
 from search_api.searcher import Searcher
-from triptych import __version__
 from triptych.domain import DeadLetter, Modality, Outcome
-from triptych.elastic.lifecycle import create_version, read_mapping_file, read_schema, spaces_schema
+from triptych.elastic.lifecycle import create_version, read_mapping_file, read_schema
 from triptych.encoders import profiles
-from triptych.encoders.registry import learning, spaces_of
+from triptych.encoders.registry import learning
 from triptych.errors import QueryError
 from triptych.services import Services
 from triptych.settings import Settings
@@ -115,10 +114,8 @@ def index(services: Services, catalogue: Catalogue, alias: str, progress: Progre
     """Index a catalogue as a worker does, in this process."""
     started = time.monotonic()
     learned = fit(services, catalogue.path, progress=lambda space, seen: progress(f"{alias}: {space} learns", seen, 0))
-    schema = spaces_schema(
-        spaces_of(services.profile, services.settings, fitted=learned), __version__, profile=services.profile.name
-    )
-    version = create_version(services.elasticsearch, alias, read_mapping_file(default_mapping()), schema)
+    base = read_mapping_file(default_mapping())
+    version = create_version(services.elasticsearch, alias, base, services.schema(learned))
     target = pipeline.Target(version, read_schema(services.elasticsearch, version), catalogue.path.parent, "evaluation")
     lines = records.read(catalogue.path, services.settings)
     outcomes: Counter[str] = Counter()

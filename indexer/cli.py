@@ -44,19 +44,17 @@ def index() -> None:
 @_as_json
 def create(name: str, mapping: Path | None, catalogue: Path | None, *, as_json: bool) -> None:
     """Create the index version NAME-<time> behind the alias NAME, with a vector field per space of the profile in force."""
-    import triptych  # noqa: PLC0415
     from indexer.fit import fit_shown  # noqa: PLC0415
-    from triptych.elastic.lifecycle import check_new, create_version, read_mapping_file, spaces_schema  # noqa: PLC0415
-    from triptych.encoders.registry import spaces_of  # noqa: PLC0415
+    from triptych.elastic.lifecycle import check_new, create_version, read_mapping_file  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
     base = read_mapping_file(mapping or default_mapping())
     check_new(services.elasticsearch, name, reserved=services.settings.system_prefix)
     learned = fit_shown(services, catalogue, quiet=as_json) if catalogue is not None else {}
-    spaces = spaces_of(services.profile, services.settings, fitted=learned)
-    schema = spaces_schema(spaces, triptych.__version__, profile=services.profile.name)
-    version = create_version(services.elasticsearch, name, base, schema, reserved=services.settings.system_prefix)
+    version = create_version(
+        services.elasticsearch, name, base, services.schema(learned), reserved=services.settings.system_prefix
+    )
     if as_json:
         click.echo(json.dumps({"alias": name, "version": version}))
     else:

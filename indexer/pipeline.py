@@ -281,19 +281,19 @@ def _embed_all(encoder: Encoder, inputs: Mapping[str, Input], owners: Mapping[st
     if not inputs:
         return {}
     try:
-        vectors = encoder.embed_documents(list(inputs.values()))
+        vectors: list[Vector | None] = list(encoder.embed_documents(list(inputs.values())))
     except TriptychError:
         raise
     except Exception:
         log.warning(
             "a batch of %d did not embed in space %s; trying one by one", len(inputs), encoder.spec.space, exc_info=True
         )
-        return {digest: v for digest, value in inputs.items() if (v := _embed_one(encoder, value, owners[digest])) is not None}
+        vectors = [_embed_one(encoder, value, owners[digest]) for digest, value in inputs.items()]
     found: dict[str, Vector] = {}
     for digest, vector in zip(inputs, vectors, strict=True):
-        if np.isfinite(vector).all():
+        if vector is not None and np.isfinite(vector).all():
             found[digest] = vector
-        else:
+        elif vector is not None:
             _failed(encoder, owners[digest], "it gave a vector with numbers that are none")
     return found
 
@@ -303,9 +303,6 @@ def _embed_one(encoder: Encoder, value: Input, owners: Sequence[Part]) -> Vector
         vector: Vector = encoder.embed_documents([value])[0]
     except Exception as error:  # noqa: BLE001  a stranger's input broke the encoder: it becomes a dead letter with the reason
         _failed(encoder, owners, str(error))
-        return None
-    if not np.isfinite(vector).all():
-        _failed(encoder, owners, "it gave a vector with numbers that are none")
         return None
     return vector
 

@@ -40,7 +40,7 @@ class QueryEmbedder:
         self._encoding = threading.Lock()
 
     def warm(self) -> None:
-        """Load all encoders that need no index, by one query each, and what recognises speech."""
+        """Load all encoders that need no index, by one query each. What recognises speech loads with the first spoken query."""
         with self._encoding:
             encoders = list(self._services.encoders(IndexSchema()).values())
         for encoder in encoders:
@@ -113,9 +113,7 @@ class QueryEmbedder:
         self, request: SearchRequest, schema: IndexSchema, space: Space, modality: Modality, decoded: dict[Modality, Input]
     ) -> Vector:
         """One input's vector in one space: from the cache, else decoded (once for all spaces) and embedded."""
-        cache, data = self._services.cache, _bytes_of(request, modality)
-        self._check_bytes(data, modality)
-        digest = digest_of(data)
+        cache, digest = self._services.cache, digest_of(self._bytes(request, modality))
         known = cache.get(space.fingerprint, "q", [digest]).get(digest)
         if known is not None:
             return known
@@ -145,14 +143,15 @@ class QueryEmbedder:
         """The input to embed. Raises MediaError for a picture or a sound that cannot be read."""
         if modality is Modality.TEXT:
             return request.text or ""
-        data = _bytes_of(request, modality)
-        self._check_bytes(data, modality)
-        return self._services.decoder.decode(data, modality)
+        return self._services.decoder.decode(self._bytes(request, modality), modality)
 
-    def _check_bytes(self, data: bytes, modality: Modality) -> None:
-        """Raise MediaError for a picture or a sound of no or too many bytes, whether its vector is known or not."""
-        if modality is not Modality.TEXT:
-            check_bytes(len(data), self._services.settings.media_bytes, f"the query's {modality}", modality)
+    def _bytes(self, request: SearchRequest, modality: Modality) -> bytes:
+        """An input as bytes. Raises MediaError for a picture or a sound of none or too many, its vector known or not."""
+        if modality is Modality.TEXT:
+            return (request.text or "").encode()
+        data = (request.image if modality is Modality.IMAGE else request.audio) or b""
+        check_bytes(len(data), self._services.settings.media_bytes, f"the query's {modality}", modality)
+        return data
 
 
 def languages_of(info: IndexInfo) -> frozenset[str]:
@@ -161,12 +160,6 @@ def languages_of(info: IndexInfo) -> frozenset[str]:
 
 
 _TITLE = re.compile(r"title\.([a-z]{2,3})")
-
-
-def _bytes_of(request: SearchRequest, modality: Modality) -> bytes:
-    if modality is Modality.TEXT:
-        return (request.text or "").encode()
-    return (request.image if modality is Modality.IMAGE else request.audio) or b""
 
 
 def _given(request: SearchRequest, space: Space) -> Vector:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from triptych.elastic import artefacts
+from triptych import __version__
+from triptych.elastic import artefacts, lifecycle
 from triptych.elastic import client as elastic
 from triptych.encoders import fitted, models, profiles, registry
 from triptych.encoders.base import Encoder, Fitted
@@ -37,6 +38,7 @@ class Services:
 
     settings: Settings
     _sets: dict[tuple[tuple[str, str], ...], dict[str, Encoder]] = field(default_factory=dict, repr=False)
+    _right: set[tuple[tuple[str, str], ...]] = field(default_factory=set, repr=False)
     _making: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
@@ -72,9 +74,20 @@ class Services:
         """The profile in force. Raises ProfileError."""
         return profiles.read(self.settings.active_profile)
 
+    def schema(self, learned: Mapping[str, str] | None = None) -> IndexSchema:
+        """What a new index of the profile in force says of itself. `learned`: the sha256 of what encoders learned, by space."""
+        spaces = registry.spaces_of(self.profile, self.settings, fitted=learned)
+        return lifecycle.spaces_schema(spaces, __version__, profile=self.profile.name)
+
     def check(self, schema: IndexSchema) -> None:
-        """Raise EncoderError unless the profile's encoders are those that filled the index."""
-        registry.check(self.profile, schema, self.settings)
+        """Raise EncoderError unless the profile's encoders are those that filled the index.
+
+        An index that was found right is not looked at again: every batch asks, and every search of a few seconds.
+        """
+        spaces = tuple((space.name, space.fingerprint) for space in schema.spaces)
+        if spaces not in self._right:
+            registry.check(self.profile, schema, self.settings)
+            self._right.add(spaces)
 
     def encoders(self, schema: IndexSchema) -> Mapping[str, Encoder]:
         """The encoders of an index by space. Their weights load on first use. Raises EncoderError."""
@@ -103,13 +116,17 @@ class Services:
         """Where what encoders learned is kept."""
         return f"{self.settings.system_prefix}fitted"
 
+    def fitted_path(self, sha256: str) -> Path:
+        """This machine's copy of what an encoder learned, whether it is there or not."""
+        return self.settings.data_dir / "fitted" / f"{sha256}.safetensors"
+
     def keep(self, learned: Fitted) -> str:
         """Keep what an encoder learned beside the indices; returns its sha256."""
         return artefacts.put(self.elasticsearch, self.fitted_index, fitted.to_bytes(learned))
 
     def fitted(self, sha256: str) -> Fitted:
         """What an encoder learned: from this machine's copy, else from beside the indices."""
-        path = self.settings.data_dir / "fitted" / f"{sha256}.safetensors"
+        path = self.fitted_path(sha256)
         if not _is(path, sha256):
             data = artefacts.get(self.elasticsearch, self.fitted_index, sha256)
             try:

@@ -37,11 +37,10 @@ from indexer.cli import default_mapping, follow_job
 from indexer.fit import fit_shown
 from indexer.submit import submit
 from search_api.cli import title_of
-from triptych import TriptychError, __version__
-from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, read_schema, spaces_schema
+from triptych import TriptychError
+from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, read_schema
 from triptych.encoders import profiles
 from triptych.encoders.prepare import prepare
-from triptych.encoders.registry import spaces_of
 from triptych.errors import EncoderError, EngineError, NotFoundError
 from triptych.services import Services
 from triptych.settings import Settings, load
@@ -196,10 +195,7 @@ def index_shop(services: Services, processes: Processes) -> None:
 def create_shop(services: Services) -> None:
     """An index of the profile in force; what learns from a catalogue learns from the shop's."""
     learned = fit_shown(services, SHOP / "catalogue.jsonl")
-    schema = spaces_schema(
-        spaces_of(services.profile, services.settings, fitted=learned), __version__, profile=services.profile.name
-    )
-    create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), schema)
+    create_version(services.elasticsearch, INDEX, read_mapping_file(default_mapping()), services.schema(learned))
 
 
 def wait_ready(processes: Processes) -> None:

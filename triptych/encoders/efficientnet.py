@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from triptych.domain import Modality, Vectors
 from triptych.encoders import onnx_runtime, sources
 from triptych.encoders.base import EncoderSpec, Input, Setup, unit
 from triptych.encoders.inputs import check_modality, pictures
-from triptych.encoders.pictures import Seen, imagenet_names, letterbox
+from triptych.encoders.models import WEIGHTS
+from triptych.encoders.pictures import Remembered, Seen, imagenet_names, letterbox
 from triptych.encoders.runtime import Runtime, runtime_of, to_device
 from triptych.errors import EncoderError
 
-WEIGHTS = "model.safetensors"
 COMPILED = "network.onnx"
 WIDTH = 1280
 _SIDE = 224
@@ -41,24 +40,14 @@ class ImageBackbone:
         self._runtime = runtime
         self._compiled_to = compiled_to
         self._threads = threads
-        self._last: tuple[list[weakref.ref[Image.Image]], Seen] | None = None
+        self._remembered = Remembered()
 
     def look(self, images: Sequence[Image.Image]) -> Seen:
-        """Run the network, or answer from memory when these are the very pictures of the last call (two spaces need them).
-
-        The memory holds the pictures weakly, so it keeps none alive. A picture changed in place between two calls is not
-        noticed.
-        """
-        last = self._last
-        if last is not None and len(last[0]) == len(images) and all(a() is b for a, b in zip(last[0], images, strict=True)):
-            return last[1]
-        size = _CPU_BATCH if self._runtime.device.type == "cpu" and self._compiled is None else _BATCH
-        parts = [self._forward(images[start : start + size]) for start in range(0, len(images), size)]
-        if not parts:
+        """Run the network, or answer from memory when these are the very pictures of the last call."""
+        if not images:
             return Seen(np.empty((0, WIDTH), np.float32), np.empty((0, 1000), np.float32))
-        seen = Seen(np.concatenate([p.features for p in parts]), np.concatenate([p.logits for p in parts]))
-        self._last = ([weakref.ref(image) for image in images], seen)
-        return seen
+        size = _CPU_BATCH if self._runtime.device.type == "cpu" and self._compiled is None else _BATCH
+        return self._remembered.look(images, self._forward, size=size)
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[Image.Image]) -> Seen:

@@ -23,6 +23,9 @@ from triptych.errors import EncoderError
 from triptych.settings import Settings
 
 WEIGHTS = "model.safetensors"
+TORCHVISION = "torchvision-"
+"""And the architecture: the names of the folders that `triptych encoders prepare` fills with torchvision's weights."""
+
 SAFE = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """The files of a model that are read: weights as safetensors only, never pickles; code (*.py) only on consent."""
 
@@ -97,7 +100,7 @@ def find(model: Model, settings: Settings) -> Path:
 
 def folder_of(model: Model) -> str:
     """The name of a prepared model's folder under `settings.encoders_dir`."""
-    return model.name if model.kind == "package" else f"torchvision-{model.name}"
+    return model.name if model.kind == "package" else TORCHVISION + model.name
 
 
 def recipe_of(model: Model) -> str:

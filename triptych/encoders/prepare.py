@@ -115,12 +115,12 @@ def _model(model: Model, settings: Settings, *, force: bool, remote_code: bool) 
 
 def _derive(profile: Profile, name: str, settings: Settings, *, force: bool) -> Prepared:
     family = profile.families[name]
-    spec = registry.spec_of(profile, name, settings)
-    folder = settings.encoders_dir / f"{family.name}-{spec.fingerprint}"
-    fresh = force or not store.is_intact(folder, spec.fingerprint)
+    setup = registry.setup_of(profile, name, settings, parts={})
+    folder = registry.derived_folder(setup)
+    fresh = force or not store.is_intact(folder, setup.spec.fingerprint)
     if fresh:
         store.remove(folder)
-        registry.derived(profile, registry.setup_of(profile, name, settings, parts={}), family)
+        registry.derived(profile, setup, family)
     return Prepared(family.name, folder, fresh)
 
 

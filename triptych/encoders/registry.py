@@ -174,13 +174,17 @@ def setup_of(profile: Profile, name: str, settings: Settings, *, parts: Mapping[
     return Setup(spec_of(profile, name, settings), profile.options[name], settings, model=folder, parts=parts)
 
 
+def derived_folder(setup: Setup) -> Path:
+    """Where what is derived for an encoder lies, whether it is there or not."""
+    return setup.settings.encoders_dir / f"{setup.spec.identity['family']}-{setup.spec.fingerprint}"
+
+
 def derived(profile: Profile, setup: Setup, family: Family) -> Path:
     """The folder of what a family computes from the weights, once per machine; computes it if it is not there.
 
     What is computed once for all is computed alike everywhere: in float32 on the CPU.
     """
-    folder = setup.settings.encoders_dir / f"{family.name}-{setup.spec.fingerprint}"
-    recipe = setup.spec.fingerprint
+    folder, recipe = derived_folder(setup), setup.spec.fingerprint
     if not store.is_present(folder, recipe) and family.derive is not None:
         on_cpu = setup.settings.model_copy(update={"device": "cpu", "dtype": "float32"})
         over = profile.spaces[setup.spec.space].over

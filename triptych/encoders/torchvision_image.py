@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,13 +26,12 @@ from triptych.domain import Modality, Vectors
 from triptych.encoders.base import EncoderSpec, Input, Setup
 from triptych.encoders.families import TorchvisionOptions
 from triptych.encoders.inputs import check_modality, pictures
-from triptych.encoders.networks import batched, fitted_to, model_of, none_of
-from triptych.encoders.pictures import Seen, imagenet_names, letterbox
+from triptych.encoders.models import TORCHVISION, WEIGHTS
+from triptych.encoders.networks import fitted_to, model_of, none_of
+from triptych.encoders.pictures import Remembered, Seen, imagenet_names, letterbox
 from triptych.encoders.runtime import Runtime, runtime_of, to_device
 from triptych.errors import EncoderError
 
-WEIGHTS = "model.safetensors"
-_FOLDER = "torchvision-"  # and the architecture: how `triptych encoders prepare` names the folders that it fills
 _BATCH = 32
 _IMAGENET_CLASSES = 1000
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # its published files have names from before 2018
@@ -46,21 +44,11 @@ class TorchvisionNetwork:
         self._path = path
         self._architecture = architecture
         self._runtime = runtime
-        self._last: tuple[list[weakref.ref[Image.Image]], Seen] | None = None
+        self._remembered = Remembered()
 
     def look(self, images: Sequence[Image.Image]) -> Seen:
-        """Features and logits of at least one picture, float32; from memory when they are the very pictures of the last call.
-
-        The memory holds the pictures weakly, so it keeps none alive. A picture changed in place between two calls is not
-        noticed.
-        """
-        last = self._last
-        if last is not None and len(last[0]) == len(images) and all(a() is b for a, b in zip(last[0], images, strict=True)):
-            return last[1]
-        parts = [self._forward(images[part]) for part in batched(len(images), _BATCH)]
-        seen = Seen(np.concatenate([p.features for p in parts]), np.concatenate([p.logits for p in parts]))
-        self._last = ([weakref.ref(image) for image in images], seen)
-        return seen
+        """Features and logits of at least one picture, float32; from memory when they are the last call's pictures."""
+        return self._remembered.look(images, self._forward, size=_BATCH)
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[Image.Image]) -> Seen:
@@ -135,7 +123,7 @@ def architecture_of(path: Path, wanted: str | None) -> str:
 
     Raises EncoderError `encoder.architecture` for a name that torchvision's classification models do not have.
     """
-    name = wanted or path.name.removeprefix(_FOLDER)
+    name = wanted or path.name.removeprefix(TORCHVISION)
     known: list[str] = torchvision.models.list_models(module=torchvision.models)
     if name in known:
         return name

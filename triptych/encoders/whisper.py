@@ -30,10 +30,11 @@ from triptych.domain import Modality, Vector, Vectors, Waveform
 from triptych.encoders.base import EncoderSpec, Input, Setup, unit
 from triptych.encoders.calibration import calibration_sounds
 from triptych.encoders.inputs import check_modality, sounds
+from triptych.encoders.models import WEIGHTS
+from triptych.encoders.networks import none_of, samples_of
 from triptych.encoders.runtime import Runtime, runtime_of
 from triptych.errors import EncoderError
 
-WEIGHTS = "model.safetensors"
 STATISTICS = "statistics.safetensors"
 RATE = 16_000
 WINDOW_SECONDS = 5  # Whisper's own window is 30 s; its first position embeddings serve, at a sixth of the cost
@@ -96,9 +97,7 @@ def windows_of(sound: Waveform, *, most: int = MAX_WINDOWS) -> _Samples:
 
     Raises EncoderError `encoder.input` for a sound without samples.
     """
-    samples = sound.samples[: most * WINDOW_SECONDS * sound.rate]
-    if not len(samples):
-        raise EncoderError("The sound is empty.", code="encoder.input")
+    samples = samples_of(sound)[: most * WINDOW_SECONDS * sound.rate]
     if sound.rate != RATE:
         samples = librosa.resample(samples, orig_sr=sound.rate, target_sr=RATE)
     count = min(most, math.ceil(len(samples) / _WINDOW))
@@ -140,7 +139,7 @@ class WhisperSoundEncoder:
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
         if not inputs:
-            return np.empty((0, self.spec.dims), dtype=np.float32)
+            return none_of(self.spec)
         pooled = self._backbone.pool(sounds(inputs), most=self._windows)
         if pooled.shape[1] != self.spec.dims:
             raise EncoderError(
