@@ -1,9 +1,14 @@
-"""A voice for the tests of spoken queries: espeak-ng, from its package, as WAV bytes. Robotic, but real speech."""
+"""A voice for the tests of spoken queries: espeak-ng, from its package, as WAV bytes. Robotic, but real speech.
+
+Each text is spoken by a new process: espeak keeps state from one text to the next, and what it says then differs a little.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import io
+import subprocess
+import sys
 import wave
 
 import espeakng_loader
@@ -16,6 +21,11 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def say(text: str, *, voice: str = "en") -> bytes:
+    """The text spoken, as a WAV file; the same text is the same file."""
+    return subprocess.run([sys.executable, __file__, text, voice], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+
+
+def _spoken(text: str, voice: str) -> bytes:
     """The text spoken, as a WAV file. https://github.com/espeak-ng/espeak-ng/blob/master/src/include/espeak-ng/speak_lib.h"""
     parts: list[np.ndarray[tuple[int], np.dtype[np.int16]]] = []
 
@@ -40,3 +50,7 @@ def say(text: str, *, voice: str = "en") -> bytes:
         file.setframerate(rate)
         file.writeframes(np.concatenate(parts).tobytes())
     return stream.getvalue()
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(_spoken(*sys.argv[1:]))
