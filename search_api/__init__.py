@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from search_api.query import Hit, LegScore, SearchRequest, SearchResult
+from search_api.answer import Hit, LegScore, SearchResult
+from search_api.query import QueryInput, SearchRequest
+from search_api.words import TextOptions
 
 if TYPE_CHECKING:
     from search_api.searcher import Searcher
 
-__all__ = ["Hit", "LegScore", "SearchRequest", "SearchResult", "Searcher"]
+__all__ = ["Hit", "LegScore", "QueryInput", "SearchRequest", "SearchResult", "Searcher", "TextOptions"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,23 +1,25 @@
-"""Commands of searching: `triptych search`, `triptych serve`."""
+"""Commands of searching: `triptych search`, `triptych weights`, `triptych serve`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from triptych.errors import QueryError
 
 if TYPE_CHECKING:
-    from search_api.query import SearchResult
+    from search_api.query import SearchRequest
+
+FUSIONS = ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf", "native")
 
 
 @click.command()
 @click.argument("index")
 @click.argument("text", required=False)
-@click.option("--image", type=click.Path(path_type=Path), help="A picture to search with.")
+@click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), help="A picture to search with; may repeat.")
 @click.option("--audio", type=click.Path(path_type=Path), help="A sound to search with.")
 @click.option(
     "--audio-as",
@@ -26,54 +28,86 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the sound is: something to find the like of, spoken words, or both.",
 )
+@click.option("--like", multiple=True, metavar="ID", help="Find the like of this product; may repeat.")
+@click.option("--not", "unwanted", multiple=True, metavar="TEXT", help="Push away what these words match; may repeat.")
+@click.option("--not-like", multiple=True, metavar="ID", help="Push away the like of this product; may repeat.")
+@click.option("--language", metavar="CODE", help="Search only the words of this language, as en.")
 @click.option("--weight", "weights", multiple=True, metavar="LEG=SHARE", help="A leg's share of the score, as image.image=0.5.")
-@click.option("--filter", "filters", multiple=True, metavar="FIELD=VALUE", help="Only products with this value, as colour=red.")
+@click.option("--weight-set", metavar="NAME", help="Weights kept with the index (triptych weights).")
+@click.option(
+    "--filter", "filters", multiple=True, metavar="FIELD=VALUE", help='Only such products: colour=red, price={"lte": 50}.'
+)
+@click.option("--facet", "facets", multiple=True, metavar="FIELD", help="Count the values of this field; may repeat.")
+@click.option("--sort", multiple=True, metavar="FIELD[:desc]", help="Sort what was found by this field; may repeat.")
+@click.option("--collapse", metavar="FIELD", help="Only the best product for each value of this field.")
+@click.option("--vote", metavar="FIELD", help="Let the neighbours vote on this field, as category.")
+@click.option("--min-relevance", default=0.0, show_default=True, help="0 to 1: leave out what noise would reach as well.")
+@click.option("--fusion", type=click.Choice(FUSIONS), default="calibrated", show_default=True, help="How scores are fused.")
 @click.option("--size", default=10, show_default=True, help="Products to show.")
 @click.option("--window", default=100, show_default=True, help="Hits each leg returns.")
+@click.option("--certify", is_flag=True, help="Widen the window until the answer is proved.")
+@click.option("--page", metavar="TOKEN", help="The next page of an answer, by the token it gave.")
+@click.option("--why", metavar="ID", help="Explain why this product stands where it stands, or in no answer.")
 @click.option("--explain", is_flag=True, help="Show each leg's part in each score.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer of POST /v1/search.")
-def search(  # noqa: PLR0917  click gives a command its options by name
-    index: str,
-    text: str | None,
-    image: Path | None,
-    audio: Path | None,
-    audio_as: Literal["sound", "words", "both"],
-    weights: tuple[str, ...],
-    filters: tuple[str, ...],
-    size: int,
-    window: int,
-    *,
-    explain: bool,
-    as_json: bool,
-) -> None:
-    """Search INDEX with any mix of TEXT, a picture and a sound."""
-    from search_api.query import SearchRequest  # noqa: PLC0415
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of POST /v1/search (with --why: of POST /v1/explain).")
+def search(*, why: str | None, as_json: bool, **given: Any) -> None:
+    """Search INDEX with any mix of TEXT, pictures, a sound and products."""
+    import orjson  # noqa: PLC0415
+
+    from search_api import shown  # noqa: PLC0415
     from search_api.schemas import to_json  # noqa: PLC0415
     from search_api.searcher import Searcher  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
-    request = SearchRequest(
-        index=index,
-        text=text,
-        image=_bytes("image", image),
-        audio=_bytes("audio", audio),
-        audio_as=audio_as,
-        weights={name: _number(name, value) for name, value in _pairs("--weight", weights)},
-        filters=dict(_pairs("--filter", filters)),
-        size=size,
-        window=max(window, size),
-        explain=explain,
-    )
-    result = Searcher(build()).search(request)
+    request = request_of(given)
+    searcher = Searcher(build())
+    if why is not None:
+        reasons = searcher.explain(request, why)
+        click.echo(orjson.dumps(reasons)) if as_json else shown.why(reasons)
+        return
+    result = searcher.search(request)
     if as_json:
-        click.echo(json.dumps(to_json(result), ensure_ascii=False))
+        click.echo(orjson.dumps(to_json(result)))
     else:
-        show(result, explain=explain)
+        shown.result(result, explain=given["explain"])
 
 
-def _bytes(name: str, path: Path | None) -> bytes | None:
+def request_of(given: dict[str, Any]) -> SearchRequest:
+    """The request of the command's options."""
+    from search_api.query import QueryInput, SearchRequest  # noqa: PLC0415
+    from search_api.words import TextOptions  # noqa: PLC0415
+
+    inputs = [QueryInput("image", data=_bytes("image", path), where="image") for path in given["images"]]
+    inputs += [QueryInput("text", -0.5, text=text, where="--not") for text in given["unwanted"]]
+    inputs += [QueryInput("products", -0.5, products=(key,), where="--not-like") for key in given["not_like"]]
+    return SearchRequest(
+        index=given["index"],
+        text=given["text"],
+        audio=None if given["audio"] is None else _bytes("audio", given["audio"]),
+        audio_as=given["audio_as"],
+        products=tuple(given["like"]),
+        inputs=tuple(inputs),
+        text_options=TextOptions(language=given["language"]),
+        weights={name: _number(name, value) for name, value in _pairs("--weight", given["weights"])},
+        weight_set=given["weight_set"],
+        filters=_filters(given["filters"]),
+        facets={name: {} for name in given["facets"]},
+        sort=[_sort(one) for one in given["sort"]],
+        collapse=given["collapse"],
+        vote=None if given["vote"] is None else {"field": given["vote"]},
+        min_relevance=given["min_relevance"],
+        fusion=given["fusion"],
+        size=given["size"],
+        window=max(given["window"], given["size"]),
+        certify=given["certify"],
+        page=given["page"],
+        explain=given["explain"],
+    )
+
+
+def _bytes(name: str, path: Path) -> bytes:
     try:
-        return path.read_bytes() if path else None
+        return path.read_bytes()
     except OSError as error:
         raise QueryError(f"{path} cannot be read: {error.strerror}.", code="query.unreadable_file", field=name) from error
 
@@ -86,6 +120,22 @@ def _pairs(option: str, values: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in pairs]
 
 
+def _filters(values: tuple[str, ...]) -> dict[str, Any]:
+    """Conditions by field: a value as it stands, or an object or a list as JSON."""
+    found: dict[str, Any] = {}
+    for name, value in _pairs("--filter", values):
+        try:
+            found[name] = json.loads(value) if value.startswith(("{", "[")) else value
+        except ValueError as error:
+            raise click.BadParameter(f"the condition of {name} is not JSON: {error}.", param_hint="--filter") from error
+    return found
+
+
+def _sort(value: str) -> str | dict[str, str]:
+    name, colon, direction = value.rpartition(":")
+    return {name: direction} if colon else value
+
+
 def _number(name: str, value: str) -> float:
     try:
         return float(value)
@@ -93,37 +143,59 @@ def _number(name: str, value: str) -> float:
         raise click.BadParameter(f"the share of {name} is {value!r}, not a number.", param_hint="--weight") from error
 
 
-def show(result: SearchResult, *, explain: bool) -> None:
-    """Print an answer as a table; with `explain` a column per leg: contribution (weight x normalised score)."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console()
-    legs = list(result.hits[0].legs) if result.hits else []
-    table = Table("#", "score", "id", "title", "price", *(legs if explain else ()))
-    for rank, hit in enumerate(result.hits, start=1):
-        cells = [str(rank), f"{hit.score:.3f}", hit.id, title_of(hit.product), str(hit.product.get("price", ""))]
-        if explain:
-            cells += [_cell(hit.legs[leg]) for leg in legs]
-        table.add_row(*cells)
-    for name, heard in result.recognised.items():
-        console.print(f"{name}: [bold]{heard.text}[/bold] ({heard.language}, {heard.confidence:.0%} sure)")
-    console.print(table)
-    console.print(f"{len(result.hits)} of {result.total_matched} products in {result.took_ms:.0f} ms", style="dim")
-    for leg in result.degraded:
-        console.print(f"[yellow]{leg} did not answer and was left out[/yellow]")
+@click.group()
+def weights() -> None:
+    """Named sets of weights, kept with an index for queries to use."""
 
 
-def _cell(leg: Any) -> str:
-    if leg.raw is None:
-        return "-"
-    return f"{leg.contribution:.2f} ({leg.weight:.2f} x {leg.normalised:.2f}){'*' if leg.completed else ''}"
+@weights.command("list")
+@click.argument("index")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_sets(index: str, *, as_json: bool) -> None:
+    """Show the weight sets of INDEX and what the legs weigh without one."""
+    from search_api import shown  # noqa: PLC0415
+    from triptych.elastic.lifecycle import describe  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    schema = describe(build().elasticsearch, index).schema
+    if as_json:
+        click.echo(json.dumps({name: dict(shares) for name, shares in schema.weight_sets.items()}))
+    else:
+        shown.weight_sets(schema)
 
 
-def title_of(product: Any) -> str:
-    """A title to show, in whatever languages there are."""
-    title = product.get("title") or ""
-    return " / ".join(title.values()) if isinstance(title, dict) else str(title)
+@weights.command("set")
+@click.argument("index")
+@click.argument("name")
+@click.argument("shares", nargs=-1, required=True, metavar="LEG=SHARE...")
+def set_set(index: str, name: str, shares: tuple[str, ...]) -> None:
+    """Keep the shares of legs with INDEX under NAME. A leg not named keeps its measured proportion."""
+    from search_api.weights import share  # noqa: PLC0415
+    from triptych.elastic.lifecycle import describe, write_weight_sets  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    client = build().elasticsearch
+    info = describe(client, index)
+    given = {leg: _number(leg, value) for leg, value in _pairs("LEG=SHARE", shares)}
+    share(given, dict.fromkeys(info.schema.legs, 1.0), info.schema.legs)
+    write_weight_sets(client, info.version, {**info.schema.weight_sets, name: given})
+    click.echo(f"{index}: {name} is kept.")
+
+
+@weights.command("delete")
+@click.argument("index")
+@click.argument("name")
+def delete_set(index: str, name: str) -> None:
+    """Forget the weight set NAME of INDEX."""
+    from triptych.elastic.lifecycle import describe, write_weight_sets  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    client = build().elasticsearch
+    info = describe(client, index)
+    if name not in info.schema.weight_sets:
+        raise QueryError(f"{index!r} has no weight set {name!r}.", code="query.unknown_weight_set", field="name")
+    write_weight_sets(client, info.version, {key: some for key, some in info.schema.weight_sets.items() if key != name})
+    click.echo(f"{index}: {name} is forgotten.")
 
 
 @click.command()

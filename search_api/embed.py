@@ -1,26 +1,33 @@
 """A query's inputs as vectors: from the cache if they were asked before, else decoded and embedded once per space.
 
-A spoken query becomes words first (`words_of`); the words then search as if they were typed.
+A spoken query becomes words first (`words_of`); the words then search as if they were typed. An encoder that fails costs the
+query its legs, not the answer: after some failures in a row it is left alone for a while (`breakers`).
 """
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
+from search_api.answer import Degraded, Recognised
+from search_api.breakers import Breakers
+from search_api.deadline import Deadline
 from search_api.legs import Leg, Planned
-from search_api.query import AUDIO_WORDS, Recognised, SearchRequest
+from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
+from search_api.words import fields_of, languages_of
 from triptych.domain import Modality, Vector, Waveform
+from triptych.elastic.engine import unpack
 from triptych.elastic.lifecycle import IndexInfo
+from triptych.elastic.products import vectors_of
 from triptych.encoders import fused
 from triptych.encoders.base import Input, direction
 from triptych.encoders.cache import digest_of
-from triptych.errors import QueryError
+from triptych.errors import EncoderError, NotFoundError, QueryError, TriptychError
 from triptych.media.fetch import check_bytes
 from triptych.schema import IndexSchema, Space
 from triptych.services import Services
@@ -32,11 +39,29 @@ _ANY: Mapping[Modality, Input] = {
 }
 
 
+@dataclass(slots=True)
+class Embedding:
+    """One query while it is embedded: the index, what was decoded so far, the products' vectors, and which legs failed."""
+
+    info: IndexInfo
+    request: SearchRequest
+    deadline: Deadline
+    decoded: dict[str, Input] = field(default_factory=dict)
+    products: dict[str, dict[str, Vector]] = field(default_factory=dict)
+    failed: list[Degraded] = field(default_factory=list)
+    errors: list[TriptychError] = field(default_factory=list)
+
+    @property
+    def schema(self) -> IndexSchema:
+        return self.info.schema
+
+
 class QueryEmbedder:
     """Embeds queries. Share one between threads: its encoders are used one query at a time."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, breakers: Breakers | None = None) -> None:
         self._services = services
+        self._breakers = breakers or Breakers()
         self._encoding = threading.Lock()
 
     def warm(self) -> None:
@@ -55,8 +80,31 @@ class QueryEmbedder:
         Raises QueryError `query.no_speech` where the profile recognises none, `query.nothing_recognised` where the sound is all
         that was given and no word was heard in it.
         """
-        if request.audio is None or request.audio_as == "sound":
+        inputs = request.all_inputs()
+        spoken = [one for one in inputs if one.kind == "audio" and one.audio_as != "sound"]
+        if not spoken:
             return request, {}
+        words: list[QueryInput] = []
+        recognised: dict[str, Recognised] = {}
+        for number, one in enumerate(spoken, start=1):
+            heard = self._heard(one, info)
+            recognised[AUDIO_WORDS if number == 1 else f"{AUDIO_WORDS}#{number}"] = heard
+            if heard.text.strip():
+                words.append(QueryInput("text", one.weight, text=heard.text.strip(), where=one.where))
+        kept = [replace(one, audio_as="sound") for one in inputs if one not in spoken or one.audio_as == "both"]
+        if not kept and not words:
+            raise QueryError(
+                "No words were recognised in the sound.",
+                code="query.nothing_recognised",
+                field=spoken[0].where,
+                remedy="Speak nearer to the microphone, or search by the sound itself (audio_as: sound).",
+            )
+        plain = replace(
+            request, text=None, image=None, audio=None, vectors={}, products=(), inputs=(*kept, *words), audio_as="sound"
+        )
+        return plain, recognised
+
+    def _heard(self, one: QueryInput, info: IndexInfo) -> Recognised:
         transcriber = self._services.transcriber
         if transcriber is None:
             raise QueryError(
@@ -65,111 +113,131 @@ class QueryEmbedder:
                 field="audio_as",
                 remedy="Leave audio_as out, or add `speech` to the profile.",
             )
-        sound = self._decode(request, Modality.AUDIO)
+        sound = self._services.decoder.decode(self._bytes(one), Modality.AUDIO)
         if not isinstance(sound, Waveform):
             raise TypeError(type(sound))
         with self._encoding:
             heard = transcriber.transcribe(sound, languages=languages_of(info))
-        recognised = Recognised(heard.text, heard.language, round(heard.confidence, 4))
-        words = replace(request, text=heard.text.strip() or None, audio=request.audio if request.audio_as == "both" else None)
-        if not words.modalities and not words.vectors:
-            raise QueryError(
-                "No words were recognised in the sound.",
-                code="query.nothing_recognised",
-                field="audio",
-                remedy="Speak nearer to the microphone, or search by the sound itself (audio_as: sound).",
-            )
-        return words, {AUDIO_WORDS: recognised}
+        return Recognised(heard.text, heard.language, round(heard.confidence, 4))
 
-    def legs(self, request: SearchRequest, schema: IndexSchema, plan: Sequence[Planned]) -> list[Leg]:
+    def legs(self, asked: Embedding, plan: Sequence[Planned]) -> list[Leg]:
         """The planned legs with their vectors, without those whose input says nothing to their encoder (a vector of zeros).
 
-        Raises QueryError `query.no_vector` if that leaves none.
+        A leg whose encoder fails is left out and named in `asked.failed`. Raises QueryError `query.no_vector` if an input that
+        says nothing leaves no leg, and the encoder's error if a failure does.
         """
-        decoded: dict[Modality, Input] = {}
         legs = []
         silent: Planned | None = None
         for planned in plan:
-            space = planned.space
-            if space is None:
-                legs.append(Leg(planned.name, text=request.text, fields=schema.lexical_fields))
+            seeks = planned.weight > 0
+            if planned.space is None:
+                options = asked.request.text_options
+                fields = fields_of(options, asked.info)
+                legs.append(Leg(planned.name, text=planned.inputs[0].text, fields=fields, options=options, seeks=seeks))
                 continue
-            if space.kind == "fused":
-                vector = self._fused(request, schema, space, decoded)
-            elif planned.modality is None:
-                vector = _given(request, space)
-            else:
-                vector = self._embedded(request, schema, space, planned.modality, decoded)
+            try:
+                vector = self._vector(asked, planned, planned.space)
+            except EncoderError as error:
+                asked.failed.append(Degraded(planned.name, error.code, error.message))
+                asked.errors.append(error)
+                continue
             if vector is not None and vector.any():
-                legs.append(Leg(planned.name, space, vector))
+                legs.append(Leg(planned.name, planned.space, vector, seeks=seeks))
             else:
                 silent = silent or planned
-        if silent is not None and not legs:
-            what = silent.modality or "query"
-            raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
+        if not any(leg.seeks for leg in legs):
+            if asked.errors:
+                raise asked.errors[0]
+            if silent is not None:
+                what = silent.inputs[0].where
+                raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
         return legs
 
-    def _embedded(
-        self, request: SearchRequest, schema: IndexSchema, space: Space, modality: Modality, decoded: dict[Modality, Input]
-    ) -> Vector:
+    def _vector(self, asked: Embedding, planned: Planned, space: Space) -> Vector | None:
+        if planned.fused:
+            return self._fused(asked, space, planned.inputs)
+        one = planned.inputs[0]
+        if one.kind == "vector":
+            return given(one, space)
+        if one.kind == "products":
+            return self._of_products(asked, one, space)
+        return self._embedded(asked, space, one)
+
+    def _embedded(self, asked: Embedding, space: Space, one: QueryInput) -> Vector:
         """One input's vector in one space: from the cache, else decoded (once for all spaces) and embedded."""
-        cache, digest = self._services.cache, digest_of(self._bytes(request, modality))
+        modality = one.modality
+        if modality is None:
+            raise ValueError(one.kind)
+        data = self._bytes(one)
+        cache, digest = self._services.cache, digest_of(data)
         known = cache.get(space.fingerprint, "q", [digest]).get(digest)
         if known is not None:
             return known
-        if modality not in decoded:
-            decoded[modality] = self._decode(request, modality)
-        with self._encoding:
-            encoder = self._services.encoders(schema)[space.name]
-            vector: Vector = encoder.embed_queries([decoded[modality]], modality)[0]
+        if digest not in asked.decoded:
+            asked.decoded[digest] = one.text if modality is Modality.TEXT else self._services.decoder.decode(data, modality)
+        with self._breakers.guarding(f"encoder {space.name}", EncoderError, "encoder.failed"), self._turn(asked):
+            encoder = self._services.encoders(asked.schema)[space.name]
+            vector: Vector = encoder.embed_queries([asked.decoded[digest]], modality)[0]
         cache.put(space.fingerprint, "q", {digest: vector})
         return vector
 
-    def _fused(
-        self, request: SearchRequest, schema: IndexSchema, space: Space, decoded: dict[Modality, Input]
-    ) -> Vector | None:
+    @contextmanager
+    def _turn(self, asked: Embedding) -> Iterator[None]:
+        """The encoders for this thread alone; a query that waits longer than its deadline goes without."""
+        if not self._encoding.acquire(timeout=asked.deadline.left):
+            raise EncoderError(
+                "The encoder was busy with other queries until the deadline.", code="encoder.busy", retryable=True
+            )
+        try:
+            yield
+        except TriptychError:
+            raise
+        except Exception as error:
+            raise EncoderError(f"The encoder failed: {error}.", code="encoder.failed", retryable=True) from error
+        finally:
+            self._encoding.release()
+
+    def _fused(self, asked: Embedding, space: Space, inputs: Sequence[QueryInput]) -> Vector | None:
         """All inputs as one vector of a fused space: in each part the mean of what the part takes of them."""
         parts: dict[str, Vector] = {}
-        for part in (s for s in schema.spaces if s.name in space.parts):
-            some = [self._embedded(request, schema, part, m, decoded) for m in request.modalities if m in part.query_modalities]
-            if part.name in request.vectors:
-                some.append(_given(request, part))
+        for part in (s for s in asked.schema.spaces if s.name in space.parts):
+            some = [self._embedded(asked, part, one) for one in inputs if one.modality in part.query_modalities]
+            some += [given(one, part) for one in inputs if one.kind == "vector" and one.space == part.name]
             some = [vector for vector in some if vector.any()]
             if some:
                 parts[part.name] = fused.mean(some)
-        return fused.combine(space, parts, {s.name: s.dims for s in schema.spaces})
+        return fused.combine(space, parts, {s.name: s.dims for s in asked.schema.spaces})
 
-    def _decode(self, request: SearchRequest, modality: Modality) -> Input:
-        """The input to embed. Raises MediaError for a picture or a sound that cannot be read."""
-        if modality is Modality.TEXT:
-            return request.text or ""
-        return self._services.decoder.decode(self._bytes(request, modality), modality)
+    def _of_products(self, asked: Embedding, one: QueryInput, space: Space) -> Vector | None:
+        """The mean direction of the products' vectors in a space, None where none has one (Rocchio's centroid, 1971)."""
+        new = [key for key in one.products if key not in asked.products]
+        if new:
+            found = vectors_of(self._services.elasticsearch, asked.info.version, new, asked.schema, self._services.server)
+            asked.products |= {key: {name: unpack(value) for name, value in some.items()} for key, some in found.items()}
+        lost = [key for key in one.products if key not in asked.products]
+        if lost:
+            raise NotFoundError(
+                f"There is no product {lost[0]!r} in {asked.request.index!r}.", code="product.not_found", field=one.where
+            )
+        some = [asked.products[key][space.name] for key in one.products if space.name in asked.products[key]]
+        return fused.mean(some) if some else None
 
-    def _bytes(self, request: SearchRequest, modality: Modality) -> bytes:
+    def _bytes(self, one: QueryInput) -> bytes:
         """An input as bytes. Raises MediaError for a picture or a sound of none or too many, its vector known or not."""
-        if modality is Modality.TEXT:
-            return (request.text or "").encode()
-        data = (request.image if modality is Modality.IMAGE else request.audio) or b""
-        check_bytes(len(data), self._services.settings.media_bytes, f"the query's {modality}", modality)
-        return data
+        if one.kind == "text":
+            return one.text.encode()
+        modality = one.modality
+        if modality is None:
+            raise ValueError(one.kind)
+        check_bytes(len(one.data), self._services.settings.media_bytes, f"the query's {modality}", modality)
+        return one.data
 
 
-def languages_of(info: IndexInfo) -> frozenset[str]:
-    """The languages of an index's titles, by the names of their fields (`title.en`)."""
-    return frozenset(found[1] for name in info.fields if (found := _TITLE.fullmatch(name)) and found[1] != "und")
-
-
-_TITLE = re.compile(r"title\.([a-z]{2,3})")
-
-
-def _given(request: SearchRequest, space: Space) -> Vector:
+def given(one: QueryInput, space: Space) -> Vector:
     """The vector that the query gives for a space, scaled to length 1 unless distance is measured."""
-    values = request.vectors[space.name]
-    scaled = direction(values)
+    scaled = direction(one.vector)
     if space.similarity != "l2_norm" and scaled is not None:
         return scaled
-    if max(map(abs, values)) > float(np.finfo(np.float32).max):
-        raise QueryError(
-            "The vector has numbers beyond those of 32 bits.", code="query.bad_vector", field=f"vectors.{space.name}"
-        )
-    return np.asarray(values, dtype=np.float32)
+    if max(map(abs, one.vector)) > float(np.finfo(np.float32).max):
+        raise QueryError("The vector has numbers beyond those of 32 bits.", code="query.bad_vector", field=one.where)
+    return np.asarray(one.vector, dtype=np.float32)

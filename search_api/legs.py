@@ -1,70 +1,76 @@
 """Which legs a query has, and the request body of each. Pure.
 
 A query input makes one leg in every space whose encoder accepts it; words also make the `lexical` leg (BM25); all inputs
-together make one leg in a fused space; a vector given directly makes one in its space. Filters go inside every leg: beside a
-kNN clause they would act afterwards and could leave nothing.
+together make one leg in a fused space; a vector given directly makes one in its space; products ("like these") make one in
+every space they have vectors in. Filters go inside every leg: beside a kNN clause they would act afterwards and could leave
+nothing.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from search_api.query import SearchRequest
+from search_api.query import QueryInput, SearchRequest
+from search_api.words import TextOptions, words_query
 from triptych.domain import Modality, Vector
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
-from triptych.elastic.lexical import lexical_query
-from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import QueryError
-from triptych.schema import FIELD, KEY_FIELD, LEXICAL, IndexSchema, Space
+from triptych.schema import KEY_FIELD, LEXICAL, IndexSchema, Space
 
 OVERSAMPLE = 1.5
 """Candidates rescored with the float vectors, in multiples of k. 1.5 gave recall 1.000 at no visible cost (50,000 products)."""
 
-_NUMERIC = {"long", "integer", "short", "byte", "unsigned_long", "double", "float", "half_float", "scaled_float"}
-_FILTERABLE = _NUMERIC | {"keyword", "constant_keyword", "wildcard", "boolean", "date", "date_nanos", "ip", "version"}
-LONGEST_LIST = 1024
-"""Values of one filter."""
+_MOST_CANDIDATES = 10_000
+"""Of a kNN search, by Elasticsearch's own limit."""
 
-_TIMEOUT = "5s"
-"""A leg that takes longer is dropped; the answer names it."""
+_LEAST_CANDIDATES = 100
 
-_RANGE = {"gt", "gte", "lt", "lte"}
-_KEYS_ONLY: Mapping[str, Any] = {
-    "timeout": _TIMEOUT,
-    "_source": False,
-    "stored_fields": "_none_",
-    "docvalue_fields": [KEY_FIELD],
-}
+_KEYS_ONLY: Mapping[str, Any] = {"_source": False, "stored_fields": "_none_"}
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A leg before its vector is known.
 
-    `source` is what of the query makes it, whose share of the score it divides with its other legs; `modality` is the input
-    that is embedded, None for a vector given directly and for all inputs together (fused).
+    `source` is the input that makes it, whose share of the score (`weight`) it divides with its other legs; `base` is the name
+    its level is kept under: `text.text` for the second text's `text.text#2`. `inputs` are what is embedded.
     """
 
     name: str
     source: str
+    base: str
+    inputs: tuple[QueryInput, ...]
+    weight: float = 1.0
     space: Space | None = None
-    modality: Modality | None = None
+
+    @property
+    def modality(self) -> Modality | None:
+        """The modality that is embedded; None for a vector given directly, products, and all inputs together (fused)."""
+        return self.inputs[0].modality if len(self.inputs) == 1 and not self.fused else None
+
+    @property
+    def fused(self) -> bool:
+        return self.space is not None and self.space.kind == "fused" and self.inputs[0].kind != "products"
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One ranked list asked of Elasticsearch. `space` and `vector` are None for the lexical leg, which has `text`."""
+    """One ranked list asked of Elasticsearch. `space` and `vector` are None for a lexical leg, which has `text`.
+
+    A leg that does not `seek` pushes products away: only its best score is asked for, and its hits are no candidates.
+    """
 
     name: str
     space: Space | None = None
-    vector: Vector | None = None
+    vector: Vector | None = field(default=None, repr=False)
     text: str | None = None
     fields: tuple[str, ...] = ()
+    options: TextOptions = field(default_factory=TextOptions)
+    seeks: bool = True
 
 
 def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
@@ -72,181 +78,193 @@ def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
 
     Raises QueryError if an input finds no space, a vector does not fit, or there is no input at all.
     """
-    if not request.modalities and not request.vectors:
+    inputs = request.all_inputs()
+    if not inputs:
         raise QueryError("The query is empty.", code="query.empty", remedy="Give at least one of text, image and audio.")
-    fused = [space for space in schema.spaces if space.kind == "fused" and space.searched and _takes(space, request, schema)]
+    fused = [s for s in schema.spaces if s.kind == "fused" and s.searched and _takes(s, inputs, schema)]
     legs: list[Planned] = []
-    for modality in request.modalities:
-        mine = [
-            Planned(space.leg(modality), modality, space, modality)
-            for space in schema.spaces
-            if space.searched and modality in space.query_modalities
-        ]
-        if modality is Modality.TEXT and schema.lexical_fields:
-            mine.insert(0, Planned(LEXICAL, modality))
-        if not mine and not any(modality in part.query_modalities for space in fused for part in _parts(space, schema)):
-            raise QueryError(
-                f"The index {request.index!r} has no field that a query's {modality} can search.",
-                code="query.no_space",
-                field=modality,
-            )
-        legs += mine
-    legs += [Planned(space.legs[0], "fused", space) for space in fused]
-    for name in request.vectors:
-        space = _space_for_vector(name, request, schema)
-        if space.searched:
-            legs.append(Planned(space.vector_leg, space.vector_leg, space))
-        elif not any(name in whole.parts for whole in fused):
-            raise QueryError(
-                f"The space {name!r} of the index {request.index!r} is only a part of others and none of them is searched.",
-                code="query.no_space",
-                field=f"vectors.{name}",
-            )
+    counted: Counter[str] = Counter()
+    for one in inputs:
+        kind = f"vector.{one.space}" if one.kind == "vector" else str(one.kind)
+        counted[kind] += 1
+        suffix = f"#{counted[kind]}" if counted[kind] > 1 else ""
+        legs += _legs_of(one, kind + suffix, suffix, schema, fused, request.index)
+    together = tuple(one for one in inputs if one.kind != "products" and one.weight > 0)
+    whole = [Planned(space.legs[0], "fused", space.legs[0], together, 1.0, space) for space in fused]
+    places = [n for n, leg in enumerate(legs) if leg.modality is None]
+    at = places[0] if places else len(legs)
+    return [*legs[:at], *whole, *legs[at:]]
+
+
+def _legs_of(
+    one: QueryInput, source: str, suffix: str, schema: IndexSchema, fused: Sequence[Space], index: str
+) -> list[Planned]:
+    """The legs of one input beside those of the fused spaces."""
+    if one.kind == "vector":
+        return _of_vector(one, source, suffix, schema, fused, index)
+    if one.kind == "products":
+        mine = [space for space in schema.spaces if space.searched]
+        return [Planned(_products_leg(s) + suffix, source, _background(s), (one,), one.weight, s) for s in mine]
+    modality = one.modality
+    if modality is None:
+        raise ValueError(one.kind)
+    legs = [
+        Planned(space.leg(modality) + suffix, source, space.leg(modality), (one,), one.weight, space)
+        for space in schema.spaces
+        if space.searched and modality in space.query_modalities
+    ]
+    if modality is Modality.TEXT and schema.lexical_fields:
+        legs.insert(0, Planned(LEXICAL + suffix, source, LEXICAL, (one,), one.weight))
+    if not legs and not any(modality in part.query_modalities for space in fused for part in _parts(space, schema)):
+        raise QueryError(
+            f"The index {index!r} has no field that a query's {modality} can search.", code="query.no_space", field=one.where
+        )
     return legs
+
+
+def _products_leg(space: Space) -> str:
+    return f"products.{space.label or space.document_modality or space.name}"
+
+
+def _background(space: Space) -> str:
+    """The leg whose level says what products score among each other in a space."""
+    return space.legs[0] if space.kind == "fused" else space.vector_leg
+
+
+def _of_vector(
+    one: QueryInput, source: str, suffix: str, schema: IndexSchema, fused: Sequence[Space], index: str
+) -> list[Planned]:
+    space = _space_for_vector(one, schema, index)
+    if space.searched:
+        return [Planned(space.vector_leg + suffix, source, space.vector_leg, (one,), one.weight, space)]
+    if any(space.name in whole.parts for whole in fused):
+        return []
+    raise QueryError(
+        f"The space {space.name!r} of the index {index!r} is only a part of others and none of them is searched.",
+        code="query.no_space",
+        field=one.where,
+    )
 
 
 def _parts(space: Space, schema: IndexSchema) -> list[Space]:
     return [part for part in schema.spaces if part.name in space.parts]
 
 
-def _takes(space: Space, request: SearchRequest, schema: IndexSchema) -> bool:
+def _takes(space: Space, inputs: Sequence[QueryInput], schema: IndexSchema) -> bool:
     """Whether a fused space has a part that one of the query's inputs or vectors searches."""
-    given = set(request.modalities)
-    return any(part.name in request.vectors or given.intersection(part.query_modalities) for part in _parts(space, schema))
+    seeking = [one for one in inputs if one.weight > 0]
+    given = {one.modality for one in seeking}
+    spaces = {one.space for one in seeking if one.kind == "vector"}
+    return any(part.name in spaces or given.intersection(part.query_modalities) for part in _parts(space, schema))
 
 
-def _space_for_vector(name: str, request: SearchRequest, schema: IndexSchema) -> Space:
-    space = schema.space_of(name)
+def _space_for_vector(one: QueryInput, schema: IndexSchema, index: str) -> Space:
+    space = schema.space_of(one.space)
     if space is None or space.kind == "fused":
         able = ", ".join(s.name for s in schema.spaces if s.kind != "fused") or "none"
         raise QueryError(
-            f"The index {request.index!r} has no space {name!r} that a vector can search.",
+            f"The index {index!r} has no space {one.space!r} that a vector can search.",
             code="query.unknown_space",
-            field=f"vectors.{name}",
+            field=one.where,
             remedy=f"Spaces: {able}.",
         )
-    values = request.vectors[name]
-    if len(values) != space.dims or not any(values):
-        what = f"{len(values)} numbers, not the {space.dims} of" if len(values) != space.dims else "only zeros for"
-        raise QueryError(f"The vector has {what} the space {name!r}.", code="query.bad_vector", field=f"vectors.{name}")
+    if len(one.vector) != space.dims or not any(one.vector):
+        what = f"{len(one.vector)} numbers, not the {space.dims} of" if len(one.vector) != space.dims else "only zeros for"
+        raise QueryError(f"The vector has {what} the space {one.space!r}.", code="query.bad_vector", field=one.where)
     return space
 
 
-def body(leg: Leg, filters: Sequence[Mapping[str, Any]], *, window: int, server: Server) -> dict[str, Any]:
-    """The search for the `window` best products of a leg; ids only, by doc values."""
-    if leg.space is None:
-        ours = {"exists": {"field": KEY_FIELD}}  # a document somebody else wrote into the index has no key and no vectors
-        query = {"bool": {"must": lexical_query(leg.text or "", leg.fields), "filter": [ours, *filters]}}
-        return {
-            **_KEYS_ONLY,
-            "query": query,
-            "size": window,
-            "track_total_hits": True,
-            "sort": _BY_SCORE_THEN_KEY,
-            "track_scores": True,
-        }
-    knn = _knn(leg, filters, k=window, server=server)
-    return {**_KEYS_ONLY, "knn": knn, "size": window, "track_total_hits": False}
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of every leg: how many hits (`window`), under which filters, with which doc values beside the key.
+
+    Quantised scores are made exact with the float vectors if `exact`. `dfs` counts words over all shards, so that a score does
+    not depend on the shard a product lies in; it costs a round of its own and is only needed with several shards.
+    """
+
+    server: Server
+    window: int
+    filters: Sequence[Mapping[str, Any]] = ()
+    values: Sequence[Any] = ()
+    exact: bool = True
+    timeout_ms: int = 5000
+    aggregations: Mapping[str, Any] = field(default_factory=dict)
 
 
-_BY_SCORE_THEN_KEY = [{"_score": "desc"}, {KEY_FIELD: "asc"}]
+def body(leg: Leg, asked: Asked) -> dict[str, Any]:
+    """The search for the best products of a leg; ids only, by doc values. A leg that does not seek: its best product."""
+    window = asked.window if leg.seeks else 1
+    common = {**_KEYS_ONLY, "timeout": f"{asked.timeout_ms}ms", "docvalue_fields": [KEY_FIELD, *asked.values], "size": window}
+    if leg.space is not None:
+        return {**common, "knn": knn(leg, asked, k=window), "track_total_hits": False}
+    found = {
+        **common,
+        "query": {"bool": {"must": lexical(leg), "filter": [OURS, *asked.filters]}},
+        "track_total_hits": leg.seeks,
+        "sort": [{"_score": "desc"}, {KEY_FIELD: "asc"}],
+        "track_scores": True,
+    }
+    return {**found, "aggregations": dict(asked.aggregations)} if asked.aggregations and leg.seeks else found
 
 
-def completion_body(leg: Leg, ids: Sequence[str], *, server: Server) -> dict[str, Any]:
+OURS: Mapping[str, Any] = {"exists": {"field": KEY_FIELD}}
+"""A document somebody else wrote into the index has no key and no vectors."""
+
+
+def completion_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any]:
     """The search for the exact scores of `ids` in a leg.
 
     The filter keeps the words' idf that of the whole index, and with k = number of ids makes Lucene score every one of them.
     """
     among: Mapping[str, Any] = {"terms": {KEY_FIELD: list(ids)}}
+    common = {
+        **_KEYS_ONLY,
+        "timeout": f"{asked.timeout_ms}ms",
+        "docvalue_fields": [KEY_FIELD, *asked.values],
+        "size": len(ids),
+        "track_total_hits": False,
+    }
     if leg.space is None:
-        query = {"bool": {"must": lexical_query(leg.text or "", leg.fields), "filter": [among]}}
-        return {**_KEYS_ONLY, "query": query, "size": len(ids), "track_total_hits": False}
-    return {**_KEYS_ONLY, "knn": _knn(leg, [among], k=len(ids), server=server), "size": len(ids), "track_total_hits": False}
+        return {**common, "query": {"bool": {"must": lexical(leg), "filter": [among]}}}
+    only = Asked(asked.server, len(ids), [among], exact=asked.exact)
+    return {**common, "knn": knn(leg, only, k=len(ids), completes=True)}
 
 
-def _knn(leg: Leg, filters: Sequence[Mapping[str, Any]], *, k: int, server: Server) -> dict[str, Any]:
+def lexical(leg: Leg) -> dict[str, Any]:
+    return words_query(leg.text or "", leg.fields, leg.options)
+
+
+def knn(leg: Leg, asked: Asked, *, k: int, completes: bool = False, boost: float = 1.0) -> Any:
     """https://www.elastic.co/docs/solutions/search/vector/knn ; rescored, so that scores are those of the float vectors.
 
-    Elasticsearch rescores quantised fields only; the others' scores are exact by themselves.
+    Elasticsearch rescores quantised fields only; the others' scores are exact by themselves. A space with several media per
+    product has two clauses: a product's vector stands in one of the two fields, so the sum of both is its score. Of the parts
+    more are filtered than k, so that a completion has to ask for all candidates there are to be exact.
     """
     if leg.space is None or leg.vector is None:
         raise ValueError(leg.name)
-    knn: dict[str, Any] = {
+    clause: dict[str, Any] = {
         "field": leg.space.field,
-        "query_vector": pack(leg.vector, server),
+        "query_vector": pack(leg.vector, asked.server),
         "k": k,
-        "num_candidates": max(100, int(k * OVERSAMPLE) + 1),
+        "num_candidates": min(max(_LEAST_CANDIDATES, int(k * OVERSAMPLE) + 1), _MOST_CANDIDATES),
     }
-    if leg.space.quantised:
-        knn["rescore_vector"] = {"oversample": OVERSAMPLE}
-    return {**knn, "filter": list(filters)} if filters else knn
+    if leg.space.quantised and asked.exact:
+        clause["rescore_vector"] = {"oversample": OVERSAMPLE}
+    if asked.filters:
+        clause["filter"] = list(asked.filters)
+    if boost != 1:
+        clause["boost"] = boost
+    if not leg.space.has_parts:
+        return clause
+    parts = {**clause, "field": leg.space.parts_vector, "inner_hits": _best_part(leg)}
+    if completes:
+        parts["num_candidates"] = _MOST_CANDIDATES
+    return [clause, parts]
 
 
-def filter_clauses(filters: Mapping[str, Any], info: IndexInfo) -> list[dict[str, Any]]:
-    """The filter clauses of `filters`, checked against the mapping. Raises QueryError naming the field."""
-    clauses: list[dict[str, Any]] = []
-    for name, value in filters.items():
-        _check_values(name, _check_filterable(name, info), value)
-        if isinstance(value, list):
-            if len(value) > LONGEST_LIST:
-                raise QueryError(
-                    f"The filter on {name!r} has more than {LONGEST_LIST} values.",
-                    code="query.bad_filter",
-                    field=f"filters.{name}",
-                )
-            clauses.append({"terms": {name: value}})
-        elif isinstance(value, Mapping):
-            unknown = set(value) - _RANGE
-            if unknown or not value:
-                raise QueryError(
-                    f"The range of {name!r} has {', '.join(sorted(unknown)) or 'no limit'}.",
-                    code="query.bad_filter",
-                    field=f"filters.{name}",
-                    remedy="A range has gt, gte, lt or lte.",
-                )
-            clauses.append({"range": {name: dict(value)}})
-        else:
-            clauses.append({"term": {name: value}})
-    return clauses
-
-
-def _check_values(name: str, kind: str, value: Any) -> None:
-    """Raise QueryError if a value cannot be one of a field of that type; dates and addresses are left to Elasticsearch."""
-    values = value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else [value]
-    for one in values:
-        if kind in _NUMERIC and not _is_number(one):
-            wanted_kind = "a number"
-        elif kind == "boolean" and one not in (True, False, "true", "false"):
-            wanted_kind = "true or false"
-        else:
-            continue
-        raise QueryError(
-            f"{one!r} is not {wanted_kind}, but the field {name!r} is of type {kind}.",
-            code="query.bad_filter",
-            field=f"filters.{name}",
-        )
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]  # what is no number raises
-    except (TypeError, ValueError):
-        return False
-
-
-def _check_filterable(name: str, info: IndexInfo) -> str:
-    """The type of a field that can be filtered by. Raises QueryError for any other."""
-    kind = None if name.startswith(f"{FIELD}.") else info.fields.get(name)
-    if kind in _FILTERABLE:
-        return str(kind)
-    able = sorted(field for field, t in info.fields.items() if t in _FILTERABLE and not field.startswith(f"{FIELD}."))
-    if kind is None:
-        close = difflib.get_close_matches(name, able, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Fields to filter by: {', '.join(able)}."
-        raise QueryError(f"The index has no field {name!r}.", code="query.unknown_field", field=f"filters.{name}", remedy=hint)
-    raise QueryError(
-        f"The field {name!r} is of type {kind} and cannot be filtered by.",
-        code="query.not_filterable",
-        field=f"filters.{name}",
-        remedy=f"Fields to filter by: {', '.join(able)}.",
-    )
+def _best_part(leg: Leg) -> dict[str, Any]:
+    if leg.space is None:
+        raise ValueError(leg.name)
+    fields = [f"{leg.space.parts_field}.reference", f"{leg.space.parts_field}.start"]
+    return {"name": leg.space.parts_field, "size": 1, "_source": False, "docvalue_fields": fields}

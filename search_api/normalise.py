@@ -1,18 +1,28 @@
-"""Bring the scores of a leg to one scale: 0 is a match that means nothing, 1 the best of this query. Pure.
+"""Bring the scores of the legs to one scale. Pure; arrays of shape (n products, L legs).
 
-    normalised = (raw - floor) / (top - floor)
-
-`floor` is measured on the catalogue (`schema.Level`), not taken from the result list, so it does not move with page or window.
-`top` is the leg's best score in this query, but never less than two sigma above the floor: a leg of which nothing stands out
-must not have its noise stretched to 1.
+calibrated   (raw - floor) / (top - floor): the floor is measured on the catalogue (`schema.Level`), the top is the leg's best
+             score in this query, but never less than two sigma above the floor: a leg of which nothing stands out must not
+             have its noise stretched to 1. Neither moves with page or window.
+min_max      (raw - min) / (max - min) over the scores known: what most engines do; 1 for all where all are equal
+z_score      (raw - mean) / sigma; 0 where all are equal
+dbsf         (raw - (mean - 3 sigma)) / (6 sigma), Qdrant's distribution-based score fusion; 0.5 where all are equal
+l2           raw / length of the leg's scores as a vector, OpenSearch's l2
+tm2c2        raw / top, with the theoretical least score, 0, as floor (Bruch et al. 2023, doi:10.1145/3596512)
+rrf          1 / (60 + rank) (Cormack et al. 2009, doi:10.1145/1571941.1572114)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from triptych.schema import LEXICAL, Level
+import numpy as np
+import numpy.typing as npt
+
+from search_api.candidates import NOT_RETRIEVED, Candidates, Floats
+from search_api.query import FusionMethod
+from triptych.schema import Level
 
 GUARD = 2.0
 """Sigmas above the floor that a best score must reach to count as 1."""
@@ -20,28 +30,87 @@ GUARD = 2.0
 UNMEASURED = Level(floor=0.5, sigma=0.25)
 """For a vector leg nobody measured yet (fewer than ten products): the cosine itself, 0 at a right angle."""
 
+RANK_CONSTANT: Final = 60
+
 _NARROWEST = 0.01
 """Least width of a vector leg's scale: a catalogue of equal products has a sigma of 0, and no leg may drown the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """A leg's scale in one query; `measured` says whether its floor was measured on the catalogue."""
-
-    floor: float
-    top: float
-    measured: bool
-
-    def __call__(self, raw: float) -> float:
-        return (raw - self.floor) / (self.top - self.floor)
-
-
-def calibrated(leg: str, raw: Iterable[float], level: Level | None) -> Scale:
-    """The scale of a leg from its level and the raw scores of this query's candidates.
-
-    One hit, equal scores and no hit at all are no special cases: `top` always lies above `floor`.
+class Scales:
+    """The scale of each leg in one query, shape (L,): where 0 and 1 lie; `background` is what a match that means nothing
+    gets.
     """
-    known = level or (Level(floor=0.0, sigma=0.0) if leg == LEXICAL else UNMEASURED)
-    least = max(GUARD * known.sigma, 1e-6 if leg == LEXICAL else _NARROWEST)
-    top = max([*raw, known.floor + least])
-    return Scale(known.floor, top, measured=level is not None or leg == LEXICAL)
+
+    floor: Floats
+    top: Floats
+    background: Floats
+
+
+def calibrated_scale(level: Level | None, top: float, *, lexical: bool) -> tuple[float, float]:
+    """Floor and top of a leg. `top` is the leg's best score in this query, NaN where it found nothing."""
+    known = level or (Level(floor=0.0, sigma=0.0) if lexical else UNMEASURED)
+    least = known.floor + max(GUARD * known.sigma, 1e-6 if lexical else _NARROWEST)
+    return known.floor, max(top, least) if top == top else least  # noqa: PLR0124  NaN
+
+
+def normalise(
+    candidates: Candidates, method: FusionMethod, levels: Sequence[Level | None], lexical: Sequence[bool]
+) -> tuple[Floats, Scales]:
+    """The scores on one scale, (n, L), NaN where none is known, and the scales."""
+    raw = candidates.raw
+    count = len(candidates.legs)
+    floor, top = np.zeros(count), np.ones(count)
+    if method == "rrf":
+        return _reciprocal_ranks(candidates), Scales(floor, np.full(count, 1 / (RANK_CONSTANT + 1)), np.zeros(count))
+    scaled = np.full(raw.shape, np.nan)
+    for column in range(count):
+        known = raw[:, column]
+        known = known[~np.isnan(known)]
+        best = candidates.tops[column]
+        if method == "calibrated":
+            floor[column], top[column] = calibrated_scale(levels[column], float(best), lexical=lexical[column])
+        elif len(known):
+            floor[column], top[column] = _of_list(known, method)
+        width = top[column] - floor[column]
+        scaled[:, column] = (raw[:, column] - floor[column]) / width if width > 0 else raw[:, column] * 0 + _LEVEL[method]
+    meaningless = np.array([(level or UNMEASURED).floor for level in levels])
+    meaningless[np.asarray(lexical, dtype=bool)] = 0.0
+    width = top - floor
+    background = np.divide(meaningless - floor, width, out=np.zeros(count), where=width > 0)
+    return scaled, Scales(floor, top, background)
+
+
+_LEVEL: Final = {"calibrated": 0.0, "min_max": 1.0, "z_score": 0.0, "dbsf": 0.5, "l2": 0.0, "tm2c2": 0.0}
+"""What each score becomes where all are equal (or all 0), so that there is no width to divide by."""
+
+
+def _of_list(known: Floats, method: FusionMethod) -> tuple[float, float]:
+    """Floor and top that a list of scores gives itself."""
+    if method == "min_max":
+        return float(known.min()), float(known.max())
+    if method == "l2":
+        return 0.0, float(np.sqrt((known**2).sum()))
+    if method == "tm2c2":
+        return 0.0, float(known.max())
+    mean, sigma = float(known.mean()), float(known.std())
+    if sigma <= 1e-12 * max(1.0, abs(mean)):  # noise of rounding
+        return mean, mean
+    return (mean, mean + sigma) if method == "z_score" else (mean - 3 * sigma, mean + 3 * sigma)
+
+
+def _reciprocal_ranks(candidates: Candidates) -> Floats:
+    """1 / (60 + rank) by all scores known, (n, L); equal scores by id."""
+    found = np.full(candidates.raw.shape, np.nan)
+    for column in range(len(candidates.legs)):
+        known = np.flatnonzero(~np.isnan(candidates.raw[:, column]) & (candidates.status[:, column] != NOT_RETRIEVED))
+        ids = np.array([candidates.ids[row] for row in known], dtype=object)
+        order = known[np.lexsort((ids, -candidates.raw[known, column]))] if len(known) else known
+        found[order, column] = 1 / (RANK_CONSTANT + np.arange(1, len(order) + 1))
+    return found
+
+
+def relevance(raw: float | npt.NDArray[np.float64], level: Level) -> Floats:
+    """Share of queries about nothing in particular whose best score among the sampled products lies below `raw`, 0 to 1."""
+    deciles = np.asarray(level.noise)
+    return np.asarray(np.interp(raw, deciles, np.linspace(0, 1, len(deciles))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,6 +16,8 @@ from triptych.errors import ElasticsearchError, EncoderError, InputError, NotFou
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+
+_AWAY = 503
 
 
 def status_of(error: TriptychError) -> int:
@@ -32,11 +35,24 @@ def status_of(error: TriptychError) -> int:
     return 502 if isinstance(error, ElasticsearchError) else 500
 
 
+def problem_of(error: TriptychError) -> dict[str, Any]:
+    """One of our errors as a problem's members."""
+    status = status_of(error)
+    if status >= 500:  # noqa: PLR2004  the server's side
+        log.error("%s (%s)", error, error.code)
+    errors = list(error.errors) if isinstance(error, InvalidBodyError) else None
+    more = {"detail": str(error), "field": error.field, "remedy": error.remedy, "errors": errors}
+    return _members(status, error.code, error.message, more)
+
+
+def _members(status: int, code: str, title: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    body = {"type": f"urn:triptych:problem:{code}", "title": title, "status": status, "code": code}
+    return body | {name: value for name, value in more.items() if value}
+
+
 def problem(status: int, code: str, title: str, **more: Any) -> Response:
     """A problem+json response; empty members are left out."""
-    body = {"type": f"urn:triptych:problem:{code}", "title": title, "status": status, "code": code}
-    body |= {name: value for name, value in more.items() if value}
-    return Response(orjson.dumps(body), status=status, content_type=CONTENT_TYPE)
+    return Response(orjson.dumps(_members(status, code, title, more)), status=status, content_type=CONTENT_TYPE)
 
 
 def register(app: Flask) -> None:
@@ -44,13 +60,11 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(TriptychError)
     def ours(error: TriptychError) -> Response:
-        status = status_of(error)
-        if status >= 500:  # noqa: PLR2004  the server's side
-            log.error("%s (%s)", error, error.code)
-        errors = list(error.errors) if isinstance(error, InvalidBodyError) else None
-        return problem(
-            status, error.code, error.message, detail=str(error), field=error.field, remedy=error.remedy, errors=errors
-        )
+        body = problem_of(error)
+        answer = Response(orjson.dumps(body), status=body["status"], content_type=CONTENT_TYPE)
+        if body["status"] == _AWAY:
+            answer.headers["Retry-After"] = "5"
+        return answer
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

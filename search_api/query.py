@@ -1,18 +1,28 @@
-"""What a user asks, and what is answered: frozen values."""
+"""What a user asks: frozen values. What is answered stands in answer.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from search_api.words import TextOptions
 from triptych.domain import Modality
+from triptych.errors import QueryError
+from triptych.schema import Missing
 
 DEFAULT_SIZE: Final = 10
 DEFAULT_WINDOW: Final = 100
 """Hits each leg returns. 100 to 200 is the known optimum up to ten million documents (../fusion in docs/architecture.md)."""
 
 LARGEST_WINDOW: Final = 1000
+LONGEST_TEXT: Final = 10_000
+
+MOST_INPUTS: Final = 16
+"""Inputs of one query: each makes up to a handful of legs."""
+
+MOST_PRODUCTS: Final = 100
+"""Products of one input "like these"."""
 
 AUDIO_WORDS: Final = "audio.words"
 """The name of a query's spoken words among what was recognised."""
@@ -20,86 +30,175 @@ AUDIO_WORDS: Final = "audio.words"
 AudioAs = Literal["sound", "words", "both"]
 """What a query's sound is: something to find the like of, spoken words, or both."""
 
+FusionMethod = Literal["calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf", "native"]
+Mean = Literal["arithmetic", "geometric", "harmonic"]
+QueryClass = Literal["auto", "sku", "short", "sentence", "none"]
+InputKind = Literal["text", "image", "audio", "vector", "products"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryInput:
+    """One thing a query is made of: words, a picture or a sound (bytes of a file), a vector of a `space`, or ids of products.
+
+    `weight` is its share beside the query's other inputs (1 and 1: half each); below zero it pushes products away that match.
+    """
+
+    kind: InputKind
+    weight: float = 1.0
+    text: str = ""
+    data: bytes = field(default=b"", repr=False)
+    audio_as: AudioAs = "sound"
+    space: str = ""
+    vector: Sequence[float] = field(default=(), repr=False)
+    products: tuple[str, ...] = ()
+    where: str = ""
+    """The field of the request it came from, for errors: `text`, `inputs.2.image`."""
+
+    @property
+    def modality(self) -> Modality | None:
+        """The modality that is embedded; None for what comes as vectors."""
+        return Modality(self.kind) if self.kind in {"text", "image", "audio"} else None
+
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One query: any mix of words, a picture and a sound.
+    """One query: any mix of words, pictures, sounds, vectors and products.
 
-    `image` and `audio` are the bytes of a file; `audio_as` says what the sound is. `vectors` are query vectors given directly,
-    by space. `weights` gives legs their share of the score (see `fusion.share`); `filters`
-    maps a field to a value, a list of values (any of them) or a range {"gte": .., "lte": ..}, and all of them must hold.
-    `size` hits are returned of those found within `window` per leg.
+    `text`, `image`, `audio` (bytes of a file) and `vectors` (by space) are the short form for one input of each kind with
+    weight 1; `inputs` are further ones. `products` are ids of products to find the like of. `weights` gives legs their share
+    of the score (see `weights.share`), `weight_set` names a set kept with the index. `filters` must hold for every product
+    (see `filters`). `size` hits are returned of those found within `window` per leg.
+
+    `fusion` and `mean` say how scores are brought to one scale and averaged; `complete=False` gives products 0 from legs that
+    did not return them; `missing` is what a leg counts whose modality a product has not. `exact=False` leaves quantised
+    scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page.
     """
 
-    index: str
+    index: str = ""
     text: str | None = None
     image: bytes | None = field(default=None, repr=False)
     audio: bytes | None = field(default=None, repr=False)
     audio_as: AudioAs = "sound"
     vectors: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
+    products: tuple[str, ...] = ()
+    inputs: tuple[QueryInput, ...] = ()
+    text_options: TextOptions = field(default_factory=TextOptions)
     weights: Mapping[str, float] = field(default_factory=dict)
+    weight_set: str | None = None
+    query_class: QueryClass = "auto"
     filters: Mapping[str, Any] = field(default_factory=dict)
+    facets: Mapping[str, Any] = field(default_factory=dict)
+    sort: Sequence[Any] = ()
+    collapse: str | None = None
+    vote: Mapping[str, Any] | None = None
+    min_relevance: float = 0.0
     size: int = DEFAULT_SIZE
     window: int = DEFAULT_WINDOW
-    fusion: str = "calibrated"
+    page: str | None = None
+    deep: bool = False
+    certify: bool = False
+    fusion: FusionMethod = "calibrated"
+    mean: Mean = "arithmetic"
+    complete: bool = True
+    missing: Missing | None = None
+    exact: bool = True
+    timeout_ms: int | None = None
+    fields: tuple[str, ...] | None = None
+    highlight: bool = False
+    with_vectors: bool = False
     explain: bool = False
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The inputs this query has, in a fixed order."""
-        given = {Modality.TEXT: self.text, Modality.IMAGE: self.image, Modality.AUDIO: self.audio}
-        return tuple(modality for modality, value in given.items() if value is not None)
+        """The modalities of this query's inputs, in a fixed order."""
+        given = {one.modality for one in self.all_inputs()}
+        return tuple(modality for modality in Modality if modality in given)
+
+    def all_inputs(self) -> tuple[QueryInput, ...]:
+        """Short form and `inputs` as one list: words, pictures, sounds, vectors, products, each kind in the order given."""
+        short: list[QueryInput] = []
+        if self.text is not None:
+            short.append(QueryInput("text", text=self.text, where="text"))
+        if self.image is not None:
+            short.append(QueryInput("image", data=self.image, where="image"))
+        if self.audio is not None:
+            short.append(QueryInput("audio", data=self.audio, audio_as=self.audio_as, where="audio"))
+        short += [QueryInput("vector", space=s, vector=v, where=f"vectors.{s}") for s, v in self.vectors.items()]
+        if self.products:
+            short.append(QueryInput("products", products=self.products, where="products"))
+        order = ("text", "image", "audio", "vector", "products")
+        placed = [replace(one, where=one.where or f"inputs.{n}.{one.kind}") for n, one in enumerate(self.inputs)]
+        return tuple(sorted([*short, *placed], key=lambda one: order.index(one.kind)))
 
 
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """Spoken words: the text, its language (ISO 639-1) and how sure the recogniser is of it, 0 to 1."""
-
-    text: str
-    language: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class LegScore:
-    """One leg's part in one hit.
-
-    `raw` is Elasticsearch's score, None where the product has nothing of the leg's modality; `normalised` is 0 at the leg's
-    floor and 1 at its best score in this query; `contribution` = weight x normalised; `completed` says that the leg did not
-    return the product by itself and its exact score was asked for. `status` keeps the cases apart: retrieved, completed,
-    no_match (the words do not occur: a true 0), no_modality.
-    """
-
-    raw: float | None
-    normalised: float
-    weight: float
-    contribution: float
-    completed: bool
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One ranked product. The contributions of its legs add up to `score`."""
-
-    id: str
-    score: float
-    product: Mapping[str, Any]
-    legs: Mapping[str, LegScore]
+def check(request: SearchRequest) -> None:
+    """Raise QueryError for a request that no index could answer."""
+    if not 1 <= request.window <= LARGEST_WINDOW:
+        raise QueryError(f"A window is 1 to {LARGEST_WINDOW}.", code="query.bad_window", field="window")
+    if not 1 <= request.size <= request.window:
+        raise QueryError(
+            f"size is 1 to window, which is {request.window}.", code="query.bad_size", field="size", remedy="Raise window too."
+        )
+    if not 0 <= request.min_relevance <= 1:
+        raise QueryError("min_relevance is 0 to 1.", code="query.bad_relevance", field="min_relevance")
+    if request.timeout_ms is not None and request.timeout_ms < 1:
+        raise QueryError("timeout_ms is 1 or more.", code="query.bad_timeout", field="timeout_ms")
+    if request.audio_as != "sound" and request.audio is None:
+        raise QueryError("audio_as is given without audio.", code="query.empty", field="audio", remedy="Give a sound.")
+    if request.audio_as != "sound" and request.text is not None:
+        raise QueryError(
+            "The query has words both typed and spoken.", code="query.two_texts", field="audio_as", remedy="Give one of them."
+        )
+    _check_together(request)
+    inputs = request.all_inputs()
+    if len(inputs) > MOST_INPUTS:
+        raise QueryError(f"A query has at most {MOST_INPUTS} inputs.", code="query.too_many_inputs", field="inputs")
+    for one in inputs:
+        _check_input(one)
+    if inputs and all(one.weight <= 0 for one in inputs):
+        raise QueryError(
+            "No input of the query has a weight above 0.",
+            code="query.bad_weight",
+            field="inputs",
+            remedy="Say what is wanted too, not only what is not.",
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer. `total_matched` counts the products whose words match plus those only a vector leg found in its window.
+_NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance")
 
-    `degraded` names the legs that failed and were left out. `explain` says how each leg was used, if asked for. `recognised`
-    holds the words of a spoken query, under `audio.words`.
-    """
 
-    query_id: str
-    took_ms: float
-    total_matched: int
-    hits: tuple[Hit, ...]
-    degraded: tuple[str, ...] = ()
-    recognised: Mapping[str, Recognised] = field(default_factory=dict)
-    explain: Mapping[str, Any] | None = None
+def _check_together(request: SearchRequest) -> None:
+    """Fields that exclude each other."""
+    if request.fusion == "native":
+        able: dict[str, object] = {name: getattr(request, name) for name in _NOT_NATIVE}
+        for name, given in able.items():
+            if given:
+                raise QueryError(
+                    f"fusion native is one request and has no {name}.",
+                    code="query.not_native",
+                    field=name,
+                    remedy="Use another fusion.",
+                )
+    if request.certify and (request.fusion, request.mean, request.complete) != ("calibrated", "arithmetic", True):
+        raise QueryError(
+            "Only calibrated, completed scores under the arithmetic mean can be certified.",
+            code="query.not_certifiable",
+            field="certify",
+        )
+    if request.mean != "arithmetic" and request.fusion in {"rrf", "z_score"}:
+        raise QueryError(
+            f"The {request.mean} mean needs scores from 0 up, which {request.fusion} does not give.",
+            code="query.bad_mean",
+            field="mean",
+        )
+
+
+def _check_input(one: QueryInput) -> None:
+    if not abs(one.weight) < float("inf"):
+        raise QueryError("The weight is no number.", code="query.bad_weight", field=one.where)
+    if one.kind == "text" and not one.text.strip():
+        raise QueryError("The text is empty.", code="query.empty", field=one.where, remedy="Leave it out or give words.")
+    if len(one.text) > LONGEST_TEXT:
+        raise QueryError(f"The text is longer than {LONGEST_TEXT} characters.", code="query.too_long", field=one.where)
+    if len(one.products) > MOST_PRODUCTS:
+        raise QueryError(f"An input has at most {MOST_PRODUCTS} products.", code="query.too_many_products", field=one.where)

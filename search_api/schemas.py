@@ -1,22 +1,37 @@
-"""The HTTP contract: the form of a request body, and how an answer is written as JSON. Additions later, no renames."""
+"""The HTTP contract's requests: pydantic models, of which the OpenAPI document is made too. Additions later, no renames."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from search_api.query import DEFAULT_SIZE, DEFAULT_WINDOW, AudioAs, SearchRequest, SearchResult
+from search_api.answer import SearchResult
+from search_api.query import (
+    DEFAULT_SIZE,
+    DEFAULT_WINDOW,
+    AudioAs,
+    FusionMethod,
+    InputKind,
+    Mean,
+    QueryClass,
+    QueryInput,
+    SearchRequest,
+)
+from search_api.words import Fuzziness, TextOptions
 from triptych.errors import InputError
-from triptych.schema import MOST_DIMS
+from triptych.schema import MOST_DIMS, Missing
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Scalar = str | int | float | bool
-FilterValue = _Scalar | list[_Scalar] | dict[str, str | int | float]
+_Vector = Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS)]
+Object = dict[str, Any]
+
+MOST_SEARCHES = 20
+"""Queries of one `/v1/msearch`."""
 
 
 class InvalidBodyError(InputError):
@@ -26,55 +41,170 @@ class InvalidBodyError(InputError):
     errors: tuple[Mapping[str, str], ...] = ()
 
 
-class MediaBody(BaseModel):
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class MediaBody(_Body):
     """A picture or a sound in JSON."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    base64: str = Field(min_length=1)
+    base64: str = Field(min_length=1, description="the bytes of the file, in base64")
 
 
-class SearchBody(BaseModel):
-    """The body of `POST /v1/search`; in a multipart form the same without media is the part `query`."""
+class TextOptionsBody(_Body):
+    """How words are searched by BM25."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    fields: list[str] = Field(
+        default_factory=list, max_length=50, description="fields in place of the index's, with boosts: title.en^3, title.*"
+    )
+    operator: Literal["or", "and"] = Field("or", description="`and`: every word must occur")
+    fuzziness: Fuzziness | None = Field(None, description="typing errors forgiven per word")
+    language: str | None = Field(None, max_length=10, description="only this language's fields, as `en`, and those of none")
+    phrase_boost: _Finite = Field(0.0, description="adds so many times the score of the words as a phrase")
+    minimum_should_match: str | None = Field(None, max_length=10, description="words that must occur, such as 2 or 75%")
+    analyzer: str | None = Field(None, max_length=100, description="a search analyzer of the index, such as one with synonyms")
 
-    index: str = Field(min_length=1)
-    text: str | None = None
-    image: MediaBody | None = None
-    audio: MediaBody | None = None
-    audio_as: AudioAs = "sound"
-    vectors: dict[str, Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS)]] = Field(default_factory=dict)
-    weights: dict[str, _Finite] = Field(default_factory=dict)
-    filters: dict[str, FilterValue] = Field(default_factory=dict)
-    size: int = DEFAULT_SIZE
-    window: int = DEFAULT_WINDOW
-    fusion: str = "calibrated"
-    explain: bool = False
+    def to_options(self) -> TextOptions:
+        return TextOptions(
+            tuple(self.fields),
+            self.operator,
+            self.fuzziness,
+            self.language,
+            self.phrase_boost,
+            self.minimum_should_match,
+            self.analyzer,
+        )
+
+
+class InputBody(_Body):
+    """One input of a query: exactly one of text, image, audio, vector (with its space) and products."""
+
+    text: str | None = Field(None, description="words")
+    image: MediaBody | None = Field(None, description="a picture")
+    audio: MediaBody | None = Field(None, description="a sound")
+    audio_as: AudioAs = Field("sound", description="what the sound is")
+    vector: _Vector | None = Field(None, description="a vector made elsewhere")
+    space: str | None = Field(None, description="the space of the vector")
+    products: list[str] | None = Field(None, min_length=1, description="ids of products to find the like of")
+    weight: _Finite = Field(1.0, description="the input's share beside the others; below 0 pushes away what matches")
+
+    def to_input(self, where: str) -> QueryInput:
+        """The input. Raises InvalidBodyError naming it."""
+        kinds: tuple[InputKind, ...] = ("text", "image", "audio", "vector", "products")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1 or (self.vector is None) != (self.space is None):
+            raise InvalidBodyError(
+                f"{where} has not exactly one of text, image, audio, vector with space, and products.", field=where
+            )
+        kind = given[0]
+        place = f"{where}.{kind}"
+        media = self.image or self.audio
+        return QueryInput(
+            kind,
+            self.weight,
+            text=self.text or "",
+            data=_decoded(place, media) if media else b"",
+            audio_as=self.audio_as,
+            space=self.space or "",
+            vector=self.vector or (),
+            products=tuple(self.products or ()),
+            where=place,
+        )
+
+
+class SearchBody(_Body):
+    """The body of `POST /v1/search`; in a multipart form the same without media is the part `query`.
+
+    A further page is asked by `page` alone.
+    """
+
+    index: str = Field("", description="the index alias, such as `shop`")
+    text: str | None = Field(None, description="the words, in any language")
+    image: MediaBody | None = Field(None, description="a picture")
+    audio: MediaBody | None = Field(None, description="a sound")
+    audio_as: AudioAs = Field("sound", description="what the sound is: the like of it, spoken words, or both")
+    vectors: dict[str, _Vector] = Field(default_factory=dict, description="vectors made elsewhere, by space")
+    products: list[str] = Field(default_factory=list, description="ids of products to find the like of")
+    inputs: list[InputBody] = Field(default_factory=list, description="further inputs, each with its weight")
+    text_options: TextOptionsBody | None = Field(None, description="how the words are searched")
+    weights: dict[str, _Finite] = Field(default_factory=dict, description="legs' shares of the score")
+    weight_set: str | None = Field(None, description="a set of weights kept with the index")
+    query_class: QueryClass = Field("auto", description="the class of the words, which weighs BM25 beside vectors")
+    filters: Object = Field(default_factory=dict, description="conditions that every product must meet")
+    facets: Object = Field(default_factory=dict, description="fields to count values of")
+    sort: list[str | dict[str, str]] = Field(default_factory=list, description="fields to sort the found products by")
+    collapse: str | None = Field(None, description="show only the best product for each value of this field")
+    vote: Object | None = Field(None, description="let the neighbours of all legs vote on a field")
+    min_relevance: _Finite = Field(0.0, description="0 to 1: leave out what noise would reach as well")
+    size: int = Field(DEFAULT_SIZE, description="products to return")
+    window: int = Field(DEFAULT_WINDOW, description="hits that each leg returns")
+    page: str | None = Field(None, description="`next` of an answer, for the page after it")
+    deep: bool = Field(False, description="let pages go beyond the window")
+    certify: bool = Field(False, description="widen the window until the answer is proved")
+    fusion: FusionMethod = Field("calibrated", description="how scores are brought to one scale")
+    mean: Mean = Field("arithmetic", description="how legs are averaged")
+    complete: bool = Field(True, description="ask for the scores that legs did not return")
+    missing: Missing | None = Field(None, description="what a leg counts whose modality a product has not")
+    exact: bool = Field(True, description="score quantised vectors again with the float vectors")
+    timeout_ms: int | None = Field(None, description="time the request may take; what is not ready is left out")
+    fields: list[str] | None = Field(None, min_length=1, description="fields of the products to return")
+    highlight: bool = Field(False, description="mark the words found")
+    with_vectors: bool = Field(False, description="return the products' vectors")
+    explain: bool = Field(False, description="add how each leg was used")
 
     def to_request(self, *, image: bytes | None = None, audio: bytes | None = None) -> SearchRequest:
         """The request, with uploaded files in place of base64. Raises InvalidBodyError."""
+        if not self.index and self.page is None:
+            raise InvalidBodyError("Which index?", field="index", remedy="Give index, such as `shop`.")
+        plain = {name: getattr(self, name) for name in _PLAIN}
         return SearchRequest(
-            index=self.index,
-            text=self.text,
+            **plain,
             image=_either("image", self.image, image),
             audio=_either("audio", self.audio, audio),
-            audio_as=self.audio_as,
-            vectors=self.vectors,
-            weights=self.weights,
-            filters=self.filters,
-            size=self.size,
-            window=self.window,
-            fusion=self.fusion,
-            explain=self.explain,
+            products=tuple(self.products),
+            inputs=tuple(one.to_input(f"inputs.{number}") for number, one in enumerate(self.inputs)),
+            text_options=self.text_options.to_options() if self.text_options else TextOptions(),
+            fields=None if self.fields is None else tuple(self.fields),
         )
+
+
+_PLAIN = tuple(
+    name for name in SearchBody.model_fields if name not in {"image", "audio", "products", "inputs", "text_options", "fields"}
+)
+
+
+class MsearchBody(_Body):
+    """The body of `POST /v1/msearch`: several queries at once, each with an answer or a problem of its own."""
+
+    searches: list[Object] = Field(min_length=1, max_length=MOST_SEARCHES, description="bodies as of POST /v1/search")
+
+
+class ExplainBody(SearchBody):
+    """The body of `POST /v1/explain`: a query as of `POST /v1/search`, and the product to explain."""
+
+    product: str = Field(min_length=1, description="the id of the product")
+
+
+class ReweighBody(_Body):
+    """The body of `POST /v1/reweigh`: the answer of an earlier query under other weights."""
+
+    query_id: str = Field(min_length=1, max_length=100, description="of the earlier answer")
+    weights: dict[str, _Finite] = Field(default_factory=dict, description="legs' shares of the score")
+    fusion: Annotated[FusionMethod | None, Field(description="another fusion than the query's")] = None
+    mean: Mean | None = Field(None, description="another mean than the query's")
+    missing: Missing | None = Field(None, description="another policy for missing modalities")
+    min_relevance: _Finite | None = Field(None, description="another cut-off")
+    size: int = Field(DEFAULT_SIZE, ge=1, le=1000, description="products to return")
+    hydrate: bool = Field(False, description="return the products too, which asks Elasticsearch for them")
 
 
 def _either(name: str, body: MediaBody | None, upload: bytes | None) -> bytes | None:
     if body is not None and upload is not None:
         raise InvalidBodyError(f"{name} is given twice, in the JSON and as a file.", field=name, remedy="Give it once.")
-    if body is None:
-        return upload
+    return upload if body is None else _decoded(name, body)
+
+
+def _decoded(name: str, body: MediaBody) -> bytes:
     try:
         return base64.b64decode(body.base64, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -83,10 +213,13 @@ def _either(name: str, body: MediaBody | None, upload: bytes | None) -> bytes | 
         ) from error
 
 
-def parse_body(data: object) -> SearchBody:
+_B = TypeVar("_B", bound=BaseModel)
+
+
+def parse(model: type[_B], data: object) -> _B:
     """Validate a decoded JSON body. Raises InvalidBodyError naming every field at fault."""
     try:
-        return SearchBody.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         # pydantic's messages can hold the input (a whole picture in base64): only where and what is passed on
         faults = tuple(
@@ -101,17 +234,22 @@ def parse_body(data: object) -> SearchBody:
         raise invalid from error
 
 
-def _where(loc: tuple[int | str, ...]) -> str:
-    """The field at fault; of a filter only its name, not which of its forms was tried."""
-    parts = loc[:2] if loc and loc[0] == "filters" else loc
+def parse_body(data: object) -> SearchBody:
+    """The body of a search. Raises InvalidBodyError naming every field at fault."""
+    return parse(SearchBody, data)
+
+
+def _where(loc: Sequence[int | str]) -> str:
+    """The field at fault; of a sort only its place, not which of its forms was tried."""
+    parts = loc[:2] if loc and loc[0] == "sort" else loc
     return ".".join(str(part) for part in parts) or "body"
 
 
+_OPTIONAL: Final = ("next", "recognised", "facets", "predicted", "certified", "deep", "explain")
+"""Members of an answer that are left out where there is nothing to say."""
+
+
 def to_json(result: SearchResult) -> dict[str, Any]:
-    """An answer as it is sent."""
-    data = asdict(result)
-    data["degraded"] = list(result.degraded)
-    for optional in ("explain", "recognised"):
-        if not data[optional]:
-            del data[optional]
-    return data
+    """An answer as it is sent; the hits are left to orjson, which writes dataclasses."""
+    data = {one.name: getattr(result, one.name) for one in fields(result)}
+    return {name: value for name, value in data.items() if value or name not in _OPTIONAL}

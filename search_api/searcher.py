@@ -1,29 +1,39 @@
 """THE flow of searching:
 
-    SearchRequest -> spoken words recognised -> the query's inputs embedded (fingerprints checked against the index)
-        -> legs.body per leg -> one _msearch -> scores per leg
-        -> complete (exact scores for what a leg did not return) -> normalise -> fuse -> hydrate -> SearchResult
+    SearchRequest -> spoken words recognised -> legs planned and weighed -> inputs embedded (fingerprints checked)
+        -> one _msearch of all legs -> the candidates -> one _msearch that completes them = a Session
+        -> ranking.rank (fuse, cut off, vote, sort, collapse) -> the page's products -> SearchResult
 
-Three round trips: the legs, the completion, the products of the page. A leg that fails is dropped, the weights of the others
-are renormalised, and the answer names it in `degraded`.
+Three round trips: the legs, the completion, the products of the page. Everything after the second follows from the session, so
+further pages, other weights and explanations ask Elasticsearch for products at most. A leg that fails is dropped, the weights
+of the others are scaled, and the answer names it in `degraded`. `native` is one round trip and no session.
 """
 
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from search_api import fusion, normalise
-from search_api.completion import complete, scores_of
-from search_api.embed import QueryEmbedder
-from search_api.legs import Leg, body, completion_body, filter_clauses, wanted
-from search_api.query import LARGEST_WINDOW, Hit, SearchRequest, SearchResult
-from triptych.elastic.engine import Found, mget, msearch
+from search_api import arrange, deepening, facets, ranking, weights
+from search_api.answer import Hit, Recognised, SearchResult
+from search_api.asking import Elastic, Run, excluded
+from search_api.breakers import Breakers
+from search_api.candidates import Candidates
+from search_api.deadline import Deadline
+from search_api.embed import Embedding, QueryEmbedder
+from search_api.filters import clauses
+from search_api.fusion import FusedLeg
+from search_api.legs import wanted
+from search_api.native import natively
+from search_api.query import SearchRequest, check
+from search_api.session import Session, Sessions
+from search_api.why import explanation, fell_short
+from triptych.elastic.engine import close_point_in_time, mget, open_point_in_time
+from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo, describe
-from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
+from triptych.errors import ElasticsearchError, NotFoundError, QueryError
 from triptych.schema import FIELD, LEXICAL
 from triptych.services import Services
 
@@ -33,19 +43,8 @@ INFO_SECONDS = 5.0
 MOST_INFOS = 100
 """Indices remembered at once."""
 
-LONGEST_TEXT = 10_000
-
-
-@dataclass(slots=True)
-class _Run:
-    """One search on its way through the flow: what later steps and `explain` need of earlier ones."""
-
-    request: SearchRequest
-    info: IndexInfo
-    weights: dict[str, float]
-    query_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    degraded: dict[str, ElasticsearchError] = field(default_factory=dict)
-    lexical_total: int = 0
+_SHOWN = ("fields", "highlight", "with_vectors", "explain", "window", "complete", "exact")
+"""The fields of a request that a session keeps to show its pages by."""
 
 
 class Searcher:
@@ -53,7 +52,10 @@ class Searcher:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._embedder = QueryEmbedder(services)
+        self._breakers = Breakers()
+        self._embedder = QueryEmbedder(services, self._breakers)
+        self._elastic = Elastic(services, self._breakers)
+        self._sessions = Sessions(services, self._breakers)
         self._infos: dict[str, tuple[float, IndexInfo]] = {}
 
     def warm(self) -> None:
@@ -61,50 +63,122 @@ class Searcher:
         self._embedder.warm()
 
     def search(self, request: SearchRequest) -> SearchResult:
-        """The products that fit `request` best.
+        """The products that fit `request` best, or the next page of an answer.
 
         Raises QueryError or MediaError naming the field, NotFoundError for the index, EncoderError if the index was built with
         other encoders, ElasticsearchError if no leg could be asked.
         """
-        started = time.perf_counter()
+        if request.page is not None:
+            return self._page(request.page)
+        run, options, recognised = self.planned(request)
+        if request.fusion == "native":
+            return natively(self._elastic, run, options, recognised)
+        session = self.scored(run, options, recognised)
+        return self._answer(run, session, options, offset=0, size=request.size, keep=True)
+
+    def planned(self, request: SearchRequest) -> tuple[Run, ranking.Options, Mapping[str, Recognised]]:
+        """A run up to its legs and their vectors."""
         check(request)
         info = self.info(request.index)
-        request, recognised = self._embedder.words_of(request, info)
-        plan = wanted(request, info.schema)
-        clauses = filter_clauses(request.filters, info)
-        defaults = fusion.default_weights([(p.name, p.source) for p in plan], info.schema.levels)
-        run = _Run(request, info, fusion.share(request.weights, defaults, info.schema.legs))
-        legs = self._embedder.legs(request, info.schema, [p for p in plan if run.weights[p.name] > 0])
-        retrieved = self._ask(run, legs, clauses)
-        legs = [leg for leg in legs if leg.name in retrieved]
-        scores, failed = complete(legs, retrieved, lambda gaps: self._complete(run, legs, gaps))
-        run.degraded.update(failed)
-        if not scores:
-            raise _nothing_answered(run)
-        levels = info.schema.levels
-        scales = {
-            name: normalise.calibrated(name, (s.raw for s in leg.values() if s.raw is not None), levels.get(name))
-            for name, leg in scores.items()
-        }
-        weights = fusion.without(run.weights, [name for name in run.weights if name not in scores])
-        fused = fusion.fuse(scores, scales, weights)
-        hits = self._hydrate(run, fused[: request.size])
-        only_vectors = sum(1 for f in fused if LEXICAL not in f.legs or f.legs[LEXICAL].raw == 0)
-        return SearchResult(
-            query_id=run.query_id,
-            took_ms=round((time.perf_counter() - started) * 1000, 1),
-            total_matched=run.lexical_total + only_vectors if LEXICAL in scores else len(fused),
-            hits=hits,
-            degraded=tuple(run.degraded),
+        run = Run(request, info, Deadline(None if request.timeout_ms is None else request.timeout_ms / 1000))
+        options = ranking.read_options({name: getattr(request, name) for name in ranking.OPTION_NAMES}, info)
+        run.filters = [*clauses(request.filters, info), *excluded(run)]
+        run.request, recognised = self._embedder.words_of(request, info)
+        run.plan = wanted(run.request, info.schema)
+        run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
+        run.aggregations = facets.aggregations(options.facets) if options.facets else {}
+        run.weights = self._weights(run)
+        asked = Embedding(info, run.request, run.deadline)
+        run.legs = self._embedder.legs(asked, [p for p in run.plan if run.weights[p.name]])
+        run.degraded += asked.failed
+        run.errors += asked.errors
+        return run, options, recognised
+
+    def scored(
+        self, run: Run, options: ranking.Options, recognised: Mapping[str, Recognised], *, extra: Sequence[str] = ()
+    ) -> Session:
+        """The session of a run: the exact scores of all its candidates, and of `extra` products."""
+        request = run.request
+        keeps = request.deep or request.certify
+        if keeps:
+            run.pit = open_point_in_time(
+                self._services.elasticsearch, run.info.version, seconds=self._services.settings.session_seconds
+            )
+        try:
+            candidates = self._elastic.gathered(run, extra=extra)
+            if request.complete:
+                candidates = self._elastic.completed(run, candidates)
+            legs, proof = self._fused_legs(run, candidates), None
+            if request.certify:
+                candidates, proof = deepening.certified(self._elastic, run, candidates, legs, options.method)
+                legs = self._fused_legs(run, candidates)
+        finally:
+            if run.pit is not None and not request.deep:
+                close_point_in_time(self._services.elasticsearch, run.pit)
+                run.pit = None
+        return Session(
+            id=run.query_id,
+            index=request.index,
+            version=run.info.version,
+            candidates=candidates,
+            legs=tuple(legs),
+            options={name: getattr(request, name) for name in (*ranking.OPTION_NAMES, *_SHOWN)},
+            words={leg.name: words_in(leg.text or "") for leg in run.legs if leg.space is None},
+            total_matched=_total(run, candidates),
+            aggregations=run.found,
             recognised=recognised,
-            explain=explanation(run, scales, weights, len(fused)) if request.explain else None,
+            degraded=tuple(run.degraded),
+            certified=proof,
+            asked=deepening.kept(run, request.window) if request.deep or request.highlight else None,
         )
+
+    def reweigh(
+        self, query_id: str, given: Mapping[str, float], *, size: int, hydrate: bool = False, **changes: Any
+    ) -> SearchResult:
+        """The answer of an earlier query under other weights (and `fusion`, `mean`, `missing` ...), from its kept scores.
+
+        Elasticsearch is asked for nothing, unless `hydrate` asks for the products. A leg not named keeps its proportion.
+        """
+        deadline = Deadline()
+        session = self._sessions.get(query_id)
+        info = replace(self.info(session.index), version=session.version)
+        names = [leg.name for leg in session.legs]
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            raise QueryError(
+                f"The query has no leg {unknown[0]!r}.",
+                code="query.unknown_leg",
+                field=f"weights.{unknown[0]}",
+                remedy=f"Legs: {', '.join(names)}.",
+            )
+        shares = weights.share(given, {leg.name: leg.weight for leg in session.legs}, names)
+        legs = tuple(replace(leg, weight=shares[leg.name]) for leg in session.legs)
+        kept = {name: value for name, value in changes.items() if value is not None}
+        changed = replace(session, legs=legs, options={**session.options, **kept}, certified=None)
+        options = ranking.read_options(changed.options, info)
+        run = Run(SearchRequest(session.index, size=size), info, deadline)
+        return self._answer(run, changed, options, offset=0, size=size, keep=False, hydrate=hydrate)
+
+    def explain(self, request: SearchRequest, product: str) -> dict[str, Any]:
+        """Why `product` stands where it stands in the answer of `request`, or in none: see `why.fell_short`.
+
+        Raises NotFoundError if the index has no such product.
+        """
+        run, options, recognised = self.planned(replace(request, complete=True, page=None, deep=False, certify=False))
+        there, passes = self._elastic.holds(run, product)
+        if not there:
+            raise NotFoundError(
+                f"There is no product {product!r} in {request.index!r}.", code="product.not_found", field="product"
+            )
+        session = self.scored(run, options, recognised, extra=[product])
+        return fell_short(session, options, product, passes=passes, size=request.size)
 
     def info(self, index: str) -> IndexInfo:
         """What is known of `index`, at most INFO_SECONDS old."""
         known = self._infos.get(index)
         if known is None or time.monotonic() - known[0] > INFO_SECONDS:
-            info = describe(self._services.elasticsearch, index)
+            with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
+                info = describe(self._services.elasticsearch, index)
             self._services.check(info.schema)
             if len(self._infos) >= MOST_INFOS:
                 self._infos.clear()
@@ -118,84 +192,130 @@ class Searcher:
             raise NotFoundError(f"There is no product {product_id!r} in {index!r}.", code="product.not_found", field="id")
         return {"id": product_id, "product": found[product_id]}
 
-    def _ask(self, run: _Run, legs: list[Leg], clauses: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """Scores by product of each leg that answered."""
-        bodies = [body(leg, clauses, window=run.request.window, server=self._services.server) for leg in legs]
-        answers = msearch(self._services.elasticsearch, run.info.version, bodies, preference=run.query_id)
-        retrieved = {}
-        for leg, answer in zip(legs, answers, strict=True):
-            if isinstance(answer, ElasticsearchError):
-                run.degraded[leg.name] = answer
-                continue
-            retrieved[leg.name] = scores_of(answer)
-            if leg.name == LEXICAL:
-                run.lexical_total = answer.total
-        return retrieved
+    def _weights(self, run: Run) -> dict[str, float]:
+        request, schema = run.request, run.info.schema
+        given = dict(request.weights)
+        if request.weight_set is not None:
+            if request.weight_set not in schema.weight_sets:
+                able = ", ".join(schema.weight_sets) or "none; make one with `triptych weights set`"
+                raise QueryError(
+                    f"The index {request.index!r} has no weight set {request.weight_set!r}.",
+                    code="query.unknown_weight_set",
+                    field="weight_set",
+                    remedy=f"Weight sets: {able}.",
+                )
+            given = {**schema.weight_sets[request.weight_set], **given}
+        texts = [one.text for one in request.all_inputs() if one.kind == "text"]
+        query_class = request.query_class
+        if query_class == "auto":
+            query_class = weights.class_of(texts[0]) if texts else "none"
+        defaults = weights.default_weights(run.plan, schema.levels, query_class=query_class)
+        return weights.share(given, defaults, schema.legs)
 
-    def _complete(self, run: _Run, legs: list[Leg], gaps: Mapping[str, list[str]]) -> dict[str, Found | ElasticsearchError]:
-        asked = [leg for leg in legs if leg.name in gaps]
-        bodies = [completion_body(leg, gaps[leg.name], server=self._services.server) for leg in asked]
-        answers = msearch(self._services.elasticsearch, run.info.version, bodies, preference=run.query_id)
-        return {leg.name: answer for leg, answer in zip(asked, answers, strict=True)}
+    def _fused_legs(self, run: Run, candidates: Candidates) -> list[FusedLeg]:
+        """The legs that answered, with weights that add up to 1 again."""
+        lost = [name for name in run.weights if name not in candidates.legs]
+        left = weights.without(run.weights, lost)
+        plan = {planned.name: planned for planned in run.plan}
+        levels = run.info.schema.levels
+        return [
+            FusedLeg(name, plan[name].source, plan[name].base, left[name], levels.get(plan[name].base))
+            for name in candidates.legs
+        ]
 
-    def _hydrate(self, run: _Run, page: list[fusion.Fused]) -> tuple[Hit, ...]:
-        """The products of a page, without our own field. One that was deleted meanwhile is left out."""
-        found = mget(self._services.elasticsearch, run.info.version, [f.id for f in page], excludes=[FIELD])
-        return tuple(Hit(f.id, f.score, found[f.id], f.legs) for f in page if f.id in found)
+    def _page(self, token: str) -> SearchResult:
+        """A further page: the same ranking, from the session."""
+        deadline = Deadline()
+        name, offset, size = self._sessions.place(token)
+        session = self._sessions.get(name)
+        info = replace(self.info(session.index), version=session.version)
+        shown = {name: session.options[name] for name in ("complete", "exact", "window")}
+        run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=name)
+        if session.asked is not None:
+            run.legs = deepening.legs_of(session.asked, info.schema)
+            run.filters, run.pit = list(session.asked["filters"]), session.asked["pit"]
+        options = ranking.read_options(session.options, info)
+        if session.asked is not None and run.pit is not None:
+            session = self._deep_enough(run, session, options, offset + size)
+        return self._answer(run, session, options, offset=offset, size=size, keep=False)
 
+    def _deep_enough(self, run: Run, session: Session, options: ranking.Options, wanted_: int) -> Session:
+        """The session with candidates enough for a page, widened as often as that takes."""
+        asked = dict(session.asked or {})
+        run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
+        while len(ranking.rank(session, session.legs, options).rows) <= wanted_:
+            candidates, window = deepening.deepened(self._elastic, run, session.candidates, asked["window"])
+            if window == asked["window"]:
+                break
+            asked["window"] = window
+            session = replace(session, candidates=candidates, asked=dict(asked), degraded=(*session.degraded, *run.degraded))
+        self._sessions.put(session)
+        return session
 
-def check(request: SearchRequest) -> None:
-    """Raise QueryError for a request that no index could answer."""
-    if request.fusion not in fusion.FUSIONS:
-        raise QueryError(
-            f"There is no fusion {request.fusion!r}.",
-            code="query.unknown_fusion",
-            field="fusion",
-            remedy=f"There is: {', '.join(fusion.FUSIONS)}.",
+    def _answer(
+        self,
+        run: Run,
+        session: Session,
+        options: ranking.Options,
+        *,
+        offset: int,
+        size: int,
+        keep: bool,
+        hydrate: bool = True,
+    ) -> SearchResult:
+        """A page of a session. Products deleted meanwhile make room for the next ones."""
+        ranked = ranking.rank(session, session.legs, options)
+        hits, at = self._hits(run, session, ranked, offset, size) if hydrate else ([], offset)
+        if not hydrate:
+            at = min(offset + size, len(ranked.rows))
+            hits = [ranking.hit(session, session.legs, ranked, row, None) for row in ranked.rows[offset:at]]
+        more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))
+        degraded = list(session.degraded)
+        if keep:
+            lost = self._sessions.put(session)
+            degraded += [lost] if lost else []
+        return SearchResult(
+            query_id=session.id,
+            took_ms=round(run.deadline.took * 1000, 1),
+            total_matched=session.total_matched,
+            hits=tuple(hits),
+            reachable=len(ranked.rows),
+            next=self._sessions.token(session.id, offset=at, size=size) if more else None,
+            degraded=tuple(degraded),
+            recognised=session.recognised,
+            facets=ranked.facets,
+            predicted=ranked.predicted,
+            certified=session.certified,
+            deep=deepening.cost(session),
+            explain=explanation(session, ranked, options) if session.options.get("explain") else None,
         )
-    if not 1 <= request.window <= LARGEST_WINDOW:
-        raise QueryError(f"A window is 1 to {LARGEST_WINDOW}.", code="query.bad_window", field="window")
-    if not 1 <= request.size <= request.window:
-        raise QueryError(
-            f"size is 1 to window, which is {request.window}.", code="query.bad_size", field="size", remedy="Raise window too."
-        )
-    if request.audio_as != "sound" and request.audio is None:
-        raise QueryError("audio_as is given without audio.", code="query.empty", field="audio", remedy="Give a sound.")
-    if request.audio_as != "sound" and request.text is not None:
-        raise QueryError(
-            "The query has words both typed and spoken.", code="query.two_texts", field="audio_as", remedy="Give one of them."
-        )
-    if request.text is not None and not request.text.strip():
-        raise QueryError("The text is empty.", code="query.empty", field="text", remedy="Leave it out or give words.")
-    if request.text is not None and len(request.text) > LONGEST_TEXT:
-        raise QueryError(f"The text is longer than {LONGEST_TEXT} characters.", code="query.too_long", field="text")
+
+    def _hits(self, run: Run, session: Session, ranked: ranking.Ranked, offset: int, size: int) -> tuple[list[Hit], int]:
+        """`size` hits from `offset` on, and where they end."""
+        hits: list[Hit] = []
+        shown = session.options
+        while len(hits) < size and offset < len(ranked.rows):
+            rows = ranked.rows[offset : offset + size - len(hits)]
+            offset += len(rows)
+            found = self._elastic.products(
+                run,
+                [session.candidates.ids[row] for row in rows],
+                fields=shown.get("fields"),
+                with_vectors=bool(shown.get("with_vectors")),
+                highlight=bool(shown.get("highlight")),
+            )
+            for row in rows:
+                key = session.candidates.ids[row]
+                if key in found:
+                    product, marked = found[key]
+                    hits.append(ranking.hit(session, session.legs, ranked, row, product, highlight=marked))
+        return hits, offset
 
 
-def _nothing_answered(run: _Run) -> TriptychError:
-    """Why no leg answered: a filter whose value does not fit its field is the user's to mend."""
-    errors = list(run.degraded.values())
-    if run.request.filters and all(error.code == "elasticsearch.bad_request" for error in errors):
-        return QueryError(f"A filter does not fit its field: {errors[0].message}", code="query.bad_filter", field="filters")
-    return errors[0]
-
-
-def explanation(
-    run: _Run, scales: Mapping[str, normalise.Scale], weights: Mapping[str, float], candidates: int
-) -> dict[str, Any]:
-    """How the legs were used, for people who ask why."""
-    levels = run.info.schema.levels
-    legs = {
-        name: {
-            "weight": weights[name],
-            "floor": scale.floor,
-            "top": scale.top,
-            "measured": scale.measured,
-            "reliability": levels[name].reliability if name in levels else None,
-        }
-        for name, scale in scales.items()
-    }
-    failed = {name: str(error) for name, error in run.degraded.items()}
-    return {
-        "index": run.info.version, "fusion": run.request.fusion, "window": run.request.window,
-        "candidates": candidates, "legs": legs, "failed": failed,
-    }  # fmt: skip
+def _total(run: Run, candidates: Candidates) -> int:
+    """Products whose words match, and those that only a vector leg found."""
+    words = [number for number, name in enumerate(candidates.legs) if name.partition("#")[0] == LEXICAL]
+    if not words:
+        return len(candidates)
+    raw = candidates.raw[:, words[0]]
+    return run.total + int((~(raw > 0)).sum())

@@ -39,6 +39,18 @@ Combine = Literal["concatenate", "sum"]
 Kind = Literal["encoded", "fused", "precomputed"]
 """Where a space's vectors come from: an encoder, other spaces, or the records themselves."""
 
+Several = Literal["mean", "best"]
+"""What a product with several pictures or sounds is scored by: the mean of their vectors, or the best of them."""
+
+PARTS = "_parts"
+"""Ends the name of the field that holds the parts of products with several."""
+
+SEGMENT_SECONDS = 5.0
+"""A sound of a `best` space is cut into parts of this length unless the profile says another."""
+
+Missing = Literal["renormalise", "zero", "background"]
+"""What a leg counts for a product that has nothing of its modality (search_api/fusion.py)."""
+
 MOST_DIMS = 4096
 """Of a dense_vector."""
 
@@ -68,10 +80,31 @@ class Space(_Frozen):
     kind: Kind = "encoded"
     parts: Mapping[str, float] = Field(default_factory=dict)
     combine: Combine = "concatenate"
+    several: Several = "mean"
+    segment_seconds: float = SEGMENT_SECONDS
 
     @property
     def field(self) -> str:
         return f"{FIELD}.{self.name}"
+
+    @property
+    def parts_name(self) -> str:
+        """The name of the field of parts, under our object field."""
+        return f"{self.name}{PARTS}"
+
+    @property
+    def parts_field(self) -> str:
+        """The nested field of a `best` space: a document per part, with `vector`, `reference` and for a sound `start`."""
+        return f"{FIELD}.{self.parts_name}"
+
+    @property
+    def parts_vector(self) -> str:
+        return f"{self.parts_field}.vector"
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the index has the field of parts."""
+        return self.several == "best" and self.searched
 
     @property
     def quantised(self) -> bool:
@@ -108,20 +141,28 @@ class Level(_Frozen):
     `floor` and `sigma` are the mean and the standard deviation of the score between queries and random products, i.e. of a
     match that means nothing. `reliability` is the share of sampled titles that find their own product first
     among `sample` products when only this leg is asked; chance is 1 / sample.
+    `noise` are the 11 deciles (the quantiles 0, .1 ... 1) over the sampled queries of the best score that another product of
+    the sample reaches: what a match that means nothing reaches at best. For `lexical` it is divided by the words of the query
+    (`lexical.words_in`). Variants of a product are left out of it. Empty where it was not measured. `top` is the median score
+    that a title gives its own product, for `lexical` per word too; None where it was not measured.
     """
 
     floor: float
     sigma: float
     reliability: float | None = None
     sample: int = 0
+    noise: tuple[float, ...] = ()
+    top: float | None = None
 
 
 class IndexSchema(_Frozen):
-    """`_meta.triptych` of one index version."""
+    """`_meta.triptych` of one index version. `weight_sets` are the legs' shares by a name that queries may give."""
 
     lexical_fields: tuple[str, ...] = ()
     spaces: tuple[Space, ...] = ()
     levels: Mapping[str, Level] = Field(default_factory=dict)
+    weight_sets: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
+    missing: Missing = "renormalise"
     created_with: str | None = None
     profile: str | None = None
 
@@ -142,16 +183,27 @@ def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
     every query rescores with the float vectors (`rescore_vector`), which gives exact scores.
     https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
     """
-    vectors = {
-        space.name: {
-            "type": "dense_vector",
-            "dims": space.dims,
-            "index": True,
-            "similarity": space.similarity,
-            "index_options": {"type": space.index_type},
-        }
-        for space in spaces
-        if space.searched
-    }
+    vectors: dict[str, Any] = {}
+    for space in (space for space in spaces if space.searched):
+        vectors[space.name] = _vector_property(space)
+        if space.has_parts:
+            vectors[space.parts_name] = _parts_property(space)
     own = {name: {"type": "keyword", "ignore_above": 1024} for name in BOOKKEEPING if name != "line"}
     return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, **vectors}}
+
+
+def _vector_property(space: Space) -> dict[str, Any]:
+    return {
+        "type": "dense_vector",
+        "dims": space.dims,
+        "index": True,
+        "similarity": space.similarity,
+        "index_options": {"type": space.index_type},
+    }
+
+
+def _parts_property(space: Space) -> dict[str, Any]:
+    """https://www.elastic.co/docs/solutions/search/vector/knn#nested-knn-search"""
+    reference = {"type": "keyword", "index": False, "doc_values": True}
+    start = {"type": "float", "index": False}
+    return {"type": "nested", "properties": {"vector": _vector_property(space), "reference": reference, "start": start}}

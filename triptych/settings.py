@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     record_bytes: _Positive = Field(1_000_000, description="most bytes of one catalogue record")
     api_host: str = Field("127.0.0.1", description="address `triptych serve` listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")
+    session_seconds: _Positive = Field(600, description="how long the pages of an answer can be turned")
+    page_secret: SecretStr | None = Field(
+        default=None, description="signs the tokens of pages; unset: one that the API's processes share through Redis"
+    )
     java_home: Path | None = Field(default=None, description="Java (21 or newer) for `triptych up`; unset: searched for")
 
     @classmethod

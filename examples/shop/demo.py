@@ -36,7 +36,7 @@ from evaluation.runs import DEPTHS, Hits, Query, by_kind, count, read_queries
 from indexer.cli import default_mapping, follow_job
 from indexer.fit import fit_shown
 from indexer.submit import submit
-from search_api.cli import title_of
+from search_api.shown import title_of
 from triptych import TriptychError
 from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file, read_schema
 from triptych.encoders import profiles

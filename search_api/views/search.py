@@ -1,17 +1,32 @@
-"""`POST /v1/search` and `GET /v1/products/{id}`."""
+"""`POST /v1/search`, `/v1/msearch`, `/v1/explain`, `/v1/reweigh`, and `GET /v1/products/{id}`."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 from flask import Blueprint, Request, Response, request
+from pydantic import BaseModel
 from werkzeug.datastructures import FileStorage
 from werkzeug.routing import PathConverter
 
-from search_api.schemas import InvalidBodyError, SearchBody, parse_body, to_json
+from search_api.problems import problem_of
+from search_api.schemas import (
+    ExplainBody,
+    InvalidBodyError,
+    MsearchBody,
+    ReweighBody,
+    parse,
+    parse_body,
+    to_json,
+)
 from search_api.searcher import Searcher
+from triptych.errors import TriptychError
 from triptych.settings import Settings
+
+_AT_ONCE = 4
+"""Queries of one `/v1/msearch` that run beside each other."""
 
 
 class AnyText(PathConverter):
@@ -24,11 +39,31 @@ class AnyText(PathConverter):
 def blueprint(searcher: Searcher, settings: Settings) -> Blueprint:
     views = Blueprint("search", __name__, url_prefix="/v1")
     views.record(lambda state: state.app.url_map.converters.update(any_text=AnyText))
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="msearch")
 
     @views.post("/search")
     def search() -> Response:
-        body, media = read(request, settings)
-        return json_response(to_json(searcher.search(body.to_request(**media))))
+        data, media = read(request, settings)
+        return json_response(to_json(searcher.search(parse_body(data).to_request(**media))))
+
+    @views.post("/msearch")
+    def msearch() -> Response:
+        body = parse(MsearchBody, read(request, settings)[0])
+        return json_response({"answers": list(pool.map(lambda one: _answered(searcher, one), body.searches))})
+
+    @views.post("/explain")
+    def explain() -> Response:
+        data, media = read(request, settings)
+        body = parse(ExplainBody, data)
+        return json_response(searcher.explain(body.to_request(**media), body.product))
+
+    @views.post("/reweigh")
+    def reweigh() -> Response:
+        body = parse(ReweighBody, read(request, settings)[0])
+        changes = body.model_dump(include={"fusion", "mean", "missing", "min_relevance"})
+        return json_response(
+            to_json(searcher.reweigh(body.query_id, body.weights, size=body.size, hydrate=body.hydrate, **changes))
+        )
 
     @views.get("/products/<any_text:product_id>")
     def product(product_id: str) -> Response:
@@ -40,12 +75,27 @@ def blueprint(searcher: Searcher, settings: Settings) -> Blueprint:
     return views
 
 
+def _answered(searcher: Searcher, data: object) -> dict[str, Any]:
+    """One query of several: its answer, or its problem."""
+    try:
+        return to_json(searcher.search(parse_body(data).to_request()))
+    except TriptychError as error:
+        return {"problem": problem_of(error)}
+
+
 def json_response(data: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(data), status=status, content_type="application/json")
+    return Response(orjson.dumps(data, default=_plain), status=status, content_type="application/json")
 
 
-def read(given: Request, settings: Settings) -> tuple[SearchBody, dict[str, bytes]]:
-    """The body and the uploaded files of a request, as JSON or as a multipart form."""
+def _plain(value: object) -> object:
+    """What orjson does not write by itself."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(type(value))
+
+
+def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
+    """The decoded JSON and the uploaded files of a request, as JSON or as a multipart form."""
     if given.mimetype == "multipart/form-data":
         unknown = (set(given.files) - {"image", "audio", "query"}) | (set(given.form) - {"query"})
         if unknown:
@@ -57,7 +107,7 @@ def read(given: Request, settings: Settings) -> tuple[SearchBody, dict[str, byte
             )
         text = given.form.get("query") or (given.files["query"].read() if "query" in given.files else None)
         files = {name: _read_file(given.files[name], settings) for name in ("image", "audio") if name in given.files}
-        return parse_body(_json(text, "query")), files
+        return _json(text, "query"), files
     if given.mimetype != "application/json":
         raise InvalidBodyError(
             f"A body of type {given.mimetype or 'unknown'} cannot be read.",
@@ -65,7 +115,7 @@ def read(given: Request, settings: Settings) -> tuple[SearchBody, dict[str, byte
             field="Content-Type",
             remedy="Send application/json or multipart/form-data.",
         )
-    return parse_body(_json(given.get_data(), "body")), {}
+    return _json(given.get_data(), "body"), {}
 
 
 def _read_file(file: FileStorage, settings: Settings) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from triptych.domain import Vector
 from triptych.elastic.client import RETRYABLE_STATUS, Server, reason_of, translated
 from triptych.errors import ElasticsearchError
 
+log = logging.getLogger(__name__)
+
 _RETRYABLE_ITEM = {429, 503}
 _BAD_REQUEST = 400
 _ITEM_ATTEMPTS = 5
@@ -27,6 +30,7 @@ class Found:
 
     hits: list[dict[str, Any]]
     total: int
+    aggregations: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +60,63 @@ def unpack(value: str | Sequence[float]) -> Vector:
 
 
 def msearch(
-    client: Elasticsearch, index: str, bodies: Sequence[Mapping[str, Any]], *, preference: str | None = None
+    client: Elasticsearch,
+    index: str,
+    bodies: Sequence[Mapping[str, Any]],
+    *,
+    preference: str | None = None,
+    every_shard: bool = False,
+    pit: str | None = None,
+    seconds: float | None = None,
 ) -> list[Found | ElasticsearchError]:
     """Run all `bodies` against `index` in one request. A search that failed is an error in its place, not an exception.
 
-    Requests of one `preference` (any text) go to the same copies of the shards, whose idf may differ from other copies'.
+    Requests of one `preference` (any text) go to the same copies of the shards, whose idf may differ from other copies'; with
+    `every_shard` words are counted over all shards first, so that a score does not depend on the shard a document lies in
+    (dfs_query_then_fetch). `pit`: search this point in time instead. `seconds`: give the request up after so long.
     Raises ElasticsearchError if the request itself failed.
     """
     if not bodies:
         return []
+    header: dict[str, Any] = {"search_type": "dfs_query_then_fetch"} if every_shard else {}
+    if preference and pit is None:
+        header["preference"] = preference
+    first = orjson.dumps(header)
     lines: list[Any] = []
     for body in bodies:
-        lines += [orjson.dumps({"preference": preference} if preference else {}), orjson.dumps(body)]
+        lines += [first, orjson.dumps({**body, "pit": {"id": pit}} if pit else body)]
+    if seconds is not None:
+        client = client.options(request_timeout=max(seconds, 0.01), max_retries=0)
     with translated():
-        responses = client.msearch(index=index, searches=lines)["responses"]
+        responses = client.msearch(index=None if pit else index, searches=lines)["responses"]
     return [_found(response) for response in responses]
+
+
+def search(client: Elasticsearch, index: str, body: Mapping[str, Any], *, seconds: float | None = None) -> Found:
+    """One search. Raises ElasticsearchError."""
+    if seconds is not None:
+        client = client.options(request_timeout=max(seconds, 0.01), max_retries=0)
+    with translated():
+        answer = client.search(index=index, body=dict(body))
+    found = _found(answer.body)
+    if isinstance(found, ElasticsearchError):
+        raise found
+    return found
+
+
+def open_point_in_time(client: Elasticsearch, index: str, *, seconds: int) -> str:
+    """Keep what searches see of an index as it is now. https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-open-point-in-time"""
+    with translated():
+        return str(client.open_point_in_time(index=index, keep_alive=f"{seconds}s")["id"])
+
+
+def close_point_in_time(client: Elasticsearch, pit: str) -> None:
+    """Let a point in time go; one that is gone already is no error."""
+    try:
+        with translated():
+            client.close_point_in_time(id=pit)
+    except ElasticsearchError as error:
+        log.debug("a point in time was not closed: %s", error)
 
 
 def _found(response: Mapping[str, Any]) -> Found | ElasticsearchError:
@@ -86,7 +132,7 @@ def _found(response: Mapping[str, Any]) -> Found | ElasticsearchError:
         what = f"{failed} shards failed" if failed else "it timed out"
         return ElasticsearchError(f"A search is incomplete: {what}.", code="elasticsearch.incomplete", retryable=True)
     total = response["hits"].get("total", {}).get("value", len(response["hits"]["hits"]))
-    return Found(response["hits"]["hits"], total)
+    return Found(response["hits"]["hits"], total, response.get("aggregations"))
 
 
 def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Written]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,3 +25,14 @@ def lexical_query(text: str, fields: Sequence[str]) -> dict[str, Any]:
             "lenient": True,
         }
     }
+
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+"""Kana, Han and Hangul: written without spaces, or analysed by character."""
+
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+
+
+def words_in(text: str) -> int:
+    """How many words BM25 is asked for: runs of letters and digits, and each Chinese, Japanese or Korean character."""
+    return len(_WORD.findall(text[:LONGEST]))

@@ -140,18 +140,24 @@ def current_version(client: Elasticsearch, alias: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index version as a search needs it: its name, what it says of itself, and the type of each field of its mapping."""
+    """An index version as a search needs it: its name, what it says of itself, the type of each field of its mapping, its
+    shards.
+    """
 
     version: str
     schema: IndexSchema
     fields: Mapping[str, str]
+    shards: int = 1
 
 
 def describe(client: Elasticsearch, alias: str) -> IndexInfo:
     """The index version that `alias` is searched in. Raises NotFoundError if there is none, or it is none of ours."""
     version = current_version(client, alias)
-    mapping = _mapping(client, version)
-    return IndexInfo(version, _schema(mapping, version), dict(_field_types(mapping.get("properties", {}))))
+    with translated():
+        index = client.indices.get(index=version, features=["mappings", "settings"])[version]
+    mapping = index["mappings"]
+    shards = int(index["settings"]["index"]["number_of_shards"])
+    return IndexInfo(version, _schema(mapping, version), dict(_field_types(mapping.get("properties", {}))), shards)
 
 
 def _field_types(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -185,8 +191,17 @@ def _schema(mapping: Mapping[str, Any], index: str) -> IndexSchema:
 
 def write_levels(client: Elasticsearch, index: str, levels: Mapping[str, Level]) -> IndexSchema:
     """Keep the measured levels in `_meta`, leaving the owner's part of `_meta` as it is."""
+    return _rewrite(client, index, {"levels": dict(levels)})
+
+
+def write_weight_sets(client: Elasticsearch, index: str, sets: Mapping[str, Mapping[str, float]]) -> IndexSchema:
+    """Keep the named sets of weights in `_meta`."""
+    return _rewrite(client, index, {"weight_sets": {name: dict(shares) for name, shares in sets.items()}})
+
+
+def _rewrite(client: Elasticsearch, index: str, changes: Mapping[str, Any]) -> IndexSchema:
     mapping = _mapping(client, index)
-    schema = _schema(mapping, index).model_copy(update={"levels": dict(levels)})
+    schema = _schema(mapping, index).model_copy(update=dict(changes))
     meta = {**mapping["_meta"], FIELD: schema.model_dump(mode="json")}
     with translated():
         client.indices.put_mapping(index=index, meta=meta)

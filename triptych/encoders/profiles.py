@@ -23,7 +23,7 @@ from triptych.domain import Modality
 from triptych.encoders.base import Family, Options
 from triptych.encoders.yaml_lines import Loc, Source, compose
 from triptych.errors import ProfileError
-from triptych.schema import BOOKKEEPING, LEXICAL, MOST_DIMS, Combine, IndexType, Similarity
+from triptych.schema import BOOKKEEPING, LEXICAL, MOST_DIMS, PARTS, SEGMENT_SECONDS, Combine, IndexType, Several, Similarity
 
 FUSED, PRECOMPUTED = "fused", "precomputed"
 """Families without an encoder: a space made of other spaces' vectors, and one whose vectors come with the records."""
@@ -52,6 +52,8 @@ class SpaceEntry(_Entry):
     over: dict[str, str] = Field(default_factory=dict)
     parts: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     combine: Combine = "concatenate"
+    several: Several = "mean"
+    segment_seconds: float = Field(SEGMENT_SECONDS, ge=1, le=600)
     fingerprint: str | None = Field(None, min_length=1, max_length=200)
     similarity: Similarity = "cosine"
     index: IndexType = "int8_hnsw"
@@ -173,11 +175,13 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Profile:
             used[space] = family
             options[space] = _validated(family.options, entry.options, source, (*where, "options"))
         _check_index(entry, where, source)
+        _check_several(entry, where, source)
     for space in used:
         learning = [role for role, other in body.spaces[space].over.items() if used[other].fit is not None]
         if learning:
             message = "a space whose encoder learns from the catalogue cannot carry another"
             raise source.error(("spaces", space, "over", learning[0]), message)
+    _check_parts_fields(body.spaces, source)
     _check_legs(body.spaces, source)
     ordered = dict(sorted(used.items(), key=lambda item: bool(body.spaces[item[0]].over)))
     return Profile(name, body.description, body.cost, body.spaces, ordered, options, body.speech, text, folder)
@@ -271,6 +275,25 @@ def _check_index(entry: SpaceEntry, where: Loc, source: Source) -> None:
         raise source.error((*where, "dims"), f"{entry.index} wants an even number of dims")
     if entry.index.startswith("bbq") and entry.dims < _LEAST_BBQ:
         raise source.error((*where, "dims"), f"{entry.index} wants {_LEAST_BBQ} dims or more")
+
+
+def _check_several(entry: SpaceEntry, where: Loc, source: Source) -> None:
+    """The best of several media: in spaces of pictures or sounds that an encoder fills and legs search."""
+    best = entry.several == "best"
+    if best and (entry.family in {FUSED, PRECOMPUTED} or entry.documents not in {Modality.IMAGE, Modality.AUDIO}):
+        remedy = "Leave it out; only a space of pictures or sounds that has an encoder can be scored by the best one."
+        raise source.error((*where, "several"), "the best of several media counts in spaces of pictures or sounds only", remedy)
+    if best and entry.index == "none":
+        raise source.error((*where, "several"), "a space that is only a part of others has one vector: several: mean")
+    if "segment_seconds" in entry.model_fields_set and not (best and entry.documents is Modality.AUDIO):
+        raise source.error((*where, "segment_seconds"), "only sounds are cut into segments, and only with several: best")
+
+
+def _check_parts_fields(spaces: Mapping[str, SpaceEntry], source: Source) -> None:
+    for space, entry in spaces.items():
+        if entry.several == "best" and space + PARTS in spaces:
+            message = f"the space {space} has a field of that name for its parts"
+            raise source.error(("spaces", space + PARTS), message, "Name one of them otherwise.")
 
 
 def _check_legs(spaces: Mapping[str, SpaceEntry], source: Source) -> None:

@@ -1,0 +1,222 @@
+"""What one query asks of Elasticsearch: all legs in one `_msearch`, their completion in another, the page's products."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_api.answer import Degraded
+from search_api.breakers import Breakers
+from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined
+from search_api.deadline import Deadline
+from search_api.legs import OURS, Asked, Leg, Planned, body, completion_body, lexical
+from search_api.query import SearchRequest
+from triptych.elastic.engine import Found, mget, msearch, search
+from triptych.elastic.lifecycle import IndexInfo
+from triptych.errors import ElasticsearchError, QueryError, TriptychError
+from triptych.schema import BOOKKEEPING, FIELD, KEY_FIELD
+from triptych.services import Services
+
+
+@dataclass(slots=True)
+class Run:
+    """One query on its way through the flow: what later steps and `explain` need of earlier ones."""
+
+    request: SearchRequest
+    info: IndexInfo
+    deadline: Deadline
+    plan: list[Planned] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    legs: list[Leg] = field(default_factory=list)
+    filters: list[dict[str, Any]] = field(default_factory=list)
+    values: Sequence[Any] = ()
+    aggregations: Mapping[str, Any] = field(default_factory=dict)
+    query_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    pit: str | None = None
+    degraded: list[Degraded] = field(default_factory=list)
+    errors: list[TriptychError] = field(default_factory=list)
+    total: int = 0
+    found: Mapping[str, Any] | None = None
+
+    def fail(self, name: str, error: TriptychError) -> None:
+        """A leg or a service is left out of the answer."""
+        self.degraded.append(Degraded(name, error.code, error.message))
+        self.errors.append(error)
+
+
+class Elastic:
+    """Asks Elasticsearch for a run. Share one between threads."""
+
+    def __init__(self, services: Services, breakers: Breakers) -> None:
+        self._services, self._breakers = services, breakers
+
+    def gathered(self, run: Run, *, window: int | None = None, extra: Sequence[str] = ()) -> Candidates:
+        """The candidates of the legs within their window. Legs that fail are dropped from the run; raises if none is left."""
+        window = window or run.request.window
+        asked = self.asked(run, window)
+        bodies = [body(leg, asked) for leg in run.legs]
+        counts = _whole_match(run) if run.aggregations and window == run.request.window else None
+        answers = self.msearch(run, [*bodies, *([counts] if counts else [])])
+        if counts:
+            self._counted(run, answers.pop())
+        retrieved: dict[str, LegHits] = {}
+        first_words = next((leg.name for leg in run.legs if leg.space is None and leg.seeks), None)
+        for leg, answer in zip(run.legs, answers, strict=True):
+            if isinstance(answer, ElasticsearchError):
+                run.fail(leg.name, answer)
+                continue
+            retrieved[leg.name] = hits_of(answer, leg.space, names_of(run.values))
+            if leg.name == first_words:
+                run.total = answer.total
+                run.found = run.found or answer.aggregations
+        self._drop(run, [leg.name for leg in run.legs if leg.name not in retrieved])
+        seeking = [leg.name for leg in run.legs if leg.seeks]
+        return gather([leg.name for leg in run.legs], retrieved, sources=seeking, full=window, extra=extra)
+
+    def completed(self, run: Run, candidates: Candidates) -> Candidates:
+        """The candidates with every leg's exact score. A leg whose completion fails is dropped: its scores would be untrue."""
+        gaps = candidates.missing()
+        legs = [leg for leg in run.legs if leg.name in gaps]
+        if not legs:
+            return candidates
+        asked = self.asked(run, 0)
+        try:
+            answers = self.msearch(run, [completion_body(leg, gaps[leg.name], asked) for leg in legs])
+        except ElasticsearchError as error:
+            run.fail("completion", error)
+            return candidates
+        late: dict[str, LegHits] = {}
+        for leg, answer in zip(legs, answers, strict=True):
+            if isinstance(answer, ElasticsearchError):
+                run.fail(leg.name, answer)
+            else:
+                late[leg.name] = hits_of(answer, leg.space, names_of(run.values))
+        lost = [leg.name for leg in legs if leg.name not in late]
+        self._drop(run, lost)
+        words = [leg.name for leg in run.legs if leg.space is None]
+        return complete(candidates.without(lost), late, words=words)
+
+    def widened(self, run: Run, candidates: Candidates, *, window: int, behind: bool) -> Candidates:
+        """The candidates with those of a wider window, completed."""
+        more = self.gathered(run, window=window, extra=candidates.ids)
+        lost = [name for name in candidates.legs if name not in more.legs]
+        both = joined(candidates.without(lost), more, behind=behind)
+        return self.completed(run, both) if run.request.complete else both
+
+    def products(
+        self, run: Run, ids: Sequence[str], *, fields: Sequence[str] | None, with_vectors: bool, highlight: bool
+    ) -> dict[str, tuple[dict[str, Any], dict[str, list[str]]]]:
+        """Product and highlights by id, without our own field unless vectors are asked for; none of one deleted meanwhile."""
+        if not ids:
+            return {}
+        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
+            if not highlight and not with_vectors:
+                found = mget(self._client, run.info.version, ids, includes=fields or (), excludes=[FIELD])
+                return {key: (source, {}) for key, source in found.items()}
+            return self._shown(run, ids, fields, with_vectors=with_vectors, highlight=highlight)
+
+    def _shown(
+        self, run: Run, ids: Sequence[str], fields: Sequence[str] | None, *, with_vectors: bool, highlight: bool
+    ) -> dict[str, tuple[dict[str, Any], dict[str, list[str]]]]:
+        spaces = [space for space in run.info.schema.spaces if space.searched]
+        vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
+        source: dict[str, Any] = {"excludes": [FIELD]}
+        if with_vectors:
+            source = {"includes": [*(fields or ["*"]), *vectors], "excludes": [f"{FIELD}.{name}" for name in BOOKKEEPING]}
+            if self._services.server.hides_vectors:
+                source["exclude_vectors"] = False
+        elif fields:
+            source["includes"] = list(fields)
+        asked: dict[str, Any] = {"query": {"ids": {"values": list(ids)}}, "size": len(ids), "_source": source}
+        words = [leg for leg in run.legs if leg.space is None and leg.seeks]
+        if highlight and words:
+            asked["highlight"] = highlighting(words)
+        found = search(self._client, run.info.version, asked)
+        return {hit["_id"]: (hit["_source"], hit.get("highlight", {})) for hit in found.hits}
+
+    def holds(self, run: Run, product: str) -> tuple[bool, bool]:
+        """Whether the index has a product, and whether the query's filters let it pass."""
+        among = {"terms": {KEY_FIELD: [product]}}
+        bodies = [{"query": {"bool": {"filter": [among, *some]}}, "size": 0} for some in ([], run.filters)]
+        there, passing = self.msearch(run, bodies)
+        if isinstance(there, ElasticsearchError):
+            raise there
+        return there.total > 0, not isinstance(passing, ElasticsearchError) and passing.total > 0
+
+    def msearch(self, run: Run, bodies: Sequence[Mapping[str, Any]]) -> list[Found | ElasticsearchError]:
+        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
+            return msearch(
+                self._client,
+                run.info.version,
+                bodies,
+                preference=run.query_id,
+                every_shard=run.info.shards > 1,
+                pit=run.pit,
+                seconds=run.deadline.request_seconds,
+            )
+
+    def search(self, run: Run, body: Mapping[str, Any]) -> Found:
+        """One search, for `native`."""
+        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
+            return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
+
+    @property
+    def _client(self) -> Any:
+        return self._services.elasticsearch
+
+    def asked(self, run: Run, window: int) -> Asked:
+        return Asked(
+            self._services.server,
+            window,
+            run.filters,
+            run.values,
+            exact=run.request.exact,
+            timeout_ms=run.deadline.leg_ms,
+            aggregations=run.aggregations,
+        )
+
+    def _counted(self, run: Run, answer: Found | ElasticsearchError) -> None:
+        if isinstance(answer, ElasticsearchError):
+            run.fail("facets", answer)
+        else:
+            run.found = answer.aggregations
+
+    def _drop(self, run: Run, lost: Sequence[str]) -> None:
+        run.legs = [leg for leg in run.legs if leg.name not in lost]
+        if not any(leg.seeks for leg in run.legs):
+            raise nothing_answered(run, run.errors[0])
+
+
+def highlighting(words: Sequence[Leg]) -> dict[str, Any]:
+    """The part of a search that marks the words found, as HTML. The products' own text is escaped."""
+    fields: dict[str, Any] = {name.partition("^")[0]: {} for leg in words for name in leg.fields}
+    query = {"bool": {"should": [lexical(leg) for leg in words]}}
+    return {"fields": fields, "highlight_query": query, "encoder": "html", "number_of_fragments": 3}
+
+
+def names_of(values: Sequence[Any]) -> list[str]:
+    """The names of doc value fields, some of which come with a format."""
+    return [value["field"] if isinstance(value, Mapping) else str(value) for value in values]
+
+
+def _whole_match(run: Run) -> dict[str, Any] | None:
+    """The search that counts facets over everything that passes the filters, where no leg of words counts what matches them."""
+    if any(leg.space is None and leg.seeks for leg in run.legs):
+        return None
+    query = {"bool": {"filter": [OURS, *run.filters]}}
+    return {"query": query, "size": 0, "aggregations": dict(run.aggregations), "track_total_hits": False}
+
+
+def excluded(run: Run) -> list[dict[str, Any]]:
+    """The filter that leaves out the products that the query gave: nobody looks for what is in his hand."""
+    ids = [key for one in run.request.all_inputs() for key in one.products]
+    return [{"bool": {"must_not": {"terms": {KEY_FIELD: sorted(set(ids))}}}}] if ids else []
+
+
+def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
+    """Why no leg answered: a filter whose value does not fit its field is the user's to mend."""
+    if run.request.filters and error.code == "elasticsearch.bad_request":
+        return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")
+    return error

@@ -1,0 +1,65 @@
+"""Circuit breakers, one per dependency: what failed five times in a row is left alone for five seconds, then tried once.
+
+Without them every query of a busy shop would wait for the same dead service until its deadline.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pybreaker
+
+from triptych.errors import ElasticsearchError, InputError, NotFoundError, TriptychError
+
+FAILURES = 5
+REST_SECONDS = 5.0
+
+
+def _not_its_fault(error: BaseException) -> bool:
+    """What a query did wrong does not count against the service, nor does a search that Elasticsearch refused."""
+    refused = isinstance(error, ElasticsearchError) and not error.retryable
+    return refused or isinstance(error, InputError | NotFoundError)
+
+
+class Breakers:
+    """The breakers by name of the dependency. Share one between threads."""
+
+    def __init__(self, *, failures: int = FAILURES, rest_seconds: float = REST_SECONDS) -> None:
+        self._failures, self._rest = failures, rest_seconds
+        self._known: dict[str, pybreaker.CircuitBreaker] = {}
+        self._making = threading.Lock()
+
+    @contextmanager
+    def guarding(self, name: str, error: type[TriptychError], code: str) -> Iterator[None]:
+        """Run a block under the breaker `name`; raises `error` with `code`, retryable, while it is open."""
+        try:
+            with self._of(name).calling():
+                yield
+        except pybreaker.CircuitBreakerError as opened:
+            cause = opened.__cause__ or opened.__context__
+            if isinstance(cause, TriptychError):
+                raise cause from opened
+            raise error(
+                f"The {name} failed {self._failures} times in a row and rests for {self._rest:.0f} s.",
+                code=code,
+                retryable=True,
+                remedy="Wait a little; `triptych doctor` says what is wrong.",
+            ) from opened
+
+    def state(self) -> dict[str, str]:
+        """closed, open or half-open, by name."""
+        return {name: str(breaker.current_state) for name, breaker in self._known.items()}
+
+    def _of(self, name: str) -> pybreaker.CircuitBreaker:
+        with self._making:
+            if name not in self._known:
+                self._known[name] = pybreaker.CircuitBreaker(
+                    fail_max=self._failures,
+                    reset_timeout=self._rest,
+                    exclude=[_not_its_fault],
+                    name=name,
+                    throw_new_error_on_trip=False,
+                )
+            return self._known[name]

@@ -1,0 +1,202 @@
+"""The exact score of every candidate in every leg, as arrays.
+
+A leg returns only its best; a product another leg found gets 0 from it everywhere else, although its true score may lie just
+below the cut. Here the union of all candidates is completed: one more `_msearch` asks each leg for the scores it did not give.
+The cases stay apart: *completed* (the score is known now), *no_match* (the words do not occur: a true 0), *no_modality* (the
+product has no such vector), and *not_retrieved* where completion was not asked for or failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from search_api.answer import MatchedMedia
+from triptych.elastic.engine import Found
+from triptych.schema import KEY_FIELD, Space
+
+STATUSES: Final = ("retrieved", "completed", "no_match", "no_modality", "not_retrieved")
+RETRIEVED, COMPLETED, NO_MATCH, NO_MODALITY, NOT_RETRIEVED = range(5)
+
+Floats = npt.NDArray[np.float64]
+Values = Mapping[str, Sequence[Any]]
+"""The doc values of one product that an answer needs (to sort, collapse, count or vote by), by field."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegHits:
+    """What one search of a leg gave: ids best first, their scores, which media matched, and doc values where asked for."""
+
+    ids: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    media: Mapping[str, MatchedMedia] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """n products x L legs.
+
+    `ids` are in the order of the rounds they were found in, and sorted within one; `raw` (n, L) holds Elasticsearch's scores,
+    NaN where there is none to know; `status` (n, L) indexes STATUSES; `rank` (n, L) is the place in the leg's own list, from
+    1, 0 where the leg did not return the product; `tops` (L,) is the best score of each leg's own list, NaN where it is
+    empty; `lasts` (L,) the worst of a list that was full (more may follow), NaN where nothing follows; `round` (n,) counts
+    widenings.
+    """
+
+    legs: tuple[str, ...]
+    ids: tuple[str, ...]
+    raw: Floats
+    status: npt.NDArray[np.uint8]
+    rank: npt.NDArray[np.int32]
+    tops: Floats
+    lasts: Floats
+    round: npt.NDArray[np.int32]
+    media: Mapping[str, Mapping[str, MatchedMedia]] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def missing(self) -> dict[str, list[str]]:
+        """Per leg the candidates whose score is not known yet."""
+        gaps = {name: np.flatnonzero(self.status[:, number] == NOT_RETRIEVED) for number, name in enumerate(self.legs)}
+        return {name: [self.ids[row] for row in rows.tolist()] for name, rows in gaps.items() if len(rows)}
+
+    def without(self, dropped: Sequence[str]) -> Candidates:
+        """The candidates without the legs that failed; those that only such a leg found stay, with their other scores."""
+        kept = [number for number, name in enumerate(self.legs) if name not in dropped]
+        return replace(
+            self,
+            legs=tuple(self.legs[number] for number in kept),
+            raw=self.raw[:, kept],
+            status=self.status[:, kept],
+            rank=self.rank[:, kept],
+            tops=self.tops[kept],
+            lasts=self.lasts[kept],
+        )
+
+
+def hits_of(found: Found, space: Space | None, fields: Sequence[str] = ()) -> LegHits:
+    """The hits of one search of a leg in `space` (None: the words), with the values of `fields`.
+
+    Where a product's best picture is chosen among several, its score is the inner hit's: Elasticsearch chooses by quantised
+    distances and the hit's own score may be of another part (elasticsearch #138011). The list is sorted again by what is true.
+    """
+    ids = [hit["fields"][KEY_FIELD][0] for hit in found.hits]
+    scores = [float(hit["_score"]) for hit in found.hits]
+    media: dict[str, MatchedMedia] = {}
+    if space is not None and space.several == "best":
+        for number, hit in enumerate(found.hits):
+            part = _part(hit, space)
+            if part is not None:
+                scores[number], media[ids[number]] = part
+        order = sorted(range(len(ids)), key=lambda n: (-scores[n], ids[n]))
+        ids, scores = [ids[n] for n in order], [scores[n] for n in order]
+    values = (
+        {hit["fields"][KEY_FIELD][0]: {f: hit["fields"].get(f, ()) for f in fields} for hit in found.hits} if fields else {}
+    )
+    return LegHits(tuple(ids), tuple(scores), media, values)
+
+
+def _part(hit: Mapping[str, Any], space: Space) -> tuple[float, MatchedMedia] | None:
+    inner = hit.get("inner_hits", {}).get(space.parts_field, {}).get("hits", {}).get("hits", [])
+    if not inner:
+        return None
+    fields = inner[0].get("fields", {})
+    reference, start = fields.get(f"{space.parts_field}.reference"), fields.get(f"{space.parts_field}.start")
+    return float(inner[0]["_score"]), MatchedMedia(reference[0] if reference else "", start[0] if start else None)
+
+
+def gather(
+    legs: Sequence[str], retrieved: Mapping[str, LegHits], *, sources: Sequence[str], full: int, extra: Sequence[str] = ()
+) -> Candidates:
+    """The candidates that the legs of `sources` found (and `extra` ones), with the scores that are known so far.
+
+    A leg that pushes products away is asked only for its best score and is no source. `full` is the window: a list of that
+    length may go on.
+    """
+    found: set[str] = set(extra)
+    for name in sources:
+        found.update(retrieved[name].ids)
+    ids = tuple(sorted(found))
+    rows = {key: number for number, key in enumerate(ids)}
+    shape = (len(ids), len(legs))
+    raw, rank = np.full(shape, np.nan), np.zeros(shape, dtype=np.int32)
+    tops, lasts = np.full(len(legs), np.nan), np.full(len(legs), np.nan)
+    media: dict[str, Mapping[str, MatchedMedia]] = {}
+    values: dict[str, Values] = {}
+    for column, name in enumerate(legs):
+        hits = retrieved[name]
+        places = [(rows[key], number) for number, key in enumerate(hits.ids) if key in rows]
+        if places:
+            at, number = np.array(places).T
+            raw[at, column] = np.array(hits.scores)[number]
+            rank[at, column] = number + 1
+        if hits.scores:
+            tops[column] = max(hits.scores)
+            lasts[column] = hits.scores[-1] if len(hits.scores) >= full else np.nan
+        if hits.media:
+            media[name] = hits.media
+        values |= hits.values
+    status = np.where(rank > 0, RETRIEVED, NOT_RETRIEVED).astype(np.uint8)
+    raw, tops, lasts = single(raw), single(tops), single(lasts)
+    return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, np.zeros(len(ids), dtype=np.int32), media, values)
+
+
+def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequence[str]) -> Candidates:
+    """The candidates with the scores that completion found.
+
+    What a leg in `late` does not name does not match it: for `words` (BM25) a true 0, else the product has no such modality.
+    A leg with gaps that `late` lacks keeps them.
+    """
+    raw, status = candidates.raw.copy(), candidates.status.copy()
+    media = {name: dict(some) for name, some in candidates.media.items()}
+    values = dict(candidates.values)
+    for column, name in enumerate(candidates.legs):
+        rows = np.flatnonzero(status[:, column] == NOT_RETRIEVED)
+        if name not in late or not len(rows):
+            continue
+        hits = late[name]
+        known = dict(zip(hits.ids, hits.scores, strict=True))
+        nothing = (0.0, NO_MATCH) if name in words else (np.nan, NO_MODALITY)
+        for row in rows.tolist():
+            score = known.get(candidates.ids[row])
+            raw[row, column], status[row, column] = nothing if score is None else (score, COMPLETED)
+        if hits.media:
+            media.setdefault(name, {}).update(hits.media)
+        values |= hits.values
+    return replace(candidates, raw=single(raw), status=status, media=media, values=values)
+
+
+def single(scores: Floats) -> Floats:
+    """Scores as Elasticsearch has them, float32; what JSON says of them has other digits, and a session keeps these."""
+    return scores.astype(np.float32).astype(np.float64)
+
+
+def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
+    """`first` and those of `more` that it has not; `behind`: as a further round, which ranks after the first whatever its
+    scores.
+
+    `tops` stay those of the first: scores must not move.
+    """
+    known = set(first.ids)
+    new = [row for row, key in enumerate(more.ids) if key not in known]
+    last = int(first.round.max(initial=0)) + behind
+    media = {name: {**first.media.get(name, {}), **more.media.get(name, {})} for name in first.legs}
+    return Candidates(
+        first.legs,
+        first.ids + tuple(more.ids[row] for row in new),
+        np.concatenate([first.raw, more.raw[new]]),
+        np.concatenate([first.status, more.status[new]]),
+        np.concatenate([first.rank, more.rank[new]]),
+        first.tops,
+        more.lasts,
+        np.concatenate([first.round, np.full(len(new), last, dtype=np.int32)]),
+        {name: some for name, some in media.items() if some},
+        {**first.values, **more.values},
+    )

@@ -1,0 +1,180 @@
+"""From a session to ranked products: fuse, cut off, let the neighbours vote, sort, collapse, count. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search_api import arrange, facets, normalise, votes
+from search_api.answer import Hit, LegScore, Predicted, Variant
+from search_api.candidates import COMPLETED, STATUSES, Candidates, Floats
+from search_api.fusion import Fused, FusedLeg, Method, fuse
+from search_api.session import Session
+from triptych.elastic.lifecycle import IndexInfo
+from triptych.schema import LEXICAL
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What of a request says how to rank, checked against the index."""
+
+    method: Method
+    min_relevance: float = 0.0
+    facets: tuple[facets.Facet, ...] = ()
+    sort: tuple[arrange.SortField, ...] = ()
+    collapse: str | None = None
+    vote: votes.Vote | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The ranking: `rows` of the candidates, best first, and for each that won over others the rows of its variants."""
+
+    rows: list[int]
+    fused: Fused
+    variants: Mapping[int, tuple[int, ...]]
+    relevance: Floats | None
+    predicted: Predicted | None
+    facets: Mapping[str, Any]
+    cut: frozenset[int] = frozenset()
+
+
+OPTION_NAMES = ("fusion", "mean", "missing", "min_relevance", "facets", "sort", "collapse", "vote")
+"""The fields of a request that a session keeps to rank by."""
+
+
+def read_options(given: Mapping[str, Any], info: IndexInfo) -> Options:
+    """The options of a request (or a session), checked. Raises QueryError."""
+    missing = given.get("missing") or info.schema.missing
+    return Options(
+        Method(given.get("fusion", "calibrated"), given.get("mean", "arithmetic"), missing),
+        float(given.get("min_relevance", 0.0)),
+        facets.read(given.get("facets") or {}, info),
+        arrange.read_sort(given.get("sort") or (), info),
+        arrange.read_collapse(given["collapse"], info) if given.get("collapse") else None,
+        votes.read_vote(given["vote"], info) if given.get("vote") else None,
+    )
+
+
+def rank(session: Session, legs: Sequence[FusedLeg], options: Options) -> Ranked:
+    """Rank a session's candidates."""
+    candidates = session.candidates
+    fused = fuse(candidates, legs, options.method)
+    relevant = relevance(candidates, legs, fused.weight, session.words)
+    rows = fused.order
+    cut: frozenset[int] = frozenset()
+    if options.min_relevance > 0 and relevant is not None:
+        cut = frozenset(row for row in rows if relevant[row] < options.min_relevance)
+        rows = [row for row in rows if row not in cut]
+    predicted, fused, rows = voted(candidates, legs, fused, rows, options.vote)
+    values = _values(candidates) if options.sort or options.collapse or options.facets else []
+    if options.sort:
+        order = arrange.ordered(
+            [candidates.ids[row] for row in rows],
+            [float(fused.score[row]) for row in rows],
+            options.sort,
+            [values[row] for row in rows],
+        )
+        rows = [rows[place] for place in order]
+    variants: dict[int, tuple[int, ...]] = {}
+    counted = facets.count(options.facets, [values[row] for row in rows], session.aggregations) if options.facets else {}
+    if options.collapse:
+        groups = arrange.collapsed(rows, options.collapse, values)
+        rows = [winner for winner, _ in groups]
+        variants = {winner: others for winner, others in groups if others}
+    return Ranked(rows, fused, variants, relevant, predicted, counted, cut)
+
+
+def _values(candidates: Candidates) -> list[Mapping[str, Sequence[Any]]]:
+    return [candidates.values.get(key, {}) for key in candidates.ids]
+
+
+def relevance(candidates: Candidates, legs: Sequence[FusedLeg], weights: Floats, words: Mapping[str, int]) -> Floats | None:
+    """How far each product stands above what noise reaches, (n,), 0 to 1; None where no leg was measured.
+
+    Of each leg: the share of queries about nothing in particular whose best score among the sampled products lies below the
+    product's; then the mean over the legs that seek, by weight. BM25 is counted per word of the query.
+    """
+    total = np.zeros(len(candidates))
+    reached = np.zeros(len(candidates))
+    for column, leg in enumerate(legs):
+        if leg.level is None or not leg.level.noise or leg.weight <= 0:
+            continue
+        raw = candidates.raw[:, column]
+        per = max(words.get(leg.name, 1), 1) if leg.base == LEXICAL else 1
+        part = np.where(np.isnan(raw), 0.0, normalise.relevance(np.nan_to_num(raw) / per, leg.level))
+        reached += weights[:, column] * part
+        total += weights[:, column]
+    if not total.any():
+        return None
+    return np.asarray(np.divide(reached, total, out=np.zeros_like(total), where=total > 0))
+
+
+def voted(
+    candidates: Candidates, legs: Sequence[FusedLeg], fused: Fused, rows: list[int], vote: votes.Vote | None
+) -> tuple[Predicted | None, Fused, list[int]]:
+    """What the neighbours of the legs elect, and the ranking it makes where the vote is used."""
+    if vote is None:
+        return None, fused, rows
+    election = votes.elect(vote, [_neighbours(candidates, fused, column, leg, vote) for column, leg in enumerate(legs)])
+    predicted = Predicted(
+        vote.field, election.value, election.confidence, {str(value): share for value, share in election.shares}
+    )
+    if election.value is None or election.confidence < vote.min_confidence or vote.use == "none":
+        return predicted, fused, rows
+    elected = {row for row in rows if election.value in candidates.values.get(candidates.ids[row], {}).get(vote.field, ())}
+    if vote.use == "filter":
+        return predicted, fused, [row for row in rows if row in elected]
+    score = fused.score.copy()
+    score[sorted(elected)] += vote.boost * election.confidence
+    boosted = Fused(score, fused.normalised, fused.weight, fused.scales, fused.order)
+    order = sorted(rows, key=lambda row: (int(candidates.round[row]), -score[row], candidates.ids[row]))
+    return predicted, boosted, order
+
+
+def _neighbours(
+    candidates: Candidates, fused: Fused, column: int, leg: FusedLeg, vote: votes.Vote
+) -> tuple[float, list[tuple[float, Sequence[Any]]]]:
+    """A leg's weight and its best hits: normalised score and values of the field, best first."""
+    rank = candidates.rank[:, column]
+    near = np.flatnonzero((rank > 0) & (rank <= vote.neighbours) & (candidates.round == 0))
+    near = near[np.argsort(rank[near], kind="stable")]
+    scores = fused.normalised[near, column].tolist()
+    values = [candidates.values.get(candidates.ids[row], {}).get(vote.field, ()) for row in near.tolist()]
+    return leg.weight, list(zip(scores, values, strict=True))
+
+
+def hit(
+    session: Session, legs: Sequence[FusedLeg], ranked: Ranked, row: int, product: Mapping[str, Any] | None, **more: Any
+) -> Hit:
+    """One hit as it is answered."""
+    candidates, fused = session.candidates, ranked.fused
+    key = candidates.ids[row]
+    relevant = None if ranked.relevance is None else round(float(ranked.relevance[row]), 4)
+    variants = tuple(Variant(candidates.ids[other], float(fused.score[other])) for other in ranked.variants.get(row, ()))
+    scores = {leg.name: leg_score(candidates, fused, row, column) for column, leg in enumerate(legs)}
+    return Hit(key, float(fused.score[row]), product, scores, relevant, variants, **more)
+
+
+def leg_score(candidates: Candidates, fused: Fused, row: int, column: int) -> LegScore:
+    """One leg's part in one product's score."""
+    raw = float(candidates.raw[row, column])
+    weight, normalised = float(fused.weight[row, column]), float(fused.normalised[row, column])
+    status = int(candidates.status[row, column])
+    rank = int(candidates.rank[row, column])
+    media = candidates.media.get(candidates.legs[column], {}).get(candidates.ids[row])
+    return LegScore(
+        raw=None if np.isnan(raw) else raw,
+        normalised=normalised,
+        weight=weight,
+        contribution=weight * normalised,
+        completed=status == COMPLETED,
+        status=STATUSES[status],
+        floor=float(fused.scales.floor[column]),
+        top=float(fused.scales.top[column]),
+        rank=rank or None,
+        matched_media=media,
+    )

@@ -1,0 +1,229 @@
+"""A session: the exact scores of a query's candidates, kept so that pages, other weights and explanations need no new search.
+
+Everything an answer is made of follows from a session by pure functions (`ranking.rank`), so the second page fits the first
+whatever is indexed meanwhile. Sessions lie in Redis, where every process of the API finds them, and the latest also in this
+process: without Redis the pages of one process still work. They are JSON; scores are float32 in base64, as Elasticsearch gives
+them.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import orjson
+import redis
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from search_api.answer import Degraded, MatchedMedia, Recognised
+from search_api.breakers import Breakers
+from search_api.candidates import Candidates
+from search_api.fusion import FusedLeg
+from triptych.errors import NotFoundError, QueryError, QueueError
+from triptych.schema import Level
+from triptych.services import Services
+
+log = logging.getLogger(__name__)
+
+MOST_HERE = 64
+"""Sessions kept in this process."""
+
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A query's candidates with all that ranking and showing them takes.
+
+    `options` are the request's own fields that say how to rank and show (see `ranking`); `words` counts the words of each
+    lexical leg; `asked` holds what was asked of Elasticsearch, where later pages need it (deep paging, highlights).
+    """
+
+    id: str
+    index: str
+    version: str
+    candidates: Candidates
+    legs: tuple[FusedLeg, ...]
+    options: Mapping[str, Any]
+    words: Mapping[str, int] = field(default_factory=dict)
+    total_matched: int = 0
+    aggregations: Mapping[str, Any] | None = None
+    recognised: Mapping[str, Recognised] = field(default_factory=dict)
+    degraded: tuple[Degraded, ...] = ()
+    certified: Mapping[str, Any] | None = None
+    asked: Mapping[str, Any] | None = None
+
+
+class Sessions:
+    """Where sessions are kept for a while, and the tokens that lead back to them. Share one between threads."""
+
+    def __init__(self, services: Services, breakers: Breakers) -> None:
+        self._services, self._breakers = services, breakers
+        self._seconds = services.settings.session_seconds
+        self._here: OrderedDict[str, Session] = OrderedDict()
+        self._touching = threading.Lock()
+        self._signer: URLSafeTimedSerializer | None = None
+
+    def put(self, session: Session) -> Degraded | None:
+        """Keep a session. Returns what is the matter where only this process can keep it."""
+        with self._touching:
+            self._here[session.id] = session
+            self._here.move_to_end(session.id)
+            while len(self._here) > MOST_HERE:
+                self._here.popitem(last=False)
+        try:
+            with self._redis("sessions") as client:
+                client.set(self._key(session.id), to_bytes(session), ex=self._seconds)
+        except QueueError as error:
+            return Degraded("redis", error.code, error.message)
+        return None
+
+    def get(self, name: str) -> Session:
+        """A session by id. Raises NotFoundError `session.not_found` if it was never there or is over."""
+        with self._touching:
+            known = self._here.get(name)
+        if known is not None:
+            return known
+        try:
+            with self._redis("sessions") as client:
+                data = client.get(self._key(name))
+        except QueueError:
+            data = None
+        if not isinstance(data, bytes):
+            raise NotFoundError(
+                "The query is no longer known.",
+                code="session.not_found",
+                field="query_id",
+                remedy=f"Ask it again; a query is kept for {self._seconds} s.",
+            )
+        return from_bytes(data)
+
+    def token(self, session: str, *, offset: int, size: int) -> str:
+        """The signed token of a page."""
+        return str(self._signed().dumps([session, offset, size]))
+
+    def place(self, token: str) -> tuple[str, int, int]:
+        """The session, offset and size of a token. Raises QueryError `page.invalid` or `page.expired`."""
+        try:
+            session, offset, size = self._signed().loads(token, max_age=self._seconds)
+        except SignatureExpired as error:
+            raise QueryError(
+                "The page's token is too old.", code="page.expired", field="page", remedy="Search again from the first page."
+            ) from error
+        except (BadSignature, ValueError, TypeError) as error:
+            raise QueryError(
+                "This is no token of a page.", code="page.invalid", field="page", remedy="Give `next` of an answer as it is."
+            ) from error
+        return str(session), int(offset), int(size)
+
+    def _signed(self) -> URLSafeTimedSerializer:
+        if self._signer is None:
+            self._signer = URLSafeTimedSerializer(self._secret(), salt="triptych.page")
+        return self._signer
+
+    def _secret(self) -> str:
+        """The setting, else one that the processes of this API share by Redis, else one of this process alone."""
+        given = self._services.settings.page_secret
+        if given is not None:
+            return given.get_secret_value()
+        mine = secrets.token_hex(_SECRET_BYTES)
+        key = f"{self._services.settings.queue}:page-secret"
+        try:
+            with self._redis("sessions") as client:
+                client.set(key, mine, nx=True)
+                shared = client.get(key)
+        except QueueError:
+            return mine
+        return shared.decode() if isinstance(shared, bytes) else mine
+
+    def _key(self, name: str) -> str:
+        return f"{self._services.settings.queue}:session:{name}"
+
+    def _redis(self, name: str) -> _Guarded:
+        return _Guarded(self._services.redis, self._breakers, name)
+
+
+class _Guarded:
+    """Redis under its breaker; what fails is a QueueError."""
+
+    def __init__(self, client: redis.Redis, breakers: Breakers, name: str) -> None:
+        self._client = client
+        self._guard = breakers.guarding(f"redis {name}", QueueError, "queue.unavailable")
+
+    def __enter__(self) -> redis.Redis:
+        self._guard.__enter__()
+        return self._client
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, redis.RedisError):
+            away = QueueError(f"Redis did not answer: {error}.", code="queue.unavailable")
+            self._guard.__exit__(QueueError, away, trace)
+            raise away from error
+        self._guard.__exit__(kind, error, trace)
+
+
+def to_bytes(session: Session) -> bytes:
+    """A session as JSON."""
+    c = session.candidates
+    data = {
+        **{name: getattr(session, name) for name in _PLAIN},
+        "legs": [asdict(leg) | {"level": leg.level.model_dump() if leg.level else None} for leg in session.legs],
+        "recognised": {name: asdict(heard) for name, heard in session.recognised.items()},
+        "degraded": [asdict(one) for one in session.degraded],
+        "candidates": {
+            "legs": c.legs, "ids": c.ids,
+            "raw": _packed(c.raw, "<f4"), "status": _packed(c.status, "u1"), "rank": _packed(c.rank, "<i4"),
+            "tops": _packed(c.tops, "<f4"), "lasts": _packed(c.lasts, "<f4"), "round": _packed(c.round, "<i4"),
+            "media": {leg: {key: asdict(one) for key, one in some.items()} for leg, some in c.media.items()},
+            "values": c.values,
+        },
+    }  # fmt: skip
+    return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+_PLAIN = ("id", "index", "version", "options", "words", "total_matched", "aggregations", "certified", "asked")
+
+
+def _packed(array: Any, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, dtype=kind).tobytes()).decode("ascii")
+
+
+def from_bytes(data: bytes) -> Session:
+    """The inverse of `to_bytes`."""
+    read = orjson.loads(data)
+    c = read["candidates"]
+    shape = (len(c["ids"]), len(c["legs"]))
+
+    def array(name: str, kind: str, dtype: Any) -> Any:
+        return np.frombuffer(base64.b64decode(c[name]), dtype=kind).astype(dtype)
+
+    candidates = Candidates(
+        tuple(c["legs"]),
+        tuple(c["ids"]),
+        array("raw", "<f4", np.float64).reshape(shape),
+        array("status", "u1", np.uint8).reshape(shape),
+        array("rank", "<i4", np.int32).reshape(shape),
+        array("tops", "<f4", np.float64),
+        array("lasts", "<f4", np.float64),
+        array("round", "<i4", np.int32),
+        {leg: {key: MatchedMedia(**one) for key, one in some.items()} for leg, some in c["media"].items()},
+        c["values"],
+    )
+    legs = tuple(
+        FusedLeg(**{**leg, "level": Level.model_validate(leg["level"]) if leg["level"] else None}) for leg in read["legs"]
+    )
+    return Session(
+        **{name: read[name] for name in _PLAIN},
+        candidates=candidates,
+        legs=legs,
+        recognised={name: Recognised(**heard) for name, heard in read["recognised"].items()},
+        degraded=tuple(Degraded(**one) for one in read["degraded"]),
+    )

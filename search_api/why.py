@@ -1,0 +1,138 @@
+"""Answers to "why": how the legs were used, and why a product stands where it stands, or in no answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from search_api import ranking
+from search_api.fusion import FusedLeg, fuse
+from search_api.ranking import Options, Ranked
+from search_api.session import Session
+from search_api.weights import scaled
+
+_STEPS: Final = 200
+"""Shares of a leg that are tried between 0 and 1."""
+
+
+def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str, Any]:
+    """How the legs were used, for people who ask why."""
+    scales = ranked.fused.scales
+    legs = {
+        leg.name: {
+            "weight": leg.weight,
+            "floor": float(scales.floor[column]),
+            "top": float(scales.top[column]),
+            "measured": leg.level is not None,
+            "reliability": None if leg.level is None else leg.level.reliability,
+            "input": leg.source,
+        }
+        for column, leg in enumerate(session.legs)
+    }
+    return {
+        "index": session.version,
+        "fusion": options.method.fusion,
+        "mean": options.method.mean,
+        "missing": options.method.missing,
+        "window": session.options["window"],
+        "completed": session.options["complete"],
+        "exact": session.options["exact"],
+        "candidates": len(session.candidates),
+        "legs": legs,
+        "failed": {one.name: one.message for one in session.degraded},
+    }
+
+
+def fell_short(session: Session, options: Options, product: str, *, passes: bool, size: int) -> dict[str, Any]:
+    """Why a product stands where it stands: its rank, its legs beside those of the last product shown, and what would lift it.
+
+    `product` is among the session's candidates, whether a leg returned it or not. `reasons` lists what kept it out, in plain
+    words with a stable code: filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
+    `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
+    would come among the first `size`, and None where no share does it.
+    """
+    ranked = ranking.rank(session, session.legs, options)
+    row = session.candidates.ids.index(product)
+    place = ranked.rows.index(row) if row in ranked.rows else None
+    reasons = _reasons(session, ranked, row, place, passes=passes, size=size)
+    last = ranked.rows[min(size, len(ranked.rows)) - 1] if ranked.rows else None
+    score = float(ranked.fused.score[row])
+    found = {
+        "query_id": session.id,
+        "id": product,
+        "shown": passes and place is not None and place < size,
+        "rank": None if place is None else place + 1,
+        "score": score,
+        "relevance": None if ranked.relevance is None else round(float(ranked.relevance[row]), 4),
+        "reasons": reasons,
+        "legs": {
+            leg.name: asdict(ranking.leg_score(session.candidates, ranked.fused, row, column))
+            for column, leg in enumerate(session.legs)
+        },
+        "explain": explanation(session, ranked, options),
+    }
+    if last is not None and last != row:
+        found["last_shown"] = {
+            "id": session.candidates.ids[last],
+            "score": float(ranked.fused.score[last]),
+            "legs": {
+                leg.name: asdict(ranking.leg_score(session.candidates, ranked.fused, last, column))
+                for column, leg in enumerate(session.legs)
+            },
+        }
+        found["gap"] = float(ranked.fused.score[last]) - score
+    found["lifts"] = {} if found["shown"] or not passes else lifts(session, options, row, size)
+    return found
+
+
+def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, passes: bool, size: int) -> list[dict[str, Any]]:
+    reasons: list[dict[str, Any]] = []
+    if not passes:
+        reasons.append({"code": "filtered", "message": "The query's filters do not let it pass."})
+    if not session.candidates.rank[row].any():
+        window = session.options["window"]
+        message = f"No leg has it among its best {window}: it would not even be a candidate. Raise window."
+        reasons.append({"code": "outside_window", "message": message})
+    if row in ranked.cut:
+        reasons.append({"code": "below_relevance", "message": "Its relevance lies below min_relevance."})
+    winner = next((w for w, others in ranked.variants.items() if row in others), None)
+    if winner is not None:
+        message = f"A better variant stands for it: {session.candidates.ids[winner]!r}."
+        reasons.append({"code": "collapsed", "message": message})
+    elif place is None and row not in ranked.cut:
+        reasons.append({"code": "other_value", "message": "The vote of the neighbours keeps only another value of the field."})
+    elif place is not None and place >= size:
+        reasons.append({"code": "outranked", "message": f"{place} products score higher; the answer shows {size}."})
+    return reasons
+
+
+def lifts(session: Session, options: Options, row: int, size: int) -> dict[str, Any]:
+    """Per leg the share of the score nearest to today's that brings a candidate among the first `size`."""
+    found: dict[str, Any] = {}
+    shares = np.linspace(0, 1, _STEPS + 1)
+    for leg in session.legs:
+        nearest = sorted(shares.tolist(), key=partial(_distance, leg.weight))
+        hit = next((share for share in nearest if _rank_with(session, options, leg, share, row) < size), None)
+        found[leg.name] = None if hit is None else {"share": round(hit, 4), "from": round(leg.weight, 4)}
+    return found
+
+
+def _distance(now: float, share: float) -> float:
+    return abs(share - now)
+
+
+def _rank_with(session: Session, options: Options, leg: FusedLeg, share: float, row: int) -> int:
+    """How many candidates stand before `row` where `leg` has `share` of the score."""
+    fused = fuse(session.candidates, _with_share(session.legs, leg.name, share), options.method)
+    before = fused.score > fused.score[row]
+    ties = (fused.score == fused.score[row]) & (np.array(session.candidates.ids) < session.candidates.ids[row])
+    return int((before | ties).sum())
+
+
+def _with_share(legs: Sequence[FusedLeg], name: str, share: float) -> list[FusedLeg]:
+    rest = scaled({leg.name: leg.weight for leg in legs if leg.name != name}) if len(legs) > 1 else {}
+    return [replace(leg, weight=share if leg.name == name else (1 - share) * rest[leg.name]) for leg in legs]

@@ -1,0 +1,137 @@
+"""How a query's words are searched: which fields, how strictly, in which language. Pure.
+
+Without options it is the query that the index was measured with (`triptych.elastic.lexical`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from triptych.elastic.lexical import LONGEST, lexical_query
+from triptych.elastic.lifecycle import IndexInfo
+from triptych.errors import QueryError
+from triptych.schema import FIELD
+
+Fuzziness = Literal["AUTO", "0", "1", "2"]
+
+_SEARCHABLE = {"text", "keyword", "match_only_text", "search_as_you_type", "constant_keyword", "wildcard", "version"}
+_TITLE = re.compile(r"title\.([a-z]{2,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How words are searched by BM25.
+
+    `fields` (with boosts: `title.en^3`, patterns: `title.*`) take the place of the index's lexical fields. `operator` "and"
+    asks for every word. `fuzziness` forgives typing errors, as Elasticsearch's. `language` (as `en`) searches only that
+    language's fields beside those of none. `phrase_boost` adds so many times the score of the words as a phrase. `analyzer`
+    is one of the index's search analyzers, such as one with synonyms.
+    """
+
+    fields: tuple[str, ...] = ()
+    operator: Literal["or", "and"] = "or"
+    fuzziness: Fuzziness | None = None
+    language: str | None = None
+    phrase_boost: float = 0.0
+    minimum_should_match: str | None = None
+    analyzer: str | None = None
+
+
+def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[str, Any]:
+    """The query of the lexical leg.
+
+    https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-multi-match-query
+    """
+    query = lexical_query(text, fields)
+    match = query["multi_match"]
+    if options.operator == "and":
+        # every word somewhere: best_fields would ask for all words in one field
+        match |= {"type": "cross_fields", "operator": "and"}
+    if options.fuzziness is not None and options.operator == "or":
+        match["fuzziness"] = options.fuzziness
+    if options.minimum_should_match is not None:
+        match["minimum_should_match"] = options.minimum_should_match
+    if options.analyzer is not None:
+        match["analyzer"] = options.analyzer
+    if not options.phrase_boost:
+        return query
+    phrase: dict[str, Any] = {
+        "query": text[:LONGEST],
+        "fields": list(fields),
+        "type": "phrase",
+        "boost": options.phrase_boost,
+        "lenient": True,
+    }
+    if options.analyzer is not None:
+        phrase["analyzer"] = options.analyzer
+    return {"bool": {"must": query, "should": {"multi_match": phrase}}}
+
+
+def fields_of(options: TextOptions, info: IndexInfo) -> tuple[str, ...]:
+    """The fields that words are searched in. Raises QueryError for an option the index cannot follow."""
+    _check_options(options)
+    fields = options.fields or info.schema.lexical_fields
+    for number, name in enumerate(options.fields):
+        _check_field(name, f"text_options.fields.{number}", info)
+    return _in_language(fields, options.language, info) if options.language else tuple(fields)
+
+
+def _check_options(options: TextOptions) -> None:
+    if not 0 <= options.phrase_boost <= 100:  # noqa: PLR2004  said in the message
+        raise QueryError("phrase_boost is 0 to 100.", code="query.bad_text_option", field="text_options.phrase_boost")
+    if options.fuzziness is not None and options.operator == "and":
+        raise QueryError(
+            "Fuzziness and the operator `and` do not go together.",
+            code="query.bad_text_option",
+            field="text_options.fuzziness",
+            remedy="Use minimum_should_match: 100% in place of the operator.",
+        )
+    if options.minimum_should_match is not None and not re.fullmatch(r"-?\d{1,3}%?", options.minimum_should_match):
+        raise QueryError(
+            f"minimum_should_match is {options.minimum_should_match[:40]!r}.",
+            code="query.bad_text_option",
+            field="text_options.minimum_should_match",
+            remedy="Give a number of words or a share, such as 2 or 75%.",
+        )
+
+
+def _check_field(given: str, where: str, info: IndexInfo) -> None:
+    name, _, boost = given.partition("^")
+    if boost and not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", boost):
+        raise QueryError(f"The boost of {given!r} is no number.", code="query.bad_text_option", field=where)
+    able = [f for f, kind in info.fields.items() if kind in _SEARCHABLE and not f.startswith(f"{FIELD}.")]
+    if not any(fnmatch.fnmatchcase(field, name) for field in able):
+        close = difflib.get_close_matches(name, able, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Fields of words: {', '.join(sorted(able)[:20])}."
+        raise QueryError(f"The index has no field {name!r} of words.", code="query.unknown_field", field=where, remedy=hint)
+
+
+def _in_language(fields: Sequence[str], language: str, info: IndexInfo) -> tuple[str, ...]:
+    """The fields of one language and those that have none; `title.*` becomes `title.en`."""
+    there = languages_of(info)
+    if language not in there:
+        raise QueryError(
+            f"The index has no words in {language[:20]!r}.",
+            code="query.unknown_language",
+            field="text_options.language",
+            remedy=f"Languages: {', '.join(sorted(there)) or 'none'}.",
+        )
+    kept: list[str] = []
+    for given in fields:
+        name, caret, boost = given.partition("^")
+        stem, _, last = name.rpartition(".")
+        if last == "*" and f"{stem}.{language}" in info.fields:
+            kept.append(f"{stem}.{language}{caret}{boost}")
+        elif last not in there or last == language:
+            kept.append(given)
+    return tuple(kept)
+
+
+def languages_of(info: IndexInfo) -> frozenset[str]:
+    """The languages of an index's titles, by the names of their fields (`title.en`)."""
+    return frozenset(found[1] for name in info.fields if (found := _TITLE.fullmatch(name)) and found[1] != "und")
