@@ -9,15 +9,18 @@ from typing import Any
 
 from search_api.answer import Degraded
 from search_api.breakers import Breakers
-from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined
+from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, together
 from search_api.deadline import Deadline
 from search_api.legs import OURS, Asked, Leg, Planned, body, completion_body, lexical
 from search_api.query import SearchRequest
-from triptych.elastic.engine import Found, mget, msearch, search
+from triptych.elastic.engine import Found, msearch, search
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, QueryError, TriptychError
 from triptych.schema import BOOKKEEPING, FIELD, KEY_FIELD
 from triptych.services import Services
+
+AT_ONCE = 2000
+"""Products whose scores one search completes; a kNN search takes at most 10,000."""
 
 
 @dataclass(slots=True)
@@ -82,18 +85,20 @@ class Elastic:
         if not legs:
             return candidates
         asked = self.asked(run, 0)
+        slices = [(leg, gaps[leg.name][at : at + AT_ONCE]) for leg in legs for at in range(0, len(gaps[leg.name]), AT_ONCE)]
         try:
-            answers = self.msearch(run, [completion_body(leg, gaps[leg.name], asked) for leg in legs])
+            answers = self.msearch(run, [completion_body(leg, ids, asked) for leg, ids in slices])
         except ElasticsearchError as error:
             run.fail("completion", error)
             return candidates
         late: dict[str, LegHits] = {}
-        for leg, answer in zip(legs, answers, strict=True):
-            if isinstance(answer, ElasticsearchError):
+        lost: list[str] = []
+        for (leg, _), answer in zip(slices, answers, strict=True):
+            if not isinstance(answer, ElasticsearchError):
+                late[leg.name] = together(late.get(leg.name), hits_of(answer, leg.space, names_of(run.values)))
+            elif leg.name not in lost:
+                lost.append(leg.name)
                 run.fail(leg.name, answer)
-            else:
-                late[leg.name] = hits_of(answer, leg.space, names_of(run.values))
-        lost = [leg.name for leg in legs if leg.name not in late]
         self._drop(run, lost)
         words = [leg.name for leg in run.legs if leg.space is None]
         return complete(candidates.without(lost), late, words=words)
@@ -111,30 +116,25 @@ class Elastic:
         """Product and highlights by id, without our own field unless vectors are asked for; none of one deleted meanwhile."""
         if not ids:
             return {}
-        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-            if not highlight and not with_vectors:
-                found = mget(self._client, run.info.version, ids, includes=fields or (), excludes=[FIELD])
-                return {key: (source, {}) for key, source in found.items()}
-            return self._shown(run, ids, fields, with_vectors=with_vectors, highlight=highlight)
-
-    def _shown(
-        self, run: Run, ids: Sequence[str], fields: Sequence[str] | None, *, with_vectors: bool, highlight: bool
-    ) -> dict[str, tuple[dict[str, Any], dict[str, list[str]]]]:
-        spaces = [space for space in run.info.schema.spaces if space.searched]
-        vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
-        source: dict[str, Any] = {"excludes": [FIELD]}
+        source: dict[str, Any] = {"excludes": [FIELD], **({"includes": list(fields)} if fields else {})}
         if with_vectors:
-            source = {"includes": [*(fields or ["*"]), *vectors], "excludes": [f"{FIELD}.{name}" for name in BOOKKEEPING]}
-            if self._services.server.hides_vectors:
-                source["exclude_vectors"] = False
-        elif fields:
-            source["includes"] = list(fields)
+            source = self._with_vectors(run, fields)
         asked: dict[str, Any] = {"query": {"ids": {"values": list(ids)}}, "size": len(ids), "_source": source}
         words = [leg for leg in run.legs if leg.space is None and leg.seeks]
         if highlight and words:
             asked["highlight"] = highlighting(words)
-        found = search(self._client, run.info.version, asked)
-        return {hit["_id"]: (hit["_source"], hit.get("highlight", {})) for hit in found.hits}
+        found = self.search(run, {**asked, "track_total_hits": False})
+        return {hit["_id"]: (hit.get("_source", {}), hit.get("highlight", {})) for hit in found.hits}
+
+    def _with_vectors(self, run: Run, fields: Sequence[str] | None) -> dict[str, Any]:
+        """The part of a search that returns the products' fields and their vectors."""
+        spaces = [space for space in run.info.schema.spaces if space.searched]
+        vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
+        source: dict[str, Any] = {"includes": [*(fields or ["*"]), *vectors]}
+        source["excludes"] = [f"{FIELD}.{name}" for name in BOOKKEEPING]
+        if self._services.server.hides_vectors:
+            source["exclude_vectors"] = False
+        return source
 
     def holds(self, run: Run, product: str) -> tuple[bool, bool]:
         """Whether the index has a product, and whether the query's filters let it pass."""
@@ -147,20 +147,26 @@ class Elastic:
 
     def msearch(self, run: Run, bodies: Sequence[Mapping[str, Any]]) -> list[Found | ElasticsearchError]:
         with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-            return msearch(
-                self._client,
-                run.info.version,
-                bodies,
-                preference=run.query_id,
-                every_shard=run.info.shards > 1,
-                pit=run.pit,
-                seconds=run.deadline.request_seconds,
-            )
+            try:
+                return msearch(
+                    self._client,
+                    run.info.version,
+                    bodies,
+                    preference=run.query_id,
+                    every_shard=run.info.shards > 1,
+                    pit=run.pit,
+                    seconds=run.deadline.request_seconds,
+                )
+            except ElasticsearchError as error:
+                raise _too_slow(run, error) from error
 
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:
         """One search, for `native`."""
         with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-            return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
+            try:
+                return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
+            except ElasticsearchError as error:
+                raise _too_slow(run, error) from error
 
     @property
     def _client(self) -> Any:
@@ -187,6 +193,19 @@ class Elastic:
         run.legs = [leg for leg in run.legs if leg.name not in lost]
         if not any(leg.seeks for leg in run.legs):
             raise nothing_answered(run, run.errors[0])
+
+
+def _too_slow(run: Run, error: ElasticsearchError) -> ElasticsearchError:
+    """The error as it is, unless the query's own deadline made it."""
+    if not error.retryable or run.deadline.left != 0:
+        return error
+    return ElasticsearchError(
+        "Elasticsearch did not answer within timeout_ms.",
+        code="elasticsearch.too_slow",
+        field="timeout_ms",
+        retryable=True,
+        remedy="Give it more time.",
+    )
 
 
 def highlighting(words: Sequence[Leg]) -> dict[str, Any]:

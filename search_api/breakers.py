@@ -20,7 +20,8 @@ REST_SECONDS = 5.0
 def _not_its_fault(error: BaseException) -> bool:
     """What a query did wrong does not count against the service, nor does a search that Elasticsearch refused."""
     refused = isinstance(error, ElasticsearchError) and not error.retryable
-    return refused or isinstance(error, InputError | NotFoundError)
+    hurried = isinstance(error, TriptychError) and error.code in {"encoder.busy", "elasticsearch.too_slow"}
+    return refused or hurried or isinstance(error, InputError | NotFoundError)
 
 
 class Breakers:

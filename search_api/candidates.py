@@ -73,9 +73,9 @@ class Candidates:
         return replace(
             self,
             legs=tuple(self.legs[number] for number in kept),
-            raw=self.raw[:, kept],
-            status=self.status[:, kept],
-            rank=self.rank[:, kept],
+            raw=np.ascontiguousarray(self.raw[:, kept]),
+            status=np.ascontiguousarray(self.status[:, kept]),
+            rank=np.ascontiguousarray(self.rank[:, kept]),
             tops=self.tops[kept],
             lasts=self.lasts[kept],
         )
@@ -110,6 +110,15 @@ def _part(hit: Mapping[str, Any], space: Space) -> tuple[float, MatchedMedia] | 
     fields = inner[0].get("fields", {})
     reference, start = fields.get(f"{space.parts_field}.reference"), fields.get(f"{space.parts_field}.start")
     return float(inner[0]["_score"]), MatchedMedia(reference[0] if reference else "", start[0] if start else None)
+
+
+def together(first: LegHits | None, more: LegHits) -> LegHits:
+    """Two answers of a leg to different ids as one."""
+    if first is None:
+        return more
+    return LegHits(
+        first.ids + more.ids, first.scores + more.scores, {**first.media, **more.media}, {**first.values, **more.values}
+    )
 
 
 def gather(

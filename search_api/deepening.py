@@ -17,7 +17,7 @@ import numpy as np
 
 from search_api.asking import Elastic, Run
 from search_api.candidates import Candidates
-from search_api.fusion import FusedLeg, Method, fuse
+from search_api.fusion import FusedLeg, Method, fuse, group_of
 from search_api.legs import Leg
 from search_api.normalise import calibrated_scale
 from search_api.session import Session
@@ -43,11 +43,12 @@ def bound(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> f
         last = float(candidates.lasts[column])
         reached = last if leg.weight > 0 else 0.0  # 0: the least score there is
         best = 0.0 if np.isnan(reached) else (reached - floor) / (top - floor)
-        most.setdefault(leg.source, []).append((leg.weight, best))
+        most.setdefault(group_of(leg), []).append((leg.weight, best))
     whole = 0.0
     for parts in most.values():
-        if method.missing == "renormalise" and all(weight > 0 for weight, _ in parts):
-            whole += sum(weight for weight, _ in parts) * max(0.0, *(best for _, best in parts))
+        if method.missing == "renormalise":
+            share = sum(weight for weight, _ in parts)
+            whole += max(0.0, *(share * best for _, best in parts))
         else:
             whole += sum(max(0.0, weight * best) for weight, best in parts)
     return whole
@@ -124,7 +125,10 @@ def deepened(elastic: Elastic, run: Run, candidates: Candidates, window: int) ->
     if window >= WIDEST or np.isnan(candidates.lasts).all():
         return candidates, window
     wider = min(window * 2, WIDEST)
-    return elastic.widened(run, candidates, window=wider, behind=True), wider
+    found = elastic.widened(run, candidates, window=wider, behind=True)
+    if found.legs != candidates.legs:  # without a leg that failed all scores would move: the pages end here
+        return candidates, window
+    return found, wider
 
 
 def goes_on(session: Session) -> bool:

@@ -36,6 +36,9 @@ DEEPEST: Final = 10
 LONGEST_TEXT: Final = 32_766
 """Bytes of a value: Lucene refuses longer terms."""
 
+LONGEST_PREFIX: Final = 1000
+"""Characters of a prefix: index.max_regex_length."""
+
 MOST_NAMED: Final = 20
 """Fields an error lists."""
 
@@ -240,7 +243,9 @@ class _Reading:
             clause: dict[str, Any] = {"exists": {"field": name}}
             return clause if given["exists"] else _none(clause)
         if words == {"prefix"}:
-            kind = self._kind(name, where, _PREFIXED)
+            kind, prefix = self._kind(name, where, _PREFIXED), given["prefix"]
+            if isinstance(prefix, str) and len(prefix.encode("utf-16", "replace")) > 2 * LONGEST_PREFIX + 2:  # as Java counts
+                raise _bad(f"The prefix of {name!r} has {len(prefix)} characters.", where, f"Give at most {LONGEST_PREFIX}.")
             return {"prefix": {name: _value(name, given["prefix"], kind, where)}}
         if words == set(_PLACE):
             self._kind(name, where, frozenset({"geo_point"}))

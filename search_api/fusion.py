@@ -3,8 +3,8 @@
     score(product) = sum over legs of weight x normalised,    sum of |weight| = 1     (arithmetic mean)
 
 A leg whose modality the product has not (`missing`):
-    renormalise   its weight goes to the other legs of the same input that the product has: a product without a picture is
-    judged
+    renormalise   its weight goes to the other legs of the same input, and sign, that the product has: a product without a
+    picture is judged
                   by its words. What cannot answer an input at all (a photo, where the product has no picture) counts 0 there: a
                   lack is never a reward
     zero          it counts 0
@@ -69,22 +69,30 @@ def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fu
     weights = np.broadcast_to(np.array([leg.weight for leg in legs]), normalised.shape)
     lacking = candidates.status == NO_MODALITY
     if method.missing == "renormalise" and lacking.any():
-        weights = renormalised(weights, lacking, [leg.source for leg in legs])
+        weights = renormalised(weights, lacking, [group_of(leg) for leg in legs])
     fill = np.broadcast_to(scales.background, normalised.shape) if method.missing == "background" else 0.0
     normalised = np.where(np.isnan(normalised), np.where(lacking, fill, 0.0), normalised)
     score = averaged(normalised, weights, method.mean)
     return Fused(score, normalised, weights, scales, ranked(candidates, score))
 
 
-def renormalised(weights: Floats, lacking: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], sources: Sequence[str]) -> Floats:
-    """The weights (n, L) where what a product lacks is given to its other legs of the same input."""
-    names = list(dict.fromkeys(sources))
-    belongs = np.array([[source == name for name in names] for source in sources], dtype=float)
+def group_of(leg: FusedLeg) -> str:
+    """The legs that may stand in for each other: of one input, and all for a product or all against it."""
+    return f"{leg.source} {'+' if leg.weight >= 0 else '-'}"
+
+
+def renormalised(weights: Floats, lacking: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], groups: Sequence[str]) -> Floats:
+    """The weights (n, L) where what a product lacks is given to its other legs of the same group.
+
+    A product that lacks all legs of a group keeps their weights, and counts 0 there.
+    """
+    names = list(dict.fromkeys(groups))
+    belongs = np.array([[group == name for name in names] for group in groups], dtype=float)
     whole = np.abs(weights) @ belongs
     there = np.where(lacking, 0.0, weights)
     left = np.abs(there) @ belongs
     factor = np.divide(whole, left, out=np.zeros_like(whole), where=left > 0)
-    return np.asarray(there * (factor @ belongs.T))
+    return np.where((left > 0) @ belongs.T > 0, there * (factor @ belongs.T), weights)
 
 
 def averaged(normalised: Floats, weights: Floats, mean: Mean) -> Floats:

@@ -90,7 +90,8 @@ def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
         suffix = f"#{counted[kind]}" if counted[kind] > 1 else ""
         legs += _legs_of(one, kind + suffix, suffix, schema, fused, request.index)
     together = tuple(one for one in inputs if one.kind != "products" and one.weight > 0)
-    whole = [Planned(space.legs[0], "fused", space.legs[0], together, 1.0, space) for space in fused]
+    share = sum(one.weight for one in together) / len(together) if together else 1.0
+    whole = [Planned(space.legs[0], "fused", space.legs[0], together, share, space) for space in fused]
     places = [n for n, leg in enumerate(legs) if leg.modality is None]
     at = places[0] if places else len(legs)
     return [*legs[:at], *whole, *legs[at:]]
@@ -123,7 +124,7 @@ def _legs_of(
 
 
 def _products_leg(space: Space) -> str:
-    return f"products.{space.label or space.document_modality or space.name}"
+    return f"products.{space.name}"
 
 
 def _background(space: Space) -> str:
@@ -196,7 +197,7 @@ def body(leg: Leg, asked: Asked) -> dict[str, Any]:
     window = asked.window if leg.seeks else 1
     common = {**_KEYS_ONLY, "timeout": f"{asked.timeout_ms}ms", "docvalue_fields": [KEY_FIELD, *asked.values], "size": window}
     if leg.space is not None:
-        return {**common, "knn": knn(leg, asked, k=window), "track_total_hits": False}
+        return {**common, **_nearest(leg, knn(leg, asked, k=window)), "track_total_hits": False}
     found = {
         **common,
         "query": {"bool": {"must": lexical(leg), "filter": [OURS, *asked.filters]}},
@@ -227,7 +228,18 @@ def completion_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any
     if leg.space is None:
         return {**common, "query": {"bool": {"must": lexical(leg), "filter": [among]}}}
     only = Asked(asked.server, len(ids), [among], exact=asked.exact)
-    return {**common, "knn": knn(leg, only, k=len(ids), completes=True)}
+    return {**common, **_nearest(leg, knn(leg, only, k=len(ids), completes=True))}
+
+
+def _nearest(leg: Leg, clauses: Any) -> dict[str, Any]:
+    """A kNN search as a query where it is one clause: it spares the phase that gathers the nearest of all shards first, a
+    tenth to a fifth of the server's time (benchmarks/search.py). Two clauses, and their inner hits, only add up at the top.
+
+    https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-knn-query
+    """
+    if leg.space is not None and leg.space.has_parts:
+        return {"knn": clauses}
+    return {"query": {"knn": clauses}}
 
 
 def lexical(leg: Leg) -> dict[str, Any]:

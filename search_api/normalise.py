@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from search_api.candidates import NOT_RETRIEVED, Candidates, Floats
+from search_api.candidates import NO_MATCH, Candidates, Floats
 from search_api.query import FusionMethod
 from triptych.schema import Level
 
@@ -100,10 +100,10 @@ def _of_list(known: Floats, method: FusionMethod) -> tuple[float, float]:
 
 
 def _reciprocal_ranks(candidates: Candidates) -> Floats:
-    """1 / (60 + rank) by all scores known, (n, L); equal scores by id."""
+    """1 / (60 + rank) by all scores known, (n, L); equal scores by id. What does not match has no rank."""
     found = np.full(candidates.raw.shape, np.nan)
     for column in range(len(candidates.legs)):
-        known = np.flatnonzero(~np.isnan(candidates.raw[:, column]) & (candidates.status[:, column] != NOT_RETRIEVED))
+        known = np.flatnonzero(~np.isnan(candidates.raw[:, column]) & (candidates.status[:, column] != NO_MATCH))
         ids = np.array([candidates.ids[row] for row in known], dtype=object)
         order = known[np.lexsort((ids, -candidates.raw[known, column]))] if len(known) else known
         found[order, column] = 1 / (RANK_CONSTANT + np.arange(1, len(order) + 1))

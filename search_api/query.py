@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from search_api.words import TextOptions
 from triptych.domain import Modality
@@ -17,6 +17,7 @@ DEFAULT_WINDOW: Final = 100
 
 LARGEST_WINDOW: Final = 1000
 LONGEST_TEXT: Final = 10_000
+LONGEST_TIMEOUT_MS: Final = 600_000
 
 MOST_INPUTS: Final = 16
 """Inputs of one query: each makes up to a handful of legs."""
@@ -139,10 +140,12 @@ def check(request: SearchRequest) -> None:
         raise QueryError(
             f"size is 1 to window, which is {request.window}.", code="query.bad_size", field="size", remedy="Raise window too."
         )
-    if not 0 <= request.min_relevance <= 1:
-        raise QueryError("min_relevance is 0 to 1.", code="query.bad_relevance", field="min_relevance")
-    if request.timeout_ms is not None and request.timeout_ms < 1:
-        raise QueryError("timeout_ms is 1 or more.", code="query.bad_timeout", field="timeout_ms")
+    check_relevance(request.min_relevance)
+    if request.timeout_ms is not None and not 1 <= request.timeout_ms <= LONGEST_TIMEOUT_MS:
+        raise QueryError(f"timeout_ms is 1 to {LONGEST_TIMEOUT_MS}.", code="query.bad_timeout", field="timeout_ms")
+    if request.missing is not None:
+        _check_one_of("missing", request.missing, get_args(Missing), "query.unknown_option")
+    _check_one_of("query_class", request.query_class, get_args(QueryClass), "query.unknown_option")
     if request.audio_as != "sound" and request.audio is None:
         raise QueryError("audio_as is given without audio.", code="query.empty", field="audio", remedy="Give a sound.")
     if request.audio_as != "sound" and request.text is not None:
@@ -167,6 +170,11 @@ def check(request: SearchRequest) -> None:
 _NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance")
 
 
+def check_relevance(least: float) -> None:
+    if not 0 <= least <= 1:
+        raise QueryError("min_relevance is 0 to 1.", code="query.bad_relevance", field="min_relevance")
+
+
 def _check_together(request: SearchRequest) -> None:
     """Fields that exclude each other."""
     if request.fusion == "native":
@@ -179,18 +187,42 @@ def _check_together(request: SearchRequest) -> None:
                     field=name,
                     remedy="Use another fusion.",
                 )
-    if request.certify and (request.fusion, request.mean, request.complete) != ("calibrated", "arithmetic", True):
+    arranged = [name for name in ("sort", "collapse", "vote", "min_relevance") if getattr(request, name)]
+    if request.certify and ((request.fusion, request.mean, request.complete) != _PROVABLE or arranged):
         raise QueryError(
-            "Only calibrated, completed scores under the arithmetic mean can be certified.",
+            "Only the order of calibrated, completed scores under the arithmetic mean can be certified.",
             code="query.not_certifiable",
-            field="certify",
+            field=arranged[0] if arranged else "certify",
+            remedy="Leave out sort, collapse, vote and min_relevance.",
         )
-    if request.mean != "arithmetic" and request.fusion in {"rrf", "z_score"}:
+    if request.deep and (request.sort or request.fusion != "calibrated"):
         raise QueryError(
-            f"The {request.mean} mean needs scores from 0 up, which {request.fusion} does not give.",
+            "Deep pages keep the order of what was shown: only that of calibrated scores does not move.",
+            code="query.not_deep",
+            field="sort" if request.sort else "fusion",
+        )
+    check_method(request.fusion, request.mean)
+
+
+_PROVABLE = ("calibrated", "arithmetic", True)
+
+
+def check_method(fusion: str, mean: str, *, weights: Iterable[float] = ()) -> None:
+    """Raise QueryError for a way of fusing that there is not, or a mean of what may be below 0."""
+    _check_one_of("fusion", fusion, get_args(FusionMethod), "query.unknown_fusion")
+    _check_one_of("mean", mean, get_args(Mean), "query.unknown_option")
+    if mean != "arithmetic" and (fusion in {"rrf", "z_score", "native"} or any(weight < 0 for weight in weights)):
+        raise QueryError(
+            f"The {mean} mean needs scores and weights from 0 up.",
             code="query.bad_mean",
             field="mean",
+            remedy="Use arithmetic.",
         )
+
+
+def _check_one_of(name: str, value: object, able: Sequence[str], code: str) -> None:
+    if value not in able:
+        raise QueryError(f"There is no {name} {value!r}.", code=code, field=name, remedy=f"There is: {', '.join(able)}.")
 
 
 def _check_input(one: QueryInput) -> None:

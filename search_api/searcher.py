@@ -27,14 +27,14 @@ from search_api.filters import clauses
 from search_api.fusion import FusedLeg
 from search_api.legs import wanted
 from search_api.native import natively
-from search_api.query import SearchRequest, check
+from search_api.query import SearchRequest, check, check_method, check_relevance
 from search_api.session import Session, Sessions
 from search_api.why import explanation, fell_short
 from triptych.elastic.engine import close_point_in_time, mget, open_point_in_time
 from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo, describe
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError
-from triptych.schema import FIELD, LEXICAL
+from triptych.schema import FIELD
 from triptych.services import Services
 
 INFO_SECONDS = 5.0
@@ -89,7 +89,8 @@ class Searcher:
         run.aggregations = facets.aggregations(options.facets) if options.facets else {}
         run.weights = self._weights(run)
         asked = Embedding(info, run.request, run.deadline)
-        run.legs = self._embedder.legs(asked, [p for p in run.plan if run.weights[p.name]])
+        check_method(request.fusion, request.mean, weights=run.weights.values())
+        run.legs = self._embedder.legs(asked, [replace(p, weight=w) for p in run.plan if (w := run.weights[p.name])])
         run.degraded += asked.failed
         run.errors += asked.errors
         return run, options, recognised
@@ -156,6 +157,10 @@ class Searcher:
         kept = {name: value for name, value in changes.items() if value is not None}
         changed = replace(session, legs=legs, options={**session.options, **kept}, certified=None)
         options = ranking.read_options(changed.options, info)
+        check_method(options.method.fusion, options.method.mean, weights=shares.values())
+        check_relevance(options.min_relevance)
+        if options.method.fusion == "native":
+            raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         run = Run(SearchRequest(session.index, size=size), info, deadline)
         return self._answer(run, changed, options, offset=0, size=size, keep=False, hydrate=hydrate)
 
@@ -314,8 +319,8 @@ class Searcher:
 
 def _total(run: Run, candidates: Candidates) -> int:
     """Products whose words match, and those that only a vector leg found."""
-    words = [number for number, name in enumerate(candidates.legs) if name.partition("#")[0] == LEXICAL]
+    words = [leg.name for leg in run.legs if leg.space is None and leg.seeks]
     if not words:
         return len(candidates)
-    raw = candidates.raw[:, words[0]]
+    raw = candidates.raw[:, candidates.legs.index(words[0])]
     return run.total + int((~(raw > 0)).sum())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from search_api.answer import LegScore, SearchResult
@@ -24,14 +25,14 @@ def result(answer: SearchResult, *, explain: bool) -> None:
         cells = [str(rank), f"{hit.score:.3f}"]
         cells += ["" if hit.relevance is None else f"{hit.relevance:.2f}"] if relevant else []
         more = f" (+{len(hit.variants)} variants)" if hit.variants else ""
-        cells += [hit.id, title_of(product) + more, str(product.get("price", ""))]
+        cells += [escape(hit.id), escape(title_of(product)) + more, escape(str(product.get("price", "")))]
         cells += [_cell(hit.legs[leg]) for leg in legs] if explain else []
         table.add_row(*cells)
     for name, heard in answer.recognised.items():
-        console.print(f"{name}: [bold]{heard.text}[/bold] ({heard.language}, {heard.confidence:.0%} sure)")
+        console.print(f"{name}: [bold]{escape(heard.text)}[/bold] ({heard.language}, {heard.confidence:.0%} sure)")
     if answer.predicted is not None and answer.predicted.value is not None:
         sure = f"{answer.predicted.confidence:.0%} of the votes"
-        console.print(f"{answer.predicted.field}: [bold]{answer.predicted.value}[/bold] ({sure})")
+        console.print(f"{answer.predicted.field}: [bold]{escape(str(answer.predicted.value))}[/bold] ({sure})")
     console.print(table)
     console.print(
         f"{len(answer.hits)} of {answer.total_matched} products in {answer.took_ms:.0f} ms; {answer.reachable} can be paged to",
@@ -40,14 +41,14 @@ def result(answer: SearchResult, *, explain: bool) -> None:
     for name, counted in answer.facets.items():
         values = ", ".join(f"{one['value']} {one['count']}" for one in counted.get("values", ()))
         ranges = ", ".join(f"{one['from']} to {one['to']}: {one['count']}" for one in counted.get("ranges", ()))
-        console.print(f"{name}: {values or ranges or counted}")
+        console.print(f"{name}: {values or ranges or counted}", markup=False)
     if answer.certified:
         word = "proved" if answer.certified["proved"] else "not proved"
         console.print(f"{word} within a window of {answer.certified['window']}", style="dim")
     if answer.next:
         console.print(f"next page: --page {answer.next}", style="dim", soft_wrap=True)
     for one in answer.degraded:
-        console.print(f"[yellow]{one.name} was left out: {one.message}[/yellow]")
+        console.print(f"[yellow]{escape(one.name)} was left out: {escape(one.message)}[/yellow]")
 
 
 def _cell(leg: LegScore) -> str:
@@ -66,9 +67,9 @@ def why(reasons: Mapping[str, Any]) -> None:
     """Why a product stands where it stands."""
     console = Console()
     place = f"rank {reasons['rank']}" if reasons["rank"] else "no rank"
-    console.print(f"[bold]{reasons['id']}[/bold]: {place}, score {reasons['score']:.3f}")
+    console.print(f"[bold]{escape(reasons['id'])}[/bold]: {place}, score {reasons['score']:.3f}")
     for reason in reasons["reasons"]:
-        console.print(f"  {reason['code']}: {reason['message']}")
+        console.print(f"  {reason['code']}: {reason['message']}", markup=False)
     last = reasons.get("last_shown")
     table = Table(
         "leg", "weight", "normalised", "contribution", *(["of the last shown"] if last else []), "share that lifts it"

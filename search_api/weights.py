@@ -107,7 +107,7 @@ def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequ
                 field=f"weights.{name}",
                 remedy="Give a number.",
             )
-    largest = max([1.0, *(abs(value) for value in given.values())])  # scaled first: their sum must not overflow
+    largest = max([1.0, *(abs(given[name]) for name in defaults if name in given)])  # first: their sum must not overflow
     used = {name: float(given[name]) / largest for name in defaults if name in given}
     left = max(0.0, 1.0 - sum(abs(value) for value in used.values()))
     rest = {name: weight for name, weight in defaults.items() if name not in used}

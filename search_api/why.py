@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from search_api import ranking
-from search_api.fusion import FusedLeg, fuse
+from search_api.fusion import FusedLeg
 from search_api.ranking import Options, Ranked
 from search_api.session import Session
 from search_api.weights import scaled
@@ -61,10 +61,11 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
     reasons = _reasons(session, ranked, row, place, passes=passes, size=size)
     last = ranked.rows[min(size, len(ranked.rows)) - 1] if ranked.rows else None
     score = float(ranked.fused.score[row])
+    shown = passes and place is not None and place < size and bool(session.candidates.rank[row].any())
     found = {
         "query_id": session.id,
         "id": product,
-        "shown": passes and place is not None and place < size,
+        "shown": shown,
         "rank": None if place is None else place + 1,
         "score": score,
         "relevance": None if ranked.relevance is None else round(float(ranked.relevance[row]), 4),
@@ -85,7 +86,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
             },
         }
         found["gap"] = float(ranked.fused.score[last]) - score
-    found["lifts"] = {} if found["shown"] or not passes else lifts(session, options, row, size)
+    found["lifts"] = {} if shown or not passes else lifts(session, options, row, size)
     return found
 
 
@@ -111,12 +112,16 @@ def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, p
 
 
 def lifts(session: Session, options: Options, row: int, size: int) -> dict[str, Any]:
-    """Per leg the share of the score nearest to today's that brings a candidate among the first `size`."""
+    """Per leg the share of the score nearest to today's that brings a candidate among the first `size`.
+
+    A leg that pushes away is tried down to -1. A query of one leg has no other share to give.
+    """
     found: dict[str, Any] = {}
-    shares = np.linspace(0, 1, _STEPS + 1)
-    for leg in session.legs:
-        nearest = sorted(shares.tolist(), key=partial(_distance, leg.weight))
-        hit = next((share for share in nearest if _rank_with(session, options, leg, share, row) < size), None)
+    for leg in session.legs if len(session.legs) > 1 else ():
+        least = -1 if leg.weight < 0 else 0
+        shares = np.linspace(least, 1, _STEPS * (1 - least) + 1).tolist()
+        nearest = sorted(shares, key=partial(_distance, leg.weight))
+        hit = next((share for share in nearest if _lifted(session, options, leg, share, row, size)), None)
         found[leg.name] = None if hit is None else {"share": round(hit, 4), "from": round(leg.weight, 4)}
     return found
 
@@ -125,14 +130,15 @@ def _distance(now: float, share: float) -> float:
     return abs(share - now)
 
 
-def _rank_with(session: Session, options: Options, leg: FusedLeg, share: float, row: int) -> int:
-    """How many candidates stand before `row` where `leg` has `share` of the score."""
-    fused = fuse(session.candidates, _with_share(session.legs, leg.name, share), options.method)
-    before = fused.score > fused.score[row]
-    ties = (fused.score == fused.score[row]) & (np.array(session.candidates.ids) < session.candidates.ids[row])
-    return int((before | ties).sum())
+def _lifted(session: Session, options: Options, leg: FusedLeg, share: float, row: int, size: int) -> bool:
+    """Whether `row` is among the first `size` where `leg` has `share` of the score."""
+    legs = _with_share(session.legs, leg.name, share)
+    if options.method.mean != "arithmetic" and any(one.weight < 0 for one in legs):
+        return False
+    return row in ranking.rank(session, legs, options).rows[:size]
 
 
 def _with_share(legs: Sequence[FusedLeg], name: str, share: float) -> list[FusedLeg]:
-    rest = scaled({leg.name: leg.weight for leg in legs if leg.name != name}) if len(legs) > 1 else {}
-    return [replace(leg, weight=share if leg.name == name else (1 - share) * rest[leg.name]) for leg in legs]
+    rest = scaled({leg.name: leg.weight for leg in legs if leg.name != name})
+    left = 1 - abs(share)
+    return [replace(leg, weight=share if leg.name == name else left * rest[leg.name]) for leg in legs]

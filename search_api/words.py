@@ -102,7 +102,7 @@ def _check_options(options: TextOptions) -> None:
 
 def _check_field(given: str, where: str, info: IndexInfo) -> None:
     name, _, boost = given.partition("^")
-    if boost and not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", boost):
+    if "^" in given and not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", boost):
         raise QueryError(f"The boost of {given!r} is no number.", code="query.bad_text_option", field=where)
     able = [f for f, kind in info.fields.items() if kind in _SEARCHABLE and not f.startswith(f"{FIELD}.")]
     if not any(fnmatch.fnmatchcase(field, name) for field in able):
@@ -125,10 +125,20 @@ def _in_language(fields: Sequence[str], language: str, info: IndexInfo) -> tuple
     for given in fields:
         name, caret, boost = given.partition("^")
         stem, _, last = name.rpartition(".")
-        if last == "*" and f"{stem}.{language}" in info.fields:
-            kept.append(f"{stem}.{language}{caret}{boost}")
+        if last == "*":
+            here = {name for name in info.fields if name.rpartition(".")[0] == stem}
+            mine = [f"{stem}.{code}" for code in (language, "und") if f"{stem}.{code}" in here]
+            others = any(name.rpartition(".")[2] in there for name in here)
+            kept += [f"{name}{caret}{boost}" for name in mine] if others else [given]
         elif last not in there or last == language:
             kept.append(given)
+    if not kept:
+        raise QueryError(
+            f"None of the fields has words in {language!r}.",
+            code="query.unknown_language",
+            field="text_options.language",
+            remedy="Leave out the language, or the fields.",
+        )
     return tuple(kept)
 
 
