@@ -69,7 +69,7 @@ def why(reasons: Mapping[str, Any]) -> None:
     place = f"rank {reasons['rank']}" if reasons["rank"] else "no rank"
     console.print(f"[bold]{escape(reasons['id'])}[/bold]: {place}, score {reasons['score']:.3f}")
     for reason in reasons["reasons"]:
-        console.print(f"  {reason['code']}: {reason['message']}", markup=False)
+        console.print(f"  {reason['reason']}: {reason['message']}", markup=False)
     last = reasons.get("last_shown")
     table = Table(
         "leg", "weight", "normalised", "contribution", *(["of the last shown"] if last else []), "share that lifts it"

@@ -51,7 +51,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
     """Why a product stands where it stands: its rank, its legs beside those of the last product shown, and what would lift it.
 
     `product` is among the session's candidates, whether a leg returned it or not. `reasons` lists what kept it out, in plain
-    words with a stable code: filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
+    words with a stable name: filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
     `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
     would come among the first `size`, and None where no share does it.
     """
@@ -93,21 +93,23 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
 def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, passes: bool, size: int) -> list[dict[str, Any]]:
     reasons: list[dict[str, Any]] = []
     if not passes:
-        reasons.append({"code": "filtered", "message": "The query's filters do not let it pass."})
+        reasons.append({"reason": "filtered", "message": "The query's filters do not let it pass."})
     if not session.candidates.rank[row].any():
         window = session.options["window"]
         message = f"No leg has it among its best {window}: it would not even be a candidate. Raise window."
-        reasons.append({"code": "outside_window", "message": message})
+        reasons.append({"reason": "outside_window", "message": message})
     if row in ranked.cut:
-        reasons.append({"code": "below_relevance", "message": "Its relevance lies below min_relevance."})
+        reasons.append({"reason": "below_relevance", "message": "Its relevance lies below min_relevance."})
     winner = next((w for w, others in ranked.variants.items() if row in others), None)
     if winner is not None:
         message = f"A better variant stands for it: {session.candidates.ids[winner]!r}."
-        reasons.append({"code": "collapsed", "message": message})
+        reasons.append({"reason": "collapsed", "message": message})
     elif place is None and row not in ranked.cut:
-        reasons.append({"code": "other_value", "message": "The vote of the neighbours keeps only another value of the field."})
+        reasons.append(
+            {"reason": "other_value", "message": "The vote of the neighbours keeps only another value of the field."}
+        )
     elif place is not None and place >= size:
-        reasons.append({"code": "outranked", "message": f"{place} products score higher; the answer shows {size}."})
+        reasons.append({"reason": "outranked", "message": f"{place} products score higher; the answer shows {size}."})
     return reasons
 
 
