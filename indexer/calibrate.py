@@ -2,11 +2,14 @@
 
 A sample of products is drawn. Each product's title asks every words leg, each product's own picture or sound asks the legs of
 its modality. The scores between a query and the *other* products are the background: their mean is the leg's floor, their
-standard deviation its sigma. The share of titles that find their own product first is the leg's reliability.
+standard deviation its sigma. The share of titles that find their own product first is the leg's reliability. The best of the
+others per query is what a match that means nothing reaches: its deciles are the leg's noise.
+A product with several parts scores by the best of them, as in a search; the first of them asks.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.records import TEXT_FIELDS
-from triptych.domain import Modality, Vectors
+from triptych.domain import Modality, Vector, Vectors
 from triptych.elastic.client import translated
 from triptych.elastic.engine import Found, msearch, unpack
-from triptych.elastic.lexical import lexical_query
+from triptych.elastic.lexical import lexical_query, words_in
 from triptych.elastic.lifecycle import read_schema, write_levels
 from triptych.encoders import fused
 from triptych.encoders.base import Encoder, unit
@@ -31,19 +34,30 @@ SAMPLE = 256
 """Products drawn. 256 x 255 pairs give the mean of a cosine to about 0.001."""
 
 _ENOUGH = 10
+_TITLES_AT_ONCE = 64  # searches of one request: a cold node must answer within the client's time
 _TIES = 100  # variants of one title that may stand before the product itself with the same score
 _SAME = 1e-6
+_ALIKE = 0.999  # cosine from which two products are variants of one
+_DECILES = np.linspace(0, 1, 11)
 _TITLES = 2  # of a product with titles in many languages; which ones depends on its id, so every language gets its turn
 _SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One drawn product: its id, some of its titles, its vectors by space."""
+    """One drawn product: its id, some of its titles, its vectors by space, `names`: all its titles, to know variants by.
+
+    The vectors of a space are one, of shape (dims,), or those of several parts, (parts, dims).
+    """
 
     id: str
     titles: tuple[str, ...]
-    vectors: Mapping[str, npt.NDArray[np.float32]]
+    vectors: Mapping[str, Vectors]
+    names: frozenset[str] = frozenset()
+
+    def first(self, space: str) -> Vector:
+        vectors = self.vectors[space]
+        return vectors if vectors.ndim == 1 else np.asarray(vectors[0])
 
 
 def calibrate(services: Services, index: str) -> IndexSchema:
@@ -54,7 +68,7 @@ def calibrate(services: Services, index: str) -> IndexSchema:
     sample = draw(services, index, schema)
     levels: dict[str, Level] = {}
     if LEXICAL in schema.legs:
-        levels[LEXICAL] = Level(floor=0.0, sigma=0.0, **_lexical_reliability(services, index, schema, sample))
+        levels[LEXICAL] = _lexical_level(services, index, schema, sample)
     encoders = services.encoders(schema)
     for space in (space for space in schema.spaces if space.searched):
         levels |= measured(space, schema, encoders, sample)
@@ -64,6 +78,7 @@ def calibrate(services: Services, index: str) -> IndexSchema:
 def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
     """SAMPLE products at random."""
     fields = [space.field for space in schema.spaces if space.searched]
+    fields += [space.parts_vector for space in schema.spaces if space.has_parts]
     source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *fields]}
     if services.server.hides_vectors:
         source["exclude_vectors"] = False
@@ -72,17 +87,25 @@ def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
     }
     with translated():
         answer = services.elasticsearch.search(index=index, query=query, size=SAMPLE, source=source)
-    return [_sample(hit) for hit in answer["hits"]["hits"]]
+    return [_sample(hit, schema) for hit in answer["hits"]["hits"]]
 
 
-def _sample(hit: Mapping[str, Any]) -> Sample:
+def _sample(hit: Mapping[str, Any], schema: IndexSchema) -> Sample:
     source = hit["_source"]
     texts = [source.get(name) or {} for name in TEXT_FIELDS]
     titles = [text for text in (texts[0] or texts[1]).values() if text.strip()]
     first = zlib.crc32(hit["_id"].encode()) % max(len(titles), 1)
     chosen = [*titles[first:], *titles[:first]][:_TITLES]
-    vectors = {name: unpack(value) for name, value in source.get(FIELD, {}).items() if isinstance(value, list | str)}
-    return Sample(hit["_id"], tuple(title[:500] for title in chosen), vectors)
+    names = frozenset(" ".join(title.split()).casefold() for title in titles)
+    stored, vectors = source.get(FIELD, {}), {}
+    for space in schema.spaces:
+        if space.parts_name in stored:
+            parts = stored[space.parts_name]  # a list of one comes back as it was written, or as that one
+            some = parts if isinstance(parts, list) else [parts]
+            vectors[space.name] = np.stack([unpack(part["vector"]) for part in some])
+        elif space.name in stored:
+            vectors[space.name] = unpack(stored[space.name])
+    return Sample(hit["_id"], tuple(title[:500] for title in chosen), vectors, names)
 
 
 def measured(space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], sample: Sequence[Sample]) -> dict[str, Level]:
@@ -112,15 +135,33 @@ def measure(
     able = [s for s in sample if twin is not None and space.name in s.vectors and twin.name in s.vectors]
     if twin is None or len(able) < _ENOUGH:
         return None
-    queries = np.stack([s.vectors[twin.name] for s in able])
-    documents = np.stack([s.vectors[space.name] for s in able])
-    return level_of(queries, documents, space.similarity, owners=range(len(able)))
+    queries = np.stack([s.first(twin.name) for s in able])
+    return level_of(queries, _documents(space, able), space.similarity, owners=range(len(able)), same=same_titles(able))
 
 
 def _among_documents(space: Space, sample: Sequence[Sample]) -> Level | None:
     """What products' own vectors score among each other."""
-    documents = [s.vectors[space.name] for s in sample if space.name in s.vectors]
-    return level_of(np.stack(documents), np.stack(documents), space.similarity) if len(documents) >= _ENOUGH else None
+    able = [s for s in sample if space.name in s.vectors]
+    if len(able) < _ENOUGH:
+        return None
+    queries = np.stack([s.first(space.name) for s in able])
+    return level_of(queries, _documents(space, able), space.similarity, same=same_titles(able))
+
+
+def _documents(space: Space, able: Sequence[Sample]) -> list[Vectors]:
+    return [s.vectors[space.name] for s in able]
+
+
+def same_titles(sample: Sequence[Sample]) -> npt.NDArray[np.bool_]:
+    """Which products share a title with which, shape (n, n): variants of one product."""
+    holders: dict[str, list[int]] = {}
+    for number, s in enumerate(sample):
+        for name in s.names:
+            holders.setdefault(name, []).append(number)
+    same = np.eye(len(sample), dtype=bool)
+    for numbers in holders.values():
+        same[np.ix_(numbers, numbers)] = True
+    return same
 
 
 def _by_titles(space: Space, sample: Sequence[Sample], embed: Callable[[list[str]], Vectors]) -> Level | None:
@@ -133,9 +174,8 @@ def _by_titles(space: Space, sample: Sequence[Sample], embed: Callable[[list[str
     there: npt.NDArray[np.bool_] = np.asarray(queries.any(axis=1))
     if there.sum() < _ENOUGH:
         return None
-    documents = np.stack([s.vectors[space.name] for s in able])
     asking = [owner for owner, is_there in zip(owners, there.tolist(), strict=True) if is_there]
-    return level_of(queries[there], documents, space.similarity, owners=asking)
+    return level_of(queries[there], _documents(space, able), space.similarity, owners=asking, same=same_titles(able))
 
 
 def _fused_queries(space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], titles: list[str]) -> Vectors:
@@ -152,13 +192,23 @@ def _fused_queries(space: Space, schema: IndexSchema, encoders: Mapping[str, Enc
     return rows
 
 
-def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, owners: Sequence[int] | None = None) -> Level:
-    """The level of (q, dims) queries against (n, dims) documents. Pure.
+def level_of(
+    queries: Vectors,
+    documents: Sequence[Vectors] | Vectors,
+    similarity: Similarity,
+    *,
+    owners: Sequence[int] | None = None,
+    same: npt.NDArray[np.bool_] | None = None,
+) -> Level:
+    """The level of (q, dims) queries against n documents, each (dims,) or (parts, dims). Pure.
 
     `owners` names the document each query was made of. None: the queries are the documents themselves, which tells the
-    background but not whether one finds itself.
+    background but not whether one finds itself. `same` (n, n) says which documents are variants of which.
     """
-    scores = to_score(queries, documents, similarity)
+    rows_of = [np.atleast_2d(document) for document in documents]
+    first = np.cumsum([0, *(len(rows) for rows in rows_of[:-1])])
+    stacked = np.concatenate(rows_of)
+    scores = np.asarray(np.maximum.reduceat(to_score(queries, stacked, similarity), first, axis=1))
     own = np.arange(len(scores)) if owners is None else np.asarray(owners)
     rows = np.arange(len(scores))
     mine = scores[rows, own]
@@ -166,12 +216,22 @@ def level_of(queries: Vectors, documents: Vectors, similarity: Similarity, *, ow
     background[rows, own] = False
     others = scores[background]
     found_first = (scores > mine[:, None] + _SAME).sum(axis=1) == 0
+    alike = np.maximum.reduceat(unit(stacked[first]) @ unit(stacked).T, first, axis=1) >= _ALIKE
+    strangers = background & ~(alike if same is None else alike | same)[own]
     return Level(
         floor=float(others.mean()),
         sigma=float(others.std()),
         reliability=None if owners is None else float(found_first.mean()),
-        sample=len(documents),
+        sample=len(rows_of),
+        noise=deciles(np.where(strangers, scores, -np.inf).max(axis=1)),
+        top=None if owners is None else float(np.median(mine)),
     )
+
+
+def deciles(best: npt.NDArray[np.floating[Any]]) -> tuple[float, ...]:
+    """The 11 deciles of the best scores of strangers, one per query; of queries that have no stranger there is none (-inf)."""
+    there = best[np.isfinite(best)]
+    return tuple(round(float(x), 6) for x in np.quantile(there, _DECILES)) if len(there) >= _ENOUGH else ()
 
 
 def to_score(queries: Vectors, documents: Vectors, similarity: Similarity) -> npt.NDArray[np.float32]:
@@ -188,28 +248,60 @@ def to_score(queries: Vectors, documents: Vectors, similarity: Similarity) -> np
     return np.asarray((1 + dots) / 2, dtype=np.float32)
 
 
-def _lexical_reliability(services: Services, index: str, schema: IndexSchema, sample: Sequence[Sample]) -> dict[str, Any]:
-    """How many titles find their own product among the sample by words alone."""
-    asked = [(s.id, title) for s in sample for title in s.titles]
-    among = {"ids": {"values": [s.id for s in sample if s.titles]}}
-    if len(among["ids"]["values"]) < _ENOUGH:
-        return {}
+def _lexical_level(services: Services, index: str, schema: IndexSchema, sample: Sequence[Sample]) -> Level:
+    """How many titles find their own product among the sample by words alone, and what other products reach."""
+    among = [s for s in sample if s.titles]
+    if len(among) < _ENOUGH:
+        return Level(floor=0.0, sigma=0.0)
+    asked = [(s, title) for s in among for title in s.titles]
+    ids = {"ids": {"values": [s.id for s in among]}}
     bodies = [
         {
-            "query": {"bool": {"must": lexical_query(title, schema.lexical_fields), "filter": among}},
+            "query": {"bool": {"must": lexical_query(title, schema.lexical_fields), "filter": ids}},
             "size": _TIES,
             "_source": False,
         }
         for _, title in asked
     ]
-    answers = msearch(services.elasticsearch, index, bodies)
-    found = [_first(answer, key) for (key, _), answer in zip(asked, answers, strict=True)]
-    return {"reliability": sum(found) / len(found), "sample": len(among["ids"]["values"])}
+    chunks = [bodies[at : at + _TITLES_AT_ONCE] for at in range(0, len(bodies), _TITLES_AT_ONCE)]
+    hits = [_hits(answer) for chunk in chunks for answer in msearch(services.elasticsearch, index, chunk)]
+    found = [_first(some, s.id) for (s, _), some in zip(asked, hits, strict=True)]
+    names = {s.id: s.names for s in among}
+    best = [lexical_noise(some, s, title, names) for (s, title), some in zip(asked, hits, strict=True)]
+    own = [score for (s, title), some in zip(asked, hits, strict=True) if (score := _own_score(some, s.id, title)) is not None]
+    return Level(
+        floor=0.0,
+        sigma=0.0,
+        reliability=sum(found) / len(found),
+        sample=len(among),
+        noise=deciles(np.array(best)),
+        top=float(np.median(own)) if len(own) >= _ENOUGH else None,
+    )
 
 
-def _first(answer: Found | ElasticsearchError, key: str) -> bool:
-    """Whether the product stands first, or level with the first. Raises the error of a search that failed."""
+def _own_score(hits: Sequence[Mapping[str, Any]], key: str, title: str) -> float | None:
+    """What a title gives its own product, per word; None where it is not among the hits."""
+    score = next((hit["_score"] for hit in hits if hit["_id"] == key), None)
+    return None if score is None else float(score) / max(words_in(title), 1)
+
+
+def lexical_noise(hits: Sequence[Mapping[str, Any]], asking: Sample, title: str, names: Mapping[str, frozenset[str]]) -> float:
+    """The best score of a product that is not the asking one nor a variant of it, per word of the title. Pure."""
+    words = words_in(title)
+    if not words:
+        return -math.inf
+    best = (hit["_score"] for hit in hits if hit["_id"] != asking.id and not names[hit["_id"]] & asking.names)
+    return float(max(best, default=0.0)) / words
+
+
+def _hits(answer: Found | ElasticsearchError) -> list[dict[str, Any]]:
+    """The hits of a search. Raises the error of one that failed."""
     if isinstance(answer, ElasticsearchError):
         raise answer
-    best = answer.hits[0]["_score"] if answer.hits else 0.0
-    return any(hit["_id"] == key and hit["_score"] >= best * (1 - _SAME) for hit in answer.hits)
+    return answer.hits
+
+
+def _first(hits: Sequence[Mapping[str, Any]], key: str) -> bool:
+    """Whether the product stands first, or level with the first."""
+    best = hits[0]["_score"] if hits else 0.0
+    return any(hit["_id"] == key and hit["_score"] >= best * (1 - _SAME) for hit in hits)

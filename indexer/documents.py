@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from indexer.records import TEXT_FIELDS
+from indexer.work import Embedded
 from triptych.domain import GivenVector, Modality, Outcome, Product, Vector
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
@@ -44,11 +45,16 @@ def content_hash(product: Product, media: Mapping[str, str], spaces: Sequence[Sp
         "version": _VERSION,
         "fields": product.fields,
         "media": media,
-        "spaces": {space.name: space.fingerprint for space in spaces},
+        "spaces": {space.name: _made_by(space) for space in spaces},
     }
     if product.vectors:
         content["vectors"] = {name: [given.fingerprint, *given.values] for name, given in product.vectors.items()}
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _made_by(space: Space) -> str | list[Any]:
+    """What of a space makes its part of the document."""
+    return [space.fingerprint, space.several, space.segment_seconds] if space.has_parts else space.fingerprint
 
 
 def given_vector(name: str, given: GivenVector, space: Space | None) -> Vector:
@@ -92,10 +98,17 @@ def build(
     *,
     own: Mapping[str, Any],
     server: Server,
+    parts: Mapping[str, Sequence[Embedded]] | None = None,
 ) -> dict[str, Any]:
-    """The document: the record's own fields, and under `triptych` our vectors (by space) and bookkeeping (`own`)."""
+    """The document: the record's own fields, and under `triptych` our vectors (by space), parts (by field) and `own` fields."""
     packed = {space: pack(vector, server) for space, vector in vectors.items()}
-    return {**product.fields, FIELD: {"key": product.id, **own, **packed}}
+    nested = {field: [_part(part, server) for part in some] for field, some in (parts or {}).items()}
+    return {**product.fields, FIELD: {"key": product.id, **own, **packed, **nested}}
+
+
+def _part(part: Embedded, server: Server) -> dict[str, Any]:
+    start = {} if part.start is None else {"start": part.start}
+    return {"vector": pack(part.vector, server), "reference": part.reference, **start}
 
 
 def bookkeeping(*, digest: str, job: str, line: int, failed: Iterable[Modality | None]) -> dict[str, Any]:

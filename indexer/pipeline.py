@@ -12,77 +12,24 @@ here knows of Celery: `run` may be called again with the same batch and changes 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from indexer import documents
+from indexer.embedding import AT_ONCE, Filling, embed
 from indexer.records import RawRecord, parse
-from triptych.domain import DeadLetter, Media, Modality, Outcome, Product, Vector
+from indexer.work import Target, Work, parts_of
+from triptych.domain import DeadLetter, Modality, Outcome
 from triptych.elastic.engine import bulk_index, mget
 from triptych.encoders import fused
-from triptych.encoders.base import Encoder, Input
-from triptych.encoders.cache import digest_of
 from triptych.errors import MediaError, RecordError, TriptychError
 from triptych.media.fetch import fetch
 from triptych.schema import FIELD, IndexSchema
 from triptych.services import Services
 
-log = logging.getLogger(__name__)
-
-AT_ONCE = {Modality.TEXT: 32, Modality.IMAGE: 8, Modality.AUDIO: 8}
-"""Inputs embedded at once, while the next are decoded; bounds a worker's memory whatever a record brings.
-
-With 8 pictures the pipeline has .91 of the pace of the network alone; with a whole batch of 32 nothing overlaps and it has .86
-(benchmarks/encoders.py).
-"""
-
-_SHA256_DIGITS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks."""
-
-    index: str
-    schema: IndexSchema
-    root: Path
-    job: str
-
-
-@dataclass(slots=True)
-class Work:
-    """One product on its way through the flow; `errors` are its dead letters so far, one per part given up."""
-
-    line: int
-    product: Product
-    digests: dict[str, str] = field(default_factory=dict)
-    errors: list[DeadLetter] = field(default_factory=list)
-    parts: dict[str, list[Vector]] = field(default_factory=dict)
-    vectors: dict[str, Vector] = field(default_factory=dict)
-    digest: str = ""
-
-    def give_up(self, error: TriptychError, stage: str, modality: Modality | None, reference: str | None = None) -> None:
-        letter = DeadLetter(error.code, error.message, stage, self.line, self.product.id, modality, reference)
-        self.errors.append(letter)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One thing to embed: a product's words, or one of its media; `digest` is the sha256 of its bytes."""
-
-    work: Work
-    what: Media | str
-    digest: str
-
-    def give_up(self, error: TriptychError, stage: str, modality: Modality) -> None:
-        self.work.give_up(error, stage, modality, self.what.reference if isinstance(self.what, Media) else None)
+__all__ = ["AT_ONCE", "LeaseLostError", "Result", "Target", "Work", "run"]
 
 
 class LeaseLostError(TriptychError):
@@ -184,133 +131,23 @@ def _fetch(item: Work, root: Path, services: Services) -> None:
 
 
 def _embed(work: list[Work], target: Target, services: Services) -> None:
-    """Fill `vectors` of each item: by the encoders, by what the record brings, and by fusing."""
+    """Fill `vectors` and `nested` of each item: by the encoders, by what the record brings, and by fusing."""
     encoders = services.encoders(target.schema)
+    spaces = target.schema.spaces
     for modality in Modality:
-        spaces = [s for s in target.schema.spaces if s.kind == "encoded" and s.document_modality is modality]
-        if spaces:
-            parts = [part for item in work for part in _parts(item, modality)]
-            _embed_parts(parts, modality, [encoders[space.name] for space in spaces], target, services)
+        fillings = [Filling(s, encoders[s.name]) for s in spaces if s.kind == "encoded" and s.document_modality is modality]
+        if fillings:
+            parts = [part for item in work for part in parts_of(item, modality, documents.passage(item.product))]
+            embed(parts, modality, fillings, target.root, services)
     for item in work:
-        item.vectors = {space: fused.mean(some) for space, some in item.parts.items()}
+        item.parts = {space: some for space, some in item.parts.items() if some}
+        item.vectors = {space: fused.mean([part.vector for part in some]) for space, some in item.parts.items()}
+        item.nested = {space.name: apart for space in spaces if (apart := item.apart(space))}
         _take_given(item, target.schema)
-        for space in (s for s in target.schema.spaces if s.kind == "fused"):
-            whole = fused.combine(space, item.vectors, {s.name: s.dims for s in target.schema.spaces})
+        for space in (s for s in spaces if s.kind == "fused"):
+            whole = fused.combine(space, item.vectors, {s.name: s.dims for s in spaces})
             if whole is not None:
                 item.vectors[space.name] = whole
-
-
-def _parts(item: Work, modality: Modality) -> list[Part]:
-    """What of a product is embedded in a modality's spaces: its words, or each medium that was there when fetched."""
-    if modality is Modality.TEXT:
-        words = documents.passage(item.product)
-        return [Part(item, words, digest_of(words))] if words else []
-    digests = [(media, item.digests[media.reference]) for media in item.product.of(modality)]
-    return [Part(item, media, digest) for media, digest in digests if len(digest) == _SHA256_DIGITS]
-
-
-def _embed_parts(
-    parts: list[Part], modality: Modality, encoders: Sequence[Encoder], target: Target, services: Services
-) -> None:
-    """Give each product its parts' vectors; an input that stands in several products, or was seen before, is embedded once."""
-    owners: dict[str, list[Part]] = {}
-    for part in parts:
-        owners.setdefault(part.digest, []).append(part)
-    known = {e.spec.space: services.cache.get(e.spec.fingerprint, "d", list(owners)) for e in encoders}
-    fresh = {digest: mine for digest, mine in owners.items() if any(digest not in some for some in known.values())}
-    inputs = _decoded(fresh, modality, target.root, services)
-    while chunk := dict(islice(inputs, AT_ONCE[modality])):
-        for encoder in encoders:
-            missing = {digest: value for digest, value in chunk.items() if digest not in known[encoder.spec.space]}
-            vectors = _embed_all(encoder, missing, owners)
-            services.cache.put(encoder.spec.fingerprint, "d", vectors)
-            known[encoder.spec.space].update(vectors)
-    for part in parts:
-        for space, some in known.items():
-            vector = some.get(part.digest)
-            if vector is not None and vector.any():
-                part.work.parts.setdefault(space, []).append(vector)
-            elif vector is not None:
-                error = TriptychError("The encoder found nothing in it (a vector of zeros).", code="encoder.no_vector")
-                part.give_up(error, "embed", modality)
-
-
-def _decoded(
-    owners: Mapping[str, list[Part]], modality: Modality, root: Path, services: Services
-) -> Iterator[tuple[str, Input]]:
-    """Digest and input, in order, decoded ahead of whoever takes them; what does not decode is given up and left out."""
-    if modality is Modality.TEXT:
-        yield from ((digest, str(mine[0].what)) for digest, mine in owners.items())
-        return
-    sent: deque[str] = deque()
-
-    def feed() -> Iterator[tuple[bytes, Modality]]:
-        for digest, mine in owners.items():
-            data = next((data for part in mine if (data := _same_bytes(part, root, services)) is not None), None)
-            if data is not None:
-                sent.append(digest)
-                yield data, modality
-
-    for result in services.decoder.decode_all(feed()):
-        digest = sent.popleft()
-        if isinstance(result, MediaError):
-            for part in owners[digest]:
-                part.give_up(result, "decode", modality)
-        else:
-            yield digest, result
-
-
-def _same_bytes(part: Part, root: Path, services: Services) -> bytes | None:
-    """The bytes that were hashed, read again; None if they are gone or others by now, and then the part is given up."""
-    if not isinstance(part.what, Media):
-        return None
-    try:
-        data = fetch(part.what, root=root, most_bytes=services.settings.media_bytes)
-    except MediaError as error:
-        part.give_up(error, "decode", part.what.modality)
-        return None
-    if digest_of(data) == part.digest:
-        return data
-    changed = MediaError(f"{part.what.reference!r} was changed while it was read.", code="media.changed")
-    part.give_up(changed, "decode", part.what.modality)
-    return None
-
-
-def _embed_all(encoder: Encoder, inputs: Mapping[str, Input], owners: Mapping[str, list[Part]]) -> dict[str, Vector]:
-    """Vectors by digest; one bad input must not take its neighbours along."""
-    if not inputs:
-        return {}
-    try:
-        vectors: list[Vector | None] = list(encoder.embed_documents(list(inputs.values())))
-    except TriptychError:
-        raise
-    except Exception:
-        log.warning(
-            "a batch of %d did not embed in space %s; trying one by one", len(inputs), encoder.spec.space, exc_info=True
-        )
-        vectors = [_embed_one(encoder, value, owners[digest]) for digest, value in inputs.items()]
-    found: dict[str, Vector] = {}
-    for digest, vector in zip(inputs, vectors, strict=True):
-        if vector is not None and np.isfinite(vector).all():
-            found[digest] = vector
-        elif vector is not None:
-            _failed(encoder, owners[digest], "it gave a vector with numbers that are none")
-    return found
-
-
-def _embed_one(encoder: Encoder, value: Input, owners: Sequence[Part]) -> Vector | None:
-    try:
-        vector: Vector = encoder.embed_documents([value])[0]
-    except Exception as error:  # noqa: BLE001  a stranger's input broke the encoder: it becomes a dead letter with the reason
-        _failed(encoder, owners, str(error))
-        return None
-    return vector
-
-
-def _failed(encoder: Encoder, owners: Sequence[Part], why: str) -> None:
-    for part in owners:
-        error = TriptychError(f"The encoder {encoder.spec.name} failed: {why}.", code="encoder.failed")
-        part.give_up(error, "embed", encoder.spec.document_modality)
 
 
 def _take_given(item: Work, schema: IndexSchema) -> None:
@@ -321,6 +158,8 @@ def _take_given(item: Work, schema: IndexSchema) -> None:
             item.vectors[name] = documents.given_vector(name, given, space)
         except RecordError as error:
             item.give_up(error, "embed", space.document_modality if space else None, f"vectors.{name}")
+        else:
+            item.nested.pop(name, None)  # it stands for the whole product
 
 
 def _write(
@@ -331,9 +170,10 @@ def _write(
     for item in work:
         failed = [letter.modality for letter in item.errors]
         own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed)
-        fields = {space.name for space in target.schema.spaces if space.searched}
-        vectors = {name: vector for name, vector in item.vectors.items() if name in fields}
-        ready[item.product.id] = documents.build(item.product, vectors, own=own, server=services.server)
+        searched = [space for space in target.schema.spaces if space.searched]
+        vectors = {s.name: item.vectors[s.name] for s in searched if s.name in item.vectors and s.name not in item.nested}
+        parts = {s.parts_name: item.nested[s.name] for s in searched if s.name in item.nested}
+        ready[item.product.id] = documents.build(item.product, vectors, own=own, server=services.server, parts=parts)
     written = bulk_index(services.elasticsearch, target.index, ready)
     for item in work:
         reason = written[item.product.id].reason

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_api.answer import Degraded
+from search_api.answer import Degraded, MatchedMedia
 from search_api.breakers import Breakers
-from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, together
+from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
 from search_api.deadline import Deadline
-from search_api.legs import OURS, Asked, Leg, Planned, body, completion_body, lexical
+from search_api.legs import OURS, Asked, Leg, Planned, best_part_body, body, completion_body, lexical
 from search_api.query import SearchRequest
 from triptych.elastic.engine import Found, msearch, search
 from triptych.elastic.lifecycle import IndexInfo
@@ -49,6 +49,15 @@ class Run:
         self.errors.append(error)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page shows beside scores, by product id: the products, marked words, and the best of several media by leg."""
+
+    products: Mapping[str, Mapping[str, Any]]
+    highlights: Mapping[str, Mapping[str, Sequence[str]]]
+    media: Mapping[str, Mapping[str, MatchedMedia]]
+
+
 class Elastic:
     """Asks Elasticsearch for a run. Share one between threads."""
 
@@ -70,7 +79,7 @@ class Elastic:
             if isinstance(answer, ElasticsearchError):
                 run.fail(leg.name, answer)
                 continue
-            retrieved[leg.name] = hits_of(answer, leg.space, names_of(run.values))
+            retrieved[leg.name] = hits_of(answer, names_of(run.values))
             if leg.name == first_words:
                 run.total = answer.total
                 run.found = run.found or answer.aggregations
@@ -95,7 +104,7 @@ class Elastic:
         lost: list[str] = []
         for (leg, _), answer in zip(slices, answers, strict=True):
             if not isinstance(answer, ElasticsearchError):
-                late[leg.name] = together(late.get(leg.name), hits_of(answer, leg.space, names_of(run.values)))
+                late[leg.name] = together(late.get(leg.name), hits_of(answer, names_of(run.values)))
             elif leg.name not in lost:
                 lost.append(leg.name)
                 run.fail(leg.name, answer)
@@ -110,21 +119,31 @@ class Elastic:
         both = joined(candidates.without(lost), more, behind=behind)
         return self.completed(run, both) if run.request.complete else both
 
-    def products(
-        self, run: Run, ids: Sequence[str], *, fields: Sequence[str] | None, with_vectors: bool, highlight: bool
-    ) -> dict[str, tuple[dict[str, Any], dict[str, list[str]]]]:
-        """Product and highlights by id, without our own field unless vectors are asked for; none of one deleted meanwhile."""
-        if not ids:
-            return {}
+    def page(self, run: Run, ids: Sequence[str], *, fields: Sequence[str] | None, with_vectors: bool, highlight: bool) -> Page:
+        """The products of a page, without our own field unless vectors are asked for; none of one deleted meanwhile.
+
+        The best of several media is named in the same request.
+        """
         source: dict[str, Any] = {"excludes": [FIELD], **({"includes": list(fields)} if fields else {})}
         if with_vectors:
             source = self._with_vectors(run, fields)
-        asked: dict[str, Any] = {"query": {"ids": {"values": list(ids)}}, "size": len(ids), "_source": source}
+        shown: dict[str, Any] = {"query": {"ids": {"values": list(ids)}}, "size": len(ids), "_source": source}
         words = [leg for leg in run.legs if leg.space is None and leg.seeks]
         if highlight and words:
-            asked["highlight"] = highlighting(words)
-        found = self.search(run, {**asked, "track_total_hits": False})
-        return {hit["_id"]: (hit.get("_source", {}), hit.get("highlight", {})) for hit in found.hits}
+            shown["highlight"] = highlighting(words)
+        several = [leg for leg in run.legs if leg.space is not None and leg.space.has_parts]
+        asked = self.asked(run, len(ids))
+        bodies = [{**shown, "track_total_hits": False}, *(best_part_body(leg, ids, asked) for leg in several)]
+        found, *named = self.msearch(run, bodies)
+        if isinstance(found, ElasticsearchError):
+            raise found
+        media: dict[str, dict[str, MatchedMedia]] = {}
+        for leg, answer in zip(several, named, strict=True):
+            if isinstance(answer, Found) and leg.space is not None:
+                for key, best in media_of(answer, leg.space).items():
+                    media.setdefault(key, {})[leg.name] = best
+        products = {hit["_id"]: hit.get("_source", {}) for hit in found.hits}
+        return Page(products, {hit["_id"]: hit.get("highlight", {}) for hit in found.hits}, media)
 
     def _with_vectors(self, run: Run, fields: Sequence[str] | None) -> dict[str, Any]:
         """The part of a search that returns the products' fields and their vectors."""
@@ -226,6 +245,11 @@ def _whole_match(run: Run) -> dict[str, Any] | None:
         return None
     query = {"bool": {"filter": [OURS, *run.filters]}}
     return {"query": query, "size": 0, "aggregations": dict(run.aggregations), "track_total_hits": False}
+
+
+def keeps_legs(run: Run) -> bool:
+    """Whether later pages need what was asked: to go deeper, to mark words, to name the best of several media."""
+    return run.request.deep or run.request.highlight or any(leg.space and leg.space.has_parts for leg in run.legs)
 
 
 def excluded(run: Run) -> list[dict[str, Any]]:

@@ -29,11 +29,10 @@ Values = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class LegHits:
-    """What one search of a leg gave: ids best first, their scores, which media matched, and doc values where asked for."""
+    """What one search of a leg gave: ids best first, their scores, and doc values where asked for."""
 
     ids: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
-    media: Mapping[str, MatchedMedia] = field(default_factory=dict)
     values: Mapping[str, Values] = field(default_factory=dict)
 
 
@@ -56,7 +55,6 @@ class Candidates:
     tops: Floats
     lasts: Floats
     round: npt.NDArray[np.int32]
-    media: Mapping[str, Mapping[str, MatchedMedia]] = field(default_factory=dict)
     values: Mapping[str, Values] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,44 +79,33 @@ class Candidates:
         )
 
 
-def hits_of(found: Found, space: Space | None, fields: Sequence[str] = ()) -> LegHits:
-    """The hits of one search of a leg in `space` (None: the words), with the values of `fields`.
-
-    Where a product's best picture is chosen among several, its score is the inner hit's: Elasticsearch chooses by quantised
-    distances and the hit's own score may be of another part (elasticsearch #138011). The list is sorted again by what is true.
-    """
-    ids = [hit["fields"][KEY_FIELD][0] for hit in found.hits]
-    scores = [float(hit["_score"]) for hit in found.hits]
-    media: dict[str, MatchedMedia] = {}
-    if space is not None and space.several == "best":
-        for number, hit in enumerate(found.hits):
-            part = _part(hit, space)
-            if part is not None:
-                scores[number], media[ids[number]] = part
-        order = sorted(range(len(ids)), key=lambda n: (-scores[n], ids[n]))
-        ids, scores = [ids[n] for n in order], [scores[n] for n in order]
+def hits_of(found: Found, fields: Sequence[str] = ()) -> LegHits:
+    """The hits of one search of a leg, with the values of `fields`."""
+    ids = tuple(hit["fields"][KEY_FIELD][0] for hit in found.hits)
+    scores = tuple(float(hit["_score"]) for hit in found.hits)
     values = (
-        {hit["fields"][KEY_FIELD][0]: {f: hit["fields"].get(f, ()) for f in fields} for hit in found.hits} if fields else {}
+        {key: {f: hit["fields"].get(f, ()) for f in fields} for key, hit in zip(ids, found.hits, strict=True)} if fields else {}
     )
-    return LegHits(tuple(ids), tuple(scores), media, values)
+    return LegHits(ids, scores, values)
 
 
-def _part(hit: Mapping[str, Any], space: Space) -> tuple[float, MatchedMedia] | None:
-    inner = hit.get("inner_hits", {}).get(space.parts_field, {}).get("hits", {}).get("hits", [])
-    if not inner:
-        return None
-    fields = inner[0].get("fields", {})
-    reference, start = fields.get(f"{space.parts_field}.reference"), fields.get(f"{space.parts_field}.start")
-    return float(inner[0]["_score"]), MatchedMedia(reference[0] if reference else "", start[0] if start else None)
+def media_of(found: Found, space: Space) -> dict[str, MatchedMedia]:
+    """The best of several media of each product that a search of a leg's parts named."""
+    named: dict[str, MatchedMedia] = {}
+    for hit in found.hits:
+        inner = hit.get("inner_hits", {}).get(space.parts_field, {}).get("hits", {}).get("hits", [])
+        if inner:
+            fields = inner[0].get("fields", {})
+            reference, start = fields.get(f"{space.parts_field}.reference"), fields.get(f"{space.parts_field}.start")
+            named[hit["fields"][KEY_FIELD][0]] = MatchedMedia(reference[0] if reference else "", start[0] if start else None)
+    return named
 
 
 def together(first: LegHits | None, more: LegHits) -> LegHits:
     """Two answers of a leg to different ids as one."""
     if first is None:
         return more
-    return LegHits(
-        first.ids + more.ids, first.scores + more.scores, {**first.media, **more.media}, {**first.values, **more.values}
-    )
+    return LegHits(first.ids + more.ids, first.scores + more.scores, {**first.values, **more.values})
 
 
 def gather(
@@ -137,7 +124,6 @@ def gather(
     shape = (len(ids), len(legs))
     raw, rank = np.full(shape, np.nan), np.zeros(shape, dtype=np.int32)
     tops, lasts = np.full(len(legs), np.nan), np.full(len(legs), np.nan)
-    media: dict[str, Mapping[str, MatchedMedia]] = {}
     values: dict[str, Values] = {}
     for column, name in enumerate(legs):
         hits = retrieved[name]
@@ -149,12 +135,10 @@ def gather(
         if hits.scores:
             tops[column] = max(hits.scores)
             lasts[column] = hits.scores[-1] if len(hits.scores) >= full else np.nan
-        if hits.media:
-            media[name] = hits.media
         values |= hits.values
     status = np.where(rank > 0, RETRIEVED, NOT_RETRIEVED).astype(np.uint8)
     raw, tops, lasts = single(raw), single(tops), single(lasts)
-    return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, np.zeros(len(ids), dtype=np.int32), media, values)
+    return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, np.zeros(len(ids), dtype=np.int32), values)
 
 
 def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequence[str]) -> Candidates:
@@ -164,7 +148,6 @@ def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequ
     A leg with gaps that `late` lacks keeps them.
     """
     raw, status = candidates.raw.copy(), candidates.status.copy()
-    media = {name: dict(some) for name, some in candidates.media.items()}
     values = dict(candidates.values)
     for column, name in enumerate(candidates.legs):
         rows = np.flatnonzero(status[:, column] == NOT_RETRIEVED)
@@ -176,10 +159,8 @@ def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequ
         for row in rows.tolist():
             score = known.get(candidates.ids[row])
             raw[row, column], status[row, column] = nothing if score is None else (score, COMPLETED)
-        if hits.media:
-            media.setdefault(name, {}).update(hits.media)
         values |= hits.values
-    return replace(candidates, raw=single(raw), status=status, media=media, values=values)
+    return replace(candidates, raw=single(raw), status=status, values=values)
 
 
 def single(scores: Floats) -> Floats:
@@ -196,7 +177,6 @@ def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
     known = set(first.ids)
     new = [row for row, key in enumerate(more.ids) if key not in known]
     last = int(first.round.max(initial=0)) + behind
-    media = {name: {**first.media.get(name, {}), **more.media.get(name, {})} for name in first.legs}
     return Candidates(
         first.legs,
         first.ids + tuple(more.ids[row] for row in new),
@@ -206,6 +186,5 @@ def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
         first.tops,
         more.lasts,
         np.concatenate([first.round, np.full(len(new), last, dtype=np.int32)]),
-        {name: some for name, some in media.items() if some},
         {**first.values, **more.values},
     )

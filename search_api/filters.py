@@ -81,21 +81,25 @@ _DISTANCE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?:mm|cm|m|km|in|ft|yd|m
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a field is wanted for: the types that can be, how a sentence says it, and the code of the error where it cannot."""
+    """What a field is wanted for: the types that can be, how a sentence says it, the code of the error where it cannot, and
+    whether its doc values are read.
+    """
 
     kinds: frozenset[str]
     verb: str
     code: str
+    doc_values: bool = True
 
 
-FILTER = Use(_PLAIN | {"geo_point"}, "filtered by", "query.not_filterable")
+FILTER = Use(_PLAIN | {"geo_point"}, "filtered by", "query.not_filterable", doc_values=False)
 
 
 def kind_of(name: str, info: IndexInfo, use: Use, *, where: str) -> str:
     """The type of a field that can be used so. Raises QueryError at `where` for any other, and for our own fields."""
     kind = None if _is_ours(name) else info.fields.get(name)
     nested = _nested(name, info)
-    if kind in use.kinds and nested is None:
+    bare = use.doc_values and name in info.no_doc_values
+    if kind in use.kinds and nested is None and not bare:
         return str(kind)
     able = [field for field in sorted(info.fields) if _can(field, info, use)]
     remedy = (
@@ -105,7 +109,8 @@ def kind_of(name: str, info: IndexInfo, use: Use, *, where: str) -> str:
         close = difflib.get_close_matches(name, able, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else remedy
         raise QueryError(f"The index has no field {shown(name)}.", code="query.unknown_field", field=where, remedy=hint)
-    what = f"is of type {kind}" if nested is None else f"lies in {nested!r}, which is nested,"
+    what = "is mapped without doc values" if bare else f"is of type {kind}"
+    what = what if nested is None else f"lies in {nested!r}, which is nested,"
     raise QueryError(f"The field {name!r} {what} and cannot be {use.verb}.", code=use.code, field=where, remedy=remedy)
 
 
@@ -114,7 +119,8 @@ def _is_ours(name: str) -> bool:
 
 
 def _can(name: str, info: IndexInfo, use: Use) -> bool:
-    return info.fields[name] in use.kinds and not _is_ours(name) and not _nested(name, info)
+    bare = use.doc_values and name in info.no_doc_values
+    return info.fields[name] in use.kinds and not bare and not _is_ours(name) and not _nested(name, info)
 
 
 def _nested(name: str, info: IndexInfo) -> str | None:
@@ -264,7 +270,7 @@ class _Reading:
 
     def _kind(self, name: str, where: str, kinds: frozenset[str]) -> str:
         """The type of a field, if this condition can be on it."""
-        kind = kind_of(name, self._info, Use(kinds | FILTER.kinds, FILTER.verb, FILTER.code), where=where)
+        kind = kind_of(name, self._info, Use(kinds | FILTER.kinds, FILTER.verb, FILTER.code, doc_values=False), where=where)
         if kind in kinds:
             return kind
         ways = {"geo_point": "Filter it by within, lat and lon, or by exists.", "text": "Filter it by exists."}

@@ -251,7 +251,7 @@ def knn(leg: Leg, asked: Asked, *, k: int, completes: bool = False, boost: float
 
     Elasticsearch rescores quantised fields only; the others' scores are exact by themselves. A space with several media per
     product has two clauses: a product's vector stands in one of the two fields, so the sum of both is its score. Of the parts
-    more are filtered than k, so that a completion has to ask for all candidates there are to be exact.
+    more are filtered than k, so that a completion asks for all candidates there are, to be exact.
     """
     if leg.space is None or leg.vector is None:
         raise ValueError(leg.name)
@@ -261,18 +261,28 @@ def knn(leg: Leg, asked: Asked, *, k: int, completes: bool = False, boost: float
         "k": k,
         "num_candidates": min(max(_LEAST_CANDIDATES, int(k * OVERSAMPLE) + 1), _MOST_CANDIDATES),
     }
-    if leg.space.quantised and asked.exact:
-        clause["rescore_vector"] = {"oversample": OVERSAMPLE}
     if asked.filters:
         clause["filter"] = list(asked.filters)
     if boost != 1:
         clause["boost"] = boost
+    whole = {"rescore_vector": {"oversample": OVERSAMPLE}} if leg.space.quantised and asked.exact else {}
     if not leg.space.has_parts:
-        return clause
-    parts = {**clause, "field": leg.space.parts_vector, "inner_hits": _best_part(leg)}
+        return {**clause, **whole}
+    parts = {**clause, "field": leg.space.parts_vector}
     if completes:
         parts["num_candidates"] = _MOST_CANDIDATES
-    return [clause, parts]
+    return [{**clause, **whole}, parts]
+
+
+def best_part_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any]:
+    """The search that names the best of several media of `ids` in a leg.
+
+    Inner hits cost more than the search itself, so they are asked for the products of a page only (docs/adr/0009).
+    """
+    only = Asked(asked.server, len(ids), [{"terms": {KEY_FIELD: list(ids)}}], exact=asked.exact)
+    _, parts = knn(leg, only, k=len(ids), completes=True)
+    common = {**_KEYS_ONLY, "docvalue_fields": [KEY_FIELD], "size": len(ids), "track_total_hits": False}
+    return {**common, "knn": {**parts, "inner_hits": _best_part(leg)}}
 
 
 def _best_part(leg: Leg) -> dict[str, Any]:

@@ -34,8 +34,6 @@ def native_body(run: Run, options: Options, boosts: Mapping[str, float], asked: 
         if leg.space is not None:
             clause = knn(leg, asked, k=asked.window, boost=boosts[leg.name])
             clauses += clause if isinstance(clause, list) else [clause]
-    for clause in clauses:
-        clause.pop("inner_hits", None)  # two legs of one space would name them alike
     source: dict[str, Any] = {"excludes": [FIELD]} | ({"includes": list(request.fields)} if request.fields else {})
     found: dict[str, Any] = {"size": request.size, "_source": source, "timeout": f"{asked.timeout_ms}ms"}
     if words:

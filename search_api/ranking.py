@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from search_api import arrange, facets, normalise, votes
-from search_api.answer import Hit, LegScore, Predicted, Variant
+from search_api.answer import Hit, LegScore, MatchedMedia, Predicted, Variant
 from search_api.candidates import COMPLETED, STATUSES, Candidates, Floats
 from search_api.fusion import Fused, FusedLeg, Method, fuse
 from search_api.session import Session
@@ -123,7 +123,7 @@ def voted(
     predicted = Predicted(
         vote.field, election.value, election.confidence, {str(value): share for value, share in election.shares}
     )
-    if election.value is None or election.confidence < vote.min_confidence or vote.use == "none":
+    if not vote.accepts(election) or vote.use == "none":
         return predicted, fused, rows
     elected = {row for row in rows if election.value in candidates.values.get(candidates.ids[row], {}).get(vote.field, ())}
     if vote.use == "filter":
@@ -148,24 +148,30 @@ def _neighbours(
 
 
 def hit(
-    session: Session, legs: Sequence[FusedLeg], ranked: Ranked, row: int, product: Mapping[str, Any] | None, **more: Any
+    session: Session,
+    ranked: Ranked,
+    row: int,
+    product: Mapping[str, Any] | None,
+    *,
+    highlight: Mapping[str, Sequence[str]] | None = None,
+    media: Mapping[str, MatchedMedia] | None = None,
 ) -> Hit:
-    """One hit as it is answered."""
+    """One hit as it is answered. `media` names the best of several media, by leg."""
     candidates, fused = session.candidates, ranked.fused
     key = candidates.ids[row]
     relevant = None if ranked.relevance is None else round(float(ranked.relevance[row]), 4)
     variants = tuple(Variant(candidates.ids[other], float(fused.score[other])) for other in ranked.variants.get(row, ()))
-    scores = {leg.name: leg_score(candidates, fused, row, column) for column, leg in enumerate(legs)}
-    return Hit(key, float(fused.score[row]), product, scores, relevant, variants, **more)
+    named = media or {}
+    scores = {leg.name: leg_score(candidates, fused, row, n, named.get(leg.name)) for n, leg in enumerate(session.legs)}
+    return Hit(key, float(fused.score[row]), product, scores, relevant, variants, highlight or {})
 
 
-def leg_score(candidates: Candidates, fused: Fused, row: int, column: int) -> LegScore:
+def leg_score(candidates: Candidates, fused: Fused, row: int, column: int, media: MatchedMedia | None = None) -> LegScore:
     """One leg's part in one product's score."""
     raw = float(candidates.raw[row, column])
     weight, normalised = float(fused.weight[row, column]), float(fused.normalised[row, column])
     status = int(candidates.status[row, column])
     rank = int(candidates.rank[row, column])
-    media = candidates.media.get(candidates.legs[column], {}).get(candidates.ids[row])
     return LegScore(
         raw=None if np.isnan(raw) else raw,
         normalised=normalised,

@@ -12,13 +12,14 @@ of the others are scaled, and the answer names it in `degraded`. `native` is one
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from search_api import arrange, deepening, facets, ranking, weights
 from search_api.answer import Hit, Recognised, SearchResult
-from search_api.asking import Elastic, Run, excluded
+from search_api.asking import Elastic, Run, excluded, keeps_legs
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
 from search_api.deadline import Deadline
@@ -130,13 +131,15 @@ class Searcher:
             recognised=recognised,
             degraded=tuple(run.degraded),
             certified=proof,
-            asked=deepening.kept(run, request.window) if request.deep or request.highlight else None,
+            asked=deepening.kept(run, proof["window"] if proof else request.window) if keeps_legs(run) else None,
         )
 
     def reweigh(
         self, query_id: str, given: Mapping[str, float], *, size: int, hydrate: bool = False, **changes: Any
     ) -> SearchResult:
         """The answer of an earlier query under other weights (and `fusion`, `mean`, `missing` ...), from its kept scores.
+
+        It has a `query_id` and pages of its own.
 
         Elasticsearch is asked for nothing, unless `hydrate` asks for the products. A leg not named keeps its proportion.
         """
@@ -155,14 +158,14 @@ class Searcher:
         shares = weights.share(given, {leg.name: leg.weight for leg in session.legs}, names)
         legs = tuple(replace(leg, weight=shares[leg.name]) for leg in session.legs)
         kept = {name: value for name, value in changes.items() if value is not None}
-        changed = replace(session, legs=legs, options={**session.options, **kept}, certified=None)
+        changed = replace(session, id=uuid.uuid4().hex, legs=legs, options={**session.options, **kept}, certified=None)
         options = ranking.read_options(changed.options, info)
         check_method(options.method.fusion, options.method.mean, weights=shares.values())
         check_relevance(options.min_relevance)
         if options.method.fusion == "native":
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         run = Run(SearchRequest(session.index, size=size), info, deadline)
-        return self._answer(run, changed, options, offset=0, size=size, keep=False, hydrate=hydrate)
+        return self._answer(run, changed, options, offset=0, size=size, keep=True, hydrate=hydrate)
 
     def explain(self, request: SearchRequest, product: str) -> dict[str, Any]:
         """Why `product` stands where it stands in the answer of `request`, or in none: see `why.fell_short`.
@@ -253,7 +256,8 @@ class Searcher:
             if window == asked["window"]:
                 break
             asked["window"] = window
-            session = replace(session, candidates=candidates, asked=dict(asked), degraded=(*session.degraded, *run.degraded))
+            session = replace(session, candidates=candidates, asked=dict(asked))
+        session = replace(session, degraded=tuple(dict.fromkeys([*session.degraded, *run.degraded])))
         self._sessions.put(session)
         return session
 
@@ -273,7 +277,7 @@ class Searcher:
         hits, at = self._hits(run, session, ranked, offset, size) if hydrate else ([], offset)
         if not hydrate:
             at = min(offset + size, len(ranked.rows))
-            hits = [ranking.hit(session, session.legs, ranked, row, None) for row in ranked.rows[offset:at]]
+            hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
         more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))
         degraded = list(session.degraded)
         if keep:
@@ -302,7 +306,7 @@ class Searcher:
         while len(hits) < size and offset < len(ranked.rows):
             rows = ranked.rows[offset : offset + size - len(hits)]
             offset += len(rows)
-            found = self._elastic.products(
+            page = self._elastic.page(
                 run,
                 [session.candidates.ids[row] for row in rows],
                 fields=shown.get("fields"),
@@ -311,9 +315,9 @@ class Searcher:
             )
             for row in rows:
                 key = session.candidates.ids[row]
-                if key in found:
-                    product, marked = found[key]
-                    hits.append(ranking.hit(session, session.legs, ranked, row, product, highlight=marked))
+                if key in page.products:
+                    marked, media = page.highlights[key], page.media.get(key)
+                    hits.append(ranking.hit(session, ranked, row, page.products[key], highlight=marked, media=media))
         return hits, offset
 
 

@@ -23,7 +23,7 @@ import orjson
 import redis
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
-from search_api.answer import Degraded, MatchedMedia, Recognised
+from search_api.answer import Degraded, Recognised
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
 from search_api.fusion import FusedLeg
@@ -182,7 +182,6 @@ def to_bytes(session: Session) -> bytes:
             "legs": c.legs, "ids": c.ids,
             "raw": _packed(c.raw, "<f4"), "status": _packed(c.status, "u1"), "rank": _packed(c.rank, "<i4"),
             "tops": _packed(c.tops, "<f4"), "lasts": _packed(c.lasts, "<f4"), "round": _packed(c.round, "<i4"),
-            "media": {leg: {key: asdict(one) for key, one in some.items()} for leg, some in c.media.items()},
             "values": c.values,
         },
     }  # fmt: skip
@@ -214,7 +213,6 @@ def from_bytes(data: bytes) -> Session:
         array("tops", "<f4", np.float64),
         array("lasts", "<f4", np.float64),
         array("round", "<i4", np.int32),
-        {leg: {key: MatchedMedia(**one) for key, one in some.items()} for leg, some in c["media"].items()},
         c["values"],
     )
     legs = tuple(

@@ -119,6 +119,7 @@ def lifts(session: Session, options: Options, row: int, size: int) -> dict[str, 
     A leg that pushes away is tried down to -1. A query of one leg has no other share to give.
     """
     found: dict[str, Any] = {}
+    options = replace(options, facets=())  # they count, and do not rank
     for leg in session.legs if len(session.legs) > 1 else ():
         least = -1 if leg.weight < 0 else 0
         shares = np.linspace(least, 1, _STEPS * (1 - least) + 1).tolist()
@@ -136,6 +137,8 @@ def _lifted(session: Session, options: Options, leg: FusedLeg, share: float, row
     """Whether `row` is among the first `size` where `leg` has `share` of the score."""
     legs = _with_share(session.legs, leg.name, share)
     if options.method.mean != "arithmetic" and any(one.weight < 0 for one in legs):
+        return False
+    if not any(one.weight > 0 for one in legs):
         return False
     return row in ranking.rank(session, legs, options).rows[:size]
 

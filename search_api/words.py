@@ -21,6 +21,7 @@ Fuzziness = Literal["AUTO", "0", "1", "2"]
 
 _SEARCHABLE = {"text", "keyword", "match_only_text", "search_as_you_type", "constant_keyword", "wildcard", "version"}
 _TITLE = re.compile(r"title\.([a-z]{2,3})")
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ def _in_language(fields: Sequence[str], language: str, info: IndexInfo) -> tuple
         if last == "*":
             here = {name for name in info.fields if name.rpartition(".")[0] == stem}
             mine = [f"{stem}.{code}" for code in (language, "und") if f"{stem}.{code}" in here]
-            others = any(name.rpartition(".")[2] in there for name in here)
-            kept += [f"{name}{caret}{boost}" for name in mine] if others else [given]
+            of_languages = all(_LANGUAGE.fullmatch(name.rpartition(".")[2]) for name in here)
+            kept += [f"{name}{caret}{boost}" for name in mine] if of_languages and here else [given]
         elif last not in there or last == language:
             kept.append(given)
     if not kept:

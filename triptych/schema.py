@@ -102,6 +102,11 @@ class Space(_Frozen):
         return f"{self.parts_field}.vector"
 
     @property
+    def parts_index_type(self) -> IndexType:
+        """The kind of index of the field of parts: the space's without the shortening."""
+        return "flat" if self.index_type.endswith("flat") else "hnsw"
+
+    @property
     def has_parts(self) -> bool:
         """Whether the index has the field of parts."""
         return self.several == "best" and self.searched
@@ -192,18 +197,23 @@ def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
     return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, **vectors}}
 
 
-def _vector_property(space: Space) -> dict[str, Any]:
+def _vector_property(space: Space, index_type: IndexType | None = None) -> dict[str, Any]:
     return {
         "type": "dense_vector",
         "dims": space.dims,
         "index": True,
         "similarity": space.similarity,
-        "index_options": {"type": space.index_type},
+        "index_options": {"type": index_type or space.index_type},
     }
 
 
 def _parts_property(space: Space) -> dict[str, Any]:
-    """https://www.elastic.co/docs/solutions/search/vector/knn#nested-knn-search"""
+    """https://www.elastic.co/docs/solutions/search/vector/knn#nested-knn-search ; never quantised: the best part would be
+    chosen by shortened vectors and the score be another part's (docs/adr/0009).
+    """
     reference = {"type": "keyword", "index": False, "doc_values": True}
     start = {"type": "float", "index": False}
-    return {"type": "nested", "properties": {"vector": _vector_property(space), "reference": reference, "start": start}}
+    return {
+        "type": "nested",
+        "properties": {"vector": _vector_property(space, space.parts_index_type), "reference": reference, "start": start},
+    }

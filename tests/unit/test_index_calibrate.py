@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toys import IMAGE as PICTURE
 from toys import a_fused, a_precomputed, an_encoded, offline_spaces
 
-from indexer.calibrate import Sample, level_of, measure, measured, to_score
+from indexer.calibrate import Sample, deciles, level_of, lexical_noise, measure, measured, same_titles, to_score
 from triptych.domain import Modality
 from triptych.encoders.base import unit
 from triptych.schema import IndexSchema
@@ -196,3 +196,93 @@ def test_titles_that_say_nothing_do_not_ask() -> None:
     level = measure(WORDS, Modality.TEXT, IndexSchema(spaces=(WORDS,)), {"words": _Titles(ROWS)}, sample)  # type: ignore[dict-item]
     assert level is not None
     assert (level.reliability, level.sample) == (1.0, 25)
+
+
+# Noise: what a match that means nothing reaches at best
+
+
+def _circle(degrees: list[float]) -> np.ndarray:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def test_noise_is_the_best_score_of_the_others_per_query() -> None:
+    """Twelve on a circle, 30 degrees apart: the best other of each has a cosine of cos 30."""
+    rows = _circle([30 * n for n in range(12)])
+    level = level_of(rows, rows, "cosine")
+    assert level.noise == pytest.approx([(1 + math.cos(math.radians(30))) / 2] * 11, abs=1e-5)
+
+
+def test_noise_is_told_by_deciles() -> None:
+    assert deciles(np.arange(101.0)) == tuple(float(x) for x in range(0, 101, 10))
+    assert deciles(np.array([*range(101), -np.inf])) == deciles(np.arange(101.0))  # a query without a stranger
+
+
+@pytest.mark.parametrize(("count", "measured"), [(9, False), (10, True)])
+def test_noise_wants_ten_queries(count: int, *, measured: bool) -> None:
+    assert bool(deciles(np.array([*np.ones(count), *[-np.inf] * 90]))) is measured
+
+
+@pytest.mark.parametrize(("apart", "counts"), [(1.0, False), (4.0, True)])
+def test_a_product_of_almost_the_same_vector_is_a_variant_and_no_noise(apart: float, *, counts: bool) -> None:
+    rows = _circle([angle for n in range(12) for angle in (30 * n, 30 * n + apart)])
+    level = level_of(rows, rows, "cosine")
+    nearest = apart if counts else 30 - apart
+    assert level.noise[-1] == pytest.approx((1 + math.cos(math.radians(nearest))) / 2, abs=1e-5)
+
+
+def test_a_product_of_the_same_title_is_a_variant_and_no_noise() -> None:
+    rows = _circle([30 * n for n in range(12)])
+    sample = [Sample(str(n), (), {}, frozenset({f"shoe {n // 2}"})) for n in range(12)]
+    same = same_titles(sample)
+    assert same.sum() == 24
+    level = level_of(rows, rows, "cosine", owners=range(12), same=same)
+    assert level.noise == pytest.approx(
+        [(1 + math.cos(math.radians(30))) / 2] * 11, abs=1e-5
+    )  # the neighbour to the other side
+    all_same = np.ones((12, 12), dtype=bool)
+    assert level_of(rows, rows, "cosine", owners=range(12), same=all_same).noise == ()
+
+
+def test_products_without_a_title_are_no_variants_of_each_other() -> None:
+    assert same_titles([Sample("a", (), {}), Sample("b", (), {})]).tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("hits", "noise"),
+    [
+        ([("own", 9.0), ("variant", 8.0), ("other", 6.0), ("another", 3.0)], 3.0),
+        ([("other", 6.0), ("own", 5.0)], 3.0),
+        ([("own", 9.0), ("variant", 8.0)], 0.0),
+        ([], 0.0),
+    ],
+    ids=["of four", "own is second", "none but variants", "no hit"],
+)
+def test_the_noise_of_words_is_the_best_other_score_a_word(hits: list[tuple[str, float]], noise: float) -> None:
+    shoe, hat = frozenset({"red shoe"}), frozenset({"hat"})
+    names = {"own": shoe, "variant": shoe | hat, "other": hat, "another": frozenset()}
+    answer = [{"_id": key, "_score": score} for key, score in hits]
+    assert lexical_noise(answer, Sample("own", ("Red shoe",), {}, shoe), "Red shoe", names) == noise
+
+
+def test_a_title_without_words_has_no_noise() -> None:
+    assert lexical_noise([], Sample("own", ("!",), {}), "!", {}) == -math.inf
+
+
+# Several parts
+
+
+def test_a_product_scores_by_its_best_part() -> None:
+    documents = [_rows(X, Y), np.array(DIAGONAL, dtype=np.float32)]
+    level = level_of(_rows(Y, X), documents, "cosine", owners=[0, 1])
+    assert level.floor == pytest.approx((0.9 + 1.0) / 2)  # Y against DIAGONAL; X against the first of two parts
+    assert (level.reliability, level.sample) == (0.5, 2)
+
+
+def test_the_first_part_asks() -> None:
+    rows = unit(np.random.default_rng(5).normal(size=(12, 4)))
+    sample = [Sample(str(n), (), {"image": np.stack([row, -row])}) for n, row in enumerate(rows)]
+    level = measure(IMAGE, Modality.IMAGE, SCHEMA, {}, sample)
+    assert level == level_of(rows, [np.stack([row, -row]) for row in rows], "cosine")
+    assert level is not None
+    assert level.floor > 0.5

@@ -125,14 +125,47 @@ def test_a_space_has_a_field_of_its_index_type_unless_it_is_only_a_part(index_ty
     assert "other" in fields
 
 
+# Several media
+
+
+@pytest.mark.parametrize("index_type", [t for t in get_args(IndexType) if t != "none"])
+@pytest.mark.parametrize("similarity", get_args(Similarity))
+def test_a_space_in_which_the_best_part_counts_has_a_nested_field_of_the_same_vectors(
+    index_type: IndexType, similarity: Similarity
+) -> None:
+    space = an_encoded("image", several="best", index_type=index_type, similarity=similarity)
+    assert (space.parts_field, space.parts_vector) == ("triptych.image_parts", "triptych.image_parts.vector")
+    fields = vector_properties([space])["properties"]
+    assert fields["image_parts"]["type"] == "nested"
+    assert set(fields["image_parts"]["properties"]) == {"vector", "reference", "start"}
+    assert fields["image_parts"]["properties"]["vector"] == fields["image"]
+    assert (fields["image"]["similarity"], fields["image"]["index_options"]) == (similarity, {"type": index_type})
+
+
+@pytest.mark.parametrize("changes", [{}, {"several": "mean"}, {"several": "best", "index_type": "none"}], ids=str)
+def test_any_other_space_has_no_field_of_parts(changes: dict[str, str]) -> None:
+    space = an_encoded("image").model_copy(update=changes)
+    assert not space.has_parts
+    assert "image_parts" not in vector_properties([space])["properties"]
+
+
 # As JSON
 
 
 def test_a_schema_survives_json() -> None:
     schema = IndexSchema(
         lexical_fields=("title.*^3", "sku"),
-        spaces=(*SPACES, CLIP, a_precomputed(), a_fused({"text": 0.6, "image": 0.4}, 1664, combine="sum")),
-        levels={LEXICAL: Level(floor=0, sigma=0), "text.text": Level(floor=0.9, sigma=0.01, reliability=0.8, sample=256)},
+        spaces=(
+            *SPACES,
+            CLIP,
+            CLIP.model_copy(update={"name": "b", "several": "best", "segment_seconds": 2.5}),
+            a_precomputed(),
+            a_fused({"text": 0.6, "image": 0.4}, 1664, combine="sum"),
+        ),
+        levels={
+            LEXICAL: Level(floor=0, sigma=0),
+            "text.text": Level(floor=0.9, sigma=0.01, reliability=0.8, sample=256, noise=(0.5,) * 11),
+        },
         created_with="triptych 0.1.0",
         profile="offline",
     )
@@ -142,6 +175,16 @@ def test_a_schema_survives_json() -> None:
 
 def test_a_schema_of_a_newer_version_can_be_read() -> None:
     assert IndexSchema.model_validate({"lexical_fields": ["title"], "colour": "red"}).lexical_fields == ("title",)
+
+
+def test_an_index_made_before_there_were_parts_and_noise_is_read_as_one_of_means() -> None:
+    old = IndexSchema(spaces=(CLIP,), levels={"image.image": Level(floor=0.5, sigma=0.1)}).model_dump(mode="json")
+    for space in old["spaces"]:
+        del space["several"], space["segment_seconds"]
+    del old["levels"]["image.image"]["noise"]
+    schema = IndexSchema.model_validate(old)
+    assert schema.spaces == (CLIP,)
+    assert (schema.spaces[0].several, schema.levels["image.image"].noise) == ("mean", ())
 
 
 def test_our_field_is_named_once() -> None:

@@ -141,13 +141,14 @@ def current_version(client: Elasticsearch, alias: str) -> str:
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """An index version as a search needs it: its name, what it says of itself, the type of each field of its mapping, its
-    shards.
+    shards, and the fields mapped without doc values, which Elasticsearch can neither sort by nor count.
     """
 
     version: str
     schema: IndexSchema
     fields: Mapping[str, str]
     shards: int = 1
+    no_doc_values: frozenset[str] = frozenset()
 
 
 def describe(client: Elasticsearch, alias: str) -> IndexInfo:
@@ -157,16 +158,19 @@ def describe(client: Elasticsearch, alias: str) -> IndexInfo:
         index = client.indices.get(index=version, features=["mappings", "settings"])[version]
     mapping = index["mappings"]
     shards = int(index["settings"]["index"]["number_of_shards"])
-    return IndexInfo(version, _schema(mapping, version), dict(_field_types(mapping.get("properties", {}))), shards)
+    fields = dict(_fields(mapping.get("properties", {})))
+    types = {name: str(field["type"]) for name, field in fields.items() if field.get("index") is not False}
+    bare = frozenset(name for name, field in fields.items() if field.get("doc_values") is False)
+    return IndexInfo(version, _schema(mapping, version), types, shards, bare)
 
 
-def _field_types(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, field in properties.items():
         path = prefix + name
-        if "type" in field and field.get("index") is not False:
-            yield path, field["type"]
-        yield from _field_types(field.get("properties", {}), path + ".")
-        yield from _field_types(field.get("fields", {}), path + ".")
+        if "type" in field:
+            yield path, field
+        yield from _fields(field.get("properties", {}), path + ".")
+        yield from _fields(field.get("fields", {}), path + ".")
 
 
 def read_schema(client: Elasticsearch, index: str) -> IndexSchema:

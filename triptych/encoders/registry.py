@@ -87,12 +87,19 @@ def spaces_of(profile: Profile, settings: Settings, *, fitted: Mapping[str, str]
                 field="fit",
                 remedy="Create the index with: triptych index create NAME --fit CATALOGUE",
             )
-    spaces = {name: spec_of(profile, name, settings, fitted=learned.get(name)).to_space() for name in profile.families}
+    spaces = {name: _with_encoder(profile, name, settings, learned.get(name)) for name in profile.families}
     # fused spaces come last: they are made of all others
     for name, entry in sorted(profile.spaces.items(), key=lambda item: item[1].family == FUSED):
         if name not in spaces:
             spaces[name] = _without_encoder(profile, name, entry, spaces)
     return [spaces[name] for name in profile.spaces]
+
+
+def _with_encoder(profile: Profile, name: str, settings: Settings, fitted: str | None) -> Space:
+    """A space that an encoder fills. How several media count is no part of the encoder: its fingerprint does not change."""
+    entry = profile.spaces[name]
+    told = {"several": entry.several, "segment_seconds": entry.segment_seconds}
+    return spec_of(profile, name, settings, fitted=fitted).to_space().model_copy(update=told)
 
 
 def _without_encoder(profile: Profile, name: str, entry: SpaceEntry, spaces: Mapping[str, Space]) -> Space:

@@ -1,0 +1,87 @@
+"""One product on its way through the flow, and the parts of it that are embedded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from triptych.domain import DeadLetter, Media, Modality, Product, Vector
+from triptych.encoders.cache import digest_of
+from triptych.errors import TriptychError
+from triptych.schema import IndexSchema, Space
+
+SHA256_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks."""
+
+    index: str
+    schema: IndexSchema
+    root: Path
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vector of one part of a product: its words, a whole medium, or the segment of a sound that begins at `start` s.
+
+    `start` is None for what is no segment, and for a segment of which it is not known.
+    """
+
+    vector: Vector
+    reference: str | None = None
+    start: float | None = None
+
+
+@dataclass(slots=True)
+class Work:
+    """One product on its way through the flow.
+
+    `errors` are its dead letters so far, one per part given up. `parts` are what the encoders made, by space; `vectors` one
+    vector per space; `nested` the parts that are written one by one in place of that vector, where the best part counts.
+    """
+
+    line: int
+    product: Product
+    digests: dict[str, str] = field(default_factory=dict)
+    errors: list[DeadLetter] = field(default_factory=list)
+    parts: dict[str, list[Embedded]] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    nested: dict[str, list[Embedded]] = field(default_factory=dict)
+    digest: str = ""
+
+    def give_up(self, error: TriptychError, stage: str, modality: Modality | None, reference: str | None = None) -> None:
+        letter = DeadLetter(error.code, error.message, stage, self.line, self.product.id, modality, reference)
+        self.errors.append(letter)
+
+    def apart(self, space: Space) -> list[Embedded]:
+        """The parts to be written one by one; none where the product has one medium and that is one part."""
+        some = self.parts.get(space.name, [])
+        alone = len(some) == 1 and space.document_modality is not None and len(self.product.of(space.document_modality)) == 1
+        return [] if alone or not space.has_parts else some
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing to embed: a product's words, or one of its media; `digest` is the sha256 of its bytes."""
+
+    work: Work
+    what: Media | str
+    digest: str
+
+    @property
+    def reference(self) -> str | None:
+        return self.what.reference if isinstance(self.what, Media) else None
+
+    def give_up(self, error: TriptychError, stage: str, modality: Modality) -> None:
+        self.work.give_up(error, stage, modality, self.reference)
+
+
+def parts_of(item: Work, modality: Modality, words: str) -> list[Part]:
+    """What of a product is embedded in a modality's spaces: its `words`, or each medium that was there when fetched."""
+    if modality is Modality.TEXT:
+        return [Part(item, words, digest_of(words))] if words else []
+    digests = [(media, item.digests[media.reference]) for media in item.product.of(modality)]
+    return [Part(item, media, digest) for media, digest in digests if len(digest) == SHA256_DIGITS]
