@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 from search_api.words import TextOptions
@@ -61,7 +62,7 @@ class QueryInput:
         return Modality(self.kind) if self.kind in {"text", "image", "audio"} else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchRequest:
     """One query: any mix of words, pictures, sounds, vectors and products.
 
@@ -117,6 +118,10 @@ class SearchRequest:
 
     def all_inputs(self) -> tuple[QueryInput, ...]:
         """Short form and `inputs` as one list: words, pictures, sounds, vectors, products, each kind in the order given."""
+        return self._all_inputs
+
+    @cached_property
+    def _all_inputs(self) -> tuple[QueryInput, ...]:
         short: list[QueryInput] = []
         if self.text is not None:
             short.append(QueryInput("text", text=self.text, where="text"))

@@ -175,7 +175,7 @@ def to_bytes(session: Session) -> bytes:
     c = session.candidates
     data = {
         **{name: getattr(session, name) for name in _PLAIN},
-        "legs": [asdict(leg) | {"level": leg.level.model_dump() if leg.level else None} for leg in session.legs],
+        "legs": [_leg(leg) for leg in session.legs],
         "recognised": {name: asdict(heard) for name, heard in session.recognised.items()},
         "degraded": [asdict(one) for one in session.degraded],
         "candidates": {
@@ -186,6 +186,11 @@ def to_bytes(session: Session) -> bytes:
         },
     }  # fmt: skip
     return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _leg(leg: FusedLeg) -> dict[str, Any]:
+    level = None if leg.level is None else leg.level.model_dump()
+    return {"name": leg.name, "source": leg.source, "base": leg.base, "weight": leg.weight, "level": level}
 
 
 _PLAIN = ("id", "index", "version", "options", "words", "total_matched", "aggregations", "certified", "asked")

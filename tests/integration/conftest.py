@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from processes import ROOT, SHOP, Command, end, free_port, http_ok, spaces_here, wait_for
+from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
 
 from engine import elasticsearch_node, redis_server
 from triptych.elastic.engine import unpack
+from triptych.elastic.lifecycle import current_version, read_schema
+from triptych.elastic.products import vectors_of
 from triptych.encoders import profiles
 from triptych.encoders.prepare import prepare
 from triptych.services import Services
@@ -158,14 +160,13 @@ def wait() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def read_vectors(services: Services) -> Callable[[str], dict[str, dict[str, npt.NDArray[np.float32]]]]:
-    """`read_vectors(index)`: product id -> space -> vector, read back from `_source`."""
+    """`read_vectors(index)`: product id -> space -> vector, read back; of several pictures their mean."""
 
     def read(index: str) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-        source: dict[str, Any] = {"includes": [space.field for space in spaces_here(services)]}
-        if services.server.hides_vectors:
-            source["exclude_vectors"] = False
         services.elasticsearch.indices.refresh(index=index)
-        hits = services.elasticsearch.search(index=index, size=1000, source=source)["hits"]["hits"]
-        return {h["_id"]: {name: unpack(v) for name, v in h["_source"].get("triptych", {}).items()} for h in hits}
+        hits = services.elasticsearch.search(index=index, size=1000, source=["triptych.key"])["hits"]["hits"]
+        schema = read_schema(services.elasticsearch, current_version(services.elasticsearch, index))
+        found = vectors_of(services.elasticsearch, index, [hit["_id"] for hit in hits], schema, services.server)
+        return {key: {space: unpack(vector) for space, vector in some.items()} for key, some in found.items()}
 
     return read

@@ -79,7 +79,7 @@ def test_each_space_has_a_field_beside_our_bookkeeping() -> None:
     properties = vector_properties(SPACES)
     assert properties["dynamic"] is False
     assert set(properties["properties"]) == {
-        "key", "hash", "job", "line", "outcome", "missing", "text", "image", "image_words", "audio",
+        "key", "hash", "job", "line", "outcome", "missing", "text", "image", "image_parts", "image_words", "audio",
     }  # fmt: skip
     assert properties["properties"]["key"]["type"] == "keyword"
 
