@@ -13,7 +13,7 @@ from search_api.candidates import Candidates, LegHits, complete, gather, hits_of
 from search_api.deadline import Deadline
 from search_api.legs import OURS, Asked, Leg, Planned, best_part_body, body, completion_body, lexical
 from search_api.query import SearchRequest
-from triptych.elastic.engine import Found, msearch, search
+from triptych.elastic.engine import Found, Moment, msearch, search
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, QueryError, TriptychError
 from triptych.schema import BOOKKEEPING, FIELD, KEY_FIELD
@@ -77,7 +77,7 @@ class Elastic:
         first_words = next((leg.name for leg in run.legs if leg.space is None and leg.seeks), None)
         for leg, answer in zip(run.legs, answers, strict=True):
             if isinstance(answer, ElasticsearchError):
-                run.fail(leg.name, answer)
+                run.fail(leg.name, nothing_answered(run, answer) if leg.options.analyzer else answer)
                 continue
             retrieved[leg.name] = hits_of(answer, names_of(run.values))
             if leg.name == first_words:
@@ -173,7 +173,7 @@ class Elastic:
                     bodies,
                     preference=run.query_id,
                     every_shard=run.info.shards > 1,
-                    pit=run.pit,
+                    moment=None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds),
                     seconds=run.deadline.request_seconds,
                 )
             except ElasticsearchError as error:
@@ -185,7 +185,7 @@ class Elastic:
             try:
                 return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
             except ElasticsearchError as error:
-                raise _too_slow(run, error) from error
+                raise nothing_answered(run, _too_slow(run, error)) from error
 
     @property
     def _client(self) -> Any:
@@ -259,7 +259,14 @@ def excluded(run: Run) -> list[dict[str, Any]]:
 
 
 def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
-    """Why no leg answered: a filter whose value does not fit its field is the user's to mend."""
+    """Why no leg answered: an analyzer that is not there, or a filter whose value does not fit its field, is the user's to
+    mend.
+    """
+    analyzer = run.request.text_options.analyzer
+    if analyzer is not None and error.code == "elasticsearch.bad_request" and "analyzer" in error.message:
+        return QueryError(
+            f"The index has no analyzer {analyzer!r}.", code="query.bad_text_option", field="text_options.analyzer"
+        )
     if run.request.filters and error.code == "elasticsearch.bad_request":
         return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")
     return error

@@ -39,9 +39,6 @@ class Breakers:
             with self._of(name).calling():
                 yield
         except pybreaker.CircuitBreakerError as opened:
-            cause = opened.__cause__ or opened.__context__
-            if isinstance(cause, TriptychError):
-                raise cause from opened
             raise error(
                 f"The {name} failed {self._failures} times in a row and rests for {self._rest:.0f} s.",
                 code=code,

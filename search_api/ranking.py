@@ -55,7 +55,7 @@ def read_options(given: Mapping[str, Any], info: IndexInfo) -> Options:
         facets.read(given.get("facets") or {}, info),
         arrange.read_sort(given.get("sort") or (), info),
         arrange.read_collapse(given["collapse"], info) if given.get("collapse") else None,
-        votes.read_vote(given["vote"], info) if given.get("vote") else None,
+        votes.read_vote(given["vote"], info) if given.get("vote") is not None else None,
     )
 
 

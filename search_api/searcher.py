@@ -172,6 +172,10 @@ class Searcher:
 
         Raises NotFoundError if the index has no such product.
         """
+        if request.fusion == "native":
+            raise QueryError(
+                "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
+            )
         run, options, recognised = self.planned(replace(request, complete=True, page=None, deep=False, certify=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
@@ -252,7 +256,17 @@ class Searcher:
         asked = dict(session.asked or {})
         run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
         while len(ranking.rank(session, session.legs, options).rows) <= wanted_:
-            candidates, window = deepening.deepened(self._elastic, run, session.candidates, asked["window"])
+            try:
+                candidates, window = deepening.deepened(self._elastic, run, session.candidates, asked["window"])
+            except ElasticsearchError as error:
+                if error.code != "elasticsearch.not_found":
+                    raise
+                raise QueryError(
+                    "Elasticsearch has forgotten the moment of the first page.",
+                    code="page.expired",
+                    field="page",
+                    remedy="Search again from the first page.",
+                ) from error
             if window == asked["window"]:
                 break
             asked["window"] = window

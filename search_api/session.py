@@ -12,6 +12,7 @@ import base64
 import logging
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -68,14 +69,15 @@ class Sessions:
     def __init__(self, services: Services, breakers: Breakers) -> None:
         self._services, self._breakers = services, breakers
         self._seconds = services.settings.session_seconds
-        self._here: OrderedDict[str, Session] = OrderedDict()
+        self._here: OrderedDict[str, tuple[float, Session]] = OrderedDict()
         self._touching = threading.Lock()
-        self._signer: URLSafeTimedSerializer | None = None
+        self._mine = secrets.token_hex(_SECRET_BYTES)
+        self._shared: str | None = None
 
     def put(self, session: Session) -> Degraded | None:
         """Keep a session. Returns what is the matter where only this process can keep it."""
         with self._touching:
-            self._here[session.id] = session
+            self._here[session.id] = (time.monotonic() + self._seconds, session)
             self._here.move_to_end(session.id)
             while len(self._here) > MOST_HERE:
                 self._here.popitem(last=False)
@@ -90,8 +92,8 @@ class Sessions:
         """A session by id. Raises NotFoundError `session.not_found` if it was never there or is over."""
         with self._touching:
             known = self._here.get(name)
-        if known is not None:
-            return known
+        if known is not None and time.monotonic() < known[0]:
+            return known[1]
         try:
             with self._redis("sessions") as client:
                 data = client.get(self._key(name))
@@ -125,24 +127,24 @@ class Sessions:
         return str(session), int(offset), int(size)
 
     def _signed(self) -> URLSafeTimedSerializer:
-        if self._signer is None:
-            self._signer = URLSafeTimedSerializer(self._secret(), salt="triptych.page")
-        return self._signer
+        """Signs by the shared secret, once there is one; what was signed before by our own is known still."""
+        self._shared = self._shared or self._secret()
+        keys = [self._mine, self._shared] if self._shared else [self._mine]
+        return URLSafeTimedSerializer(keys, salt="triptych.page")  # the last one signs
 
-    def _secret(self) -> str:
-        """The setting, else one that the processes of this API share by Redis, else one of this process alone."""
+    def _secret(self) -> str | None:
+        """The setting, else one that the processes of this API share by Redis; None while Redis is away."""
         given = self._services.settings.page_secret
         if given is not None:
             return given.get_secret_value()
-        mine = secrets.token_hex(_SECRET_BYTES)
         key = f"{self._services.settings.queue}:page-secret"
         try:
             with self._redis("sessions") as client:
-                client.set(key, mine, nx=True)
+                client.set(key, self._mine, nx=True)
                 shared = client.get(key)
         except QueueError:
-            return mine
-        return shared.decode() if isinstance(shared, bytes) else mine
+            return None
+        return shared.decode() if isinstance(shared, bytes) else None
 
     def _key(self, name: str) -> str:
         return f"{self._services.settings.queue}:session:{name}"

@@ -92,7 +92,7 @@ def _check_options(options: TextOptions) -> None:
             field="text_options.fuzziness",
             remedy="Use minimum_should_match: 100% in place of the operator.",
         )
-    if options.minimum_should_match is not None and not re.fullmatch(r"-?\d{1,3}%?", options.minimum_should_match):
+    if options.minimum_should_match is not None and not re.fullmatch(r"-?[0-9]{1,3}%?", options.minimum_should_match):
         raise QueryError(
             f"minimum_should_match is {options.minimum_should_match[:40]!r}.",
             code="query.bad_text_option",
@@ -103,7 +103,7 @@ def _check_options(options: TextOptions) -> None:
 
 def _check_field(given: str, where: str, info: IndexInfo) -> None:
     name, _, boost = given.partition("^")
-    if "^" in given and not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", boost):
+    if "^" in given and not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", boost):
         raise QueryError(f"The boost of {given!r} is no number.", code="query.bad_text_option", field=where)
     able = [f for f, kind in info.fields.items() if kind in _SEARCHABLE and not f.startswith(f"{FIELD}.")]
     if not any(fnmatch.fnmatchcase(field, name) for field in able):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from click import Command
 from click.testing import CliRunner, Result
 
 from indexer.cli import default_mapping, index, job, worker
-from search_api.cli import search, serve, title_of
+from search_api import cli as searching
+from search_api.cli import search, serve, weights
+from search_api.query import AudioAs, FusionMethod, QueryInput, SearchRequest
+from search_api.shown import title_of
+from search_api.words import TextOptions
 from triptych import cli
 from triptych.doctor import doctor
-from triptych.errors import TriptychError
+from triptych.errors import QueryError, TriptychError
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("clean_environment")]
 
@@ -35,6 +41,12 @@ def _run(command: Command, *args: str) -> Result:
         (search, ["shop", "--size", "ten"], "--size"),
         (search, ["shop", "--colour", "red"], "--colour"),
         (search, ["shop", "--audio-as", "music"], "--audio-as"),
+        (search, ["shop", "--fusion", "rrrf"], "--fusion"),
+        (search, ["shop", "--min-relevance", "high"], "--min-relevance"),
+        (search, ["shop", "--filter", "price={"], "not JSON"),
+        (weights, ["set", "shop", "summer"], "LEG=SHARE"),
+        (weights, ["delete", "shop"], "NAME"),
+        (weights, ["list"], "INDEX"),
         (serve, ["--port", "http"], "--port"),
         (serve, ["--threads", "x"], "--threads"),
         (index, ["create"], "NAME"),
@@ -79,6 +91,68 @@ def test_a_file_to_search_with_that_cannot_be_read(tmp_path: Path, option: str, 
 )
 def test_a_search_no_index_could_answer(args: list[str], code: str) -> None:
     assert _error(search, "shop", *args).code == code
+
+
+def _request(monkeypatch: pytest.MonkeyPatch, *args: str) -> SearchRequest:
+    """The request that `triptych search shop ...` makes; nobody is asked."""
+    made: list[SearchRequest] = []
+
+    def stop(given: dict[str, Any]) -> None:
+        made.append(request_of(given))
+        raise QueryError("Enough.")
+
+    request_of = searching.request_of
+    monkeypatch.setattr(searching, "request_of", stop)
+    _error(search, "shop", *args)
+    return made[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "fields"),
+    [
+        ([], {}),
+        (["red shoe"], {"text": "red shoe"}),
+        (["--like", "a", "--like", "b"], {"products": ("a", "b")}),
+        (["x", "--not", "red"], {"text": "x", "inputs": (QueryInput("text", -0.5, text="red", where="--not"),)}),
+        (["x", "--not-like", "p"],
+         {"text": "x", "inputs": (QueryInput("products", -0.5, products=("p",), where="--not-like"),)}),
+        (["--language", "en"], {"text_options": TextOptions(language="en")}),
+        (["--weight", "image.image=0.5", "--weight", "lexical=-.2"], {"weights": {"image.image": 0.5, "lexical": -0.2}}),
+        (["--weight-set", "summer"], {"weight_set": "summer"}),
+        (["--filter", "colour=red", "--filter", 'price={"lte": 50}', "--filter", 'brand=["x", "y"]', "--filter", "sku=a=b"],
+         {"filters": {"colour": "red", "price": {"lte": 50}, "brand": ["x", "y"], "sku": "a=b"}}),
+        (["--facet", "brand", "--facet", "price"], {"facets": {"brand": {}, "price": {}}}),
+        (["--sort", "price", "--sort", "made:desc"], {"sort": ["price", {"made": "desc"}]}),
+        (["--collapse", "brand", "--vote", "category"], {"collapse": "brand", "vote": {"field": "category"}}),
+        (["--min-relevance", "0.5", "--fusion", "rrf"], {"min_relevance": 0.5, "fusion": "rrf"}),
+        (["--size", "500"], {"size": 500, "window": 500}),
+        (["--window", "50", "--certify", "--explain", "--page", "t"],
+         {"window": 50, "certify": True, "explain": True, "page": "t"}),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_the_options_make_a_request(monkeypatch: pytest.MonkeyPatch, args: list[str], fields: dict[str, Any]) -> None:
+    made = _request(monkeypatch, *args)
+    assert replace(made, sort=list(made.sort)) == SearchRequest("shop", **{"sort": [], **fields})
+
+
+def test_files_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.wav"):
+        (tmp_path / name).write_bytes(name.encode())
+    args = ["--image", str(tmp_path / "a.jpg"), "--image", str(tmp_path / "b.jpg"), "--audio", str(tmp_path / "c.wav")]
+    made = _request(monkeypatch, *args, "--audio-as", "both")
+    assert [(one.kind, one.data) for one in made.all_inputs()] == [
+        ("image", b"a.jpg"),
+        ("image", b"b.jpg"),
+        ("audio", b"c.wav"),
+    ]
+    assert made.audio_as == "both"
+
+
+def test_the_choices_are_those_of_the_api() -> None:
+    choices = {option.name: option.type.choices for option in search.params if hasattr(option.type, "choices")}
+    assert tuple(choices["fusion"]) == get_args(FusionMethod)
+    assert tuple(choices["audio_as"]) == get_args(AudioAs)
 
 
 @pytest.mark.parametrize("name", ["Shop", "_shop", "a b", "shop-20261124t081000"])
@@ -136,7 +210,7 @@ def test_a_mistyped_setting_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch,
 def test_help_lists_every_command() -> None:
     result = _run(cli.root, "-h")
     assert result.exit_code == 0
-    for name in ("index", "job", "worker", "search", "serve", "up", "down", "encoders", "profiles", "doctor"):
+    for name in ("index", "job", "worker", "search", "weights", "serve", "up", "down", "encoders", "profiles", "doctor"):
         assert f"\n  {name} " in result.output
 
 

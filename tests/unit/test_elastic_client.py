@@ -75,7 +75,7 @@ def _raised(status: int, body: Any) -> ElasticsearchError:
 @pytest.mark.parametrize(
     ("status", "code", "retryable"),
     [
-        (400, "elasticsearch.refused", False),
+        (400, "elasticsearch.bad_request", False),
         (401, "elasticsearch.forbidden", False),
         (403, "elasticsearch.forbidden", False),
         (404, "elasticsearch.not_found", False),

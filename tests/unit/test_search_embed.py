@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,13 +12,17 @@ import pytest
 from PIL import Image
 from toys import AUDIO, IMAGE, TEXT, a_fused, a_precomputed, an_encoded
 
-from search_api.embed import QueryEmbedder
+from search_api.answer import Recognised
+from search_api.breakers import FAILURES
+from search_api.deadline import Deadline
+from search_api.embed import Embedding, QueryEmbedder
 from search_api.legs import Leg, wanted
-from search_api.query import AUDIO_WORDS, Recognised, SearchRequest
+from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
+from search_api.words import TextOptions
 from triptych.domain import Modality, Vector, Vectors, Waveform
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.encoders.base import Input
-from triptych.errors import MediaError, QueryError
+from triptych.errors import EncoderError, MediaError, QueryError
 from triptych.schema import LEXICAL, IndexSchema, Space
 from triptych.services import Services
 from triptych.settings import Settings
@@ -120,9 +124,13 @@ def embedder(parts: Parts) -> QueryEmbedder:
     return QueryEmbedder(cast("Services", parts))
 
 
+def asking(schema: IndexSchema = SCHEMA, **inputs: Any) -> Embedding:
+    return Embedding(replace(INFO, schema=schema), SearchRequest("shop", **inputs), Deadline())
+
+
 def legs(parts: Parts, schema: IndexSchema = SCHEMA, **inputs: Any) -> dict[str, Leg]:
-    request = SearchRequest("shop", **inputs)
-    return {leg.name: leg for leg in embedder(parts).legs(request, schema, wanted(request, schema))}
+    asked = asking(schema, **inputs)
+    return {leg.name: leg for leg in embedder(parts).legs(asked, wanted(asked.request, schema))}
 
 
 def row(leg: Leg) -> list[float]:
@@ -271,7 +279,11 @@ def test_a_sound_that_is_a_sound_stays_one(parts: Parts) -> None:
 def test_spoken_words_search_as_if_they_were_typed(parts: Parts) -> None:
     parts.transcriber = Transcriber(" a red shoe \n")
     request, recognised = words_of(parts, audio=b"a", audio_as="words", image=b"i", size=5)
-    assert (request.text, request.audio, request.image, request.size) == ("a red shoe", None, b"i", 5)
+    assert [(one.kind, one.text, one.data) for one in request.all_inputs()] == [
+        ("text", "a red shoe", b""),
+        ("image", "", b"i"),
+    ]
+    assert request.size == 5
     assert recognised[AUDIO_WORDS].language == "en"
     assert recognised[AUDIO_WORDS].confidence == 0.9877
     assert recognised[AUDIO_WORDS].text.strip() == "a red shoe"
@@ -281,7 +293,9 @@ def test_spoken_words_search_as_if_they_were_typed(parts: Parts) -> None:
 def test_both_keeps_the_sound_too(parts: Parts) -> None:
     parts.transcriber = Transcriber("shoe")
     request, _ = words_of(parts, audio=b"a", audio_as="both")
-    assert (request.text, request.audio) == ("shoe", b"a")
+    assert [(one.kind, one.text, one.data, one.audio_as) for one in request.all_inputs()] == [
+        ("text", "shoe", b"", "sound"), ("audio", "", b"a", "sound"),
+    ]  # fmt: skip
     assert request.modalities == (TEXT, AUDIO)
 
 
@@ -307,7 +321,7 @@ def test_a_sound_without_words_is_named_where_it_is_all_there_is(parts: Parts, h
 def test_a_sound_without_words_does_no_harm_beside_something_else(parts: Parts, others: dict[str, Any]) -> None:
     parts.transcriber = Transcriber("")
     request, recognised = words_of(parts, **{"audio": b"a", "audio_as": "words", **others})
-    assert request.text is None
+    assert "text" not in {one.kind for one in request.all_inputs()}
     assert recognised[AUDIO_WORDS].text == ""
 
 
@@ -316,3 +330,89 @@ def test_spoken_words_that_cannot_be_decoded_are_an_error_of_the_sound(parts: Pa
     with pytest.raises(MediaError):
         words_of(parts, audio=b"broken", audio_as="words")
     assert parts.transcriber.asked == []
+
+
+def test_each_spoken_input_is_recognised_with_its_own_weight(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe")
+    inputs = tuple(QueryInput("audio", weight, data=data, audio_as="words") for data, weight in ((b"1", 2.0), (b"2", -0.5)))
+    request, recognised = words_of(parts, text="typed", inputs=inputs)
+    found = [(one.text, one.weight, one.where) for one in request.all_inputs()]
+    assert found == [("typed", 1, "text"), ("shoe", 2, "inputs.0.audio"), ("shoe", -0.5, "inputs.1.audio")]
+    assert list(recognised) == [AUDIO_WORDS, f"{AUDIO_WORDS}#2"]
+
+
+# Several inputs, and what pushes away
+
+
+def test_a_leg_that_weighs_below_zero_does_not_seek(parts: Parts) -> None:
+    """Whether its input says so or the user's weight of the leg: it goes by the weight that the plan has by now."""
+    asked = asking(text="shoe", inputs=(QueryInput("text", -1, text="red"),))
+    plan = [replace(one, weight=-0.2) if one.name == "text.image" else one for one in wanted(asked.request, SCHEMA)]
+    found = {leg.name: leg for leg in embedder(parts).legs(asked, plan)}
+    assert [name for name, leg in found.items() if leg.seeks] == [LEXICAL, "text.text"]
+    assert [(leg.name, leg.text) for leg in found.values() if leg.space is None] == [(LEXICAL, "shoe"), (f"{LEXICAL}#2", "red")]
+
+
+def test_what_is_not_wanted_has_no_part_in_a_fused_vector(parts: Parts) -> None:
+    found = legs(parts, WHOLE, image=b"picture", inputs=(QueryInput("text", -1, text="red"),))
+    assert row(found["all"]) == pytest.approx([0, 0, 0, 1, 0])
+    assert not found["text.text"].seeks
+
+
+def test_words_are_searched_as_the_options_say(parts: Parts) -> None:
+    options = TextOptions(fields=("title.en^2",), operator="and")
+    found = legs(parts, text="shoe", text_options=options)[LEXICAL]
+    assert (found.fields, found.options) == (("title.en^2",), options)
+
+
+# Encoders that fail
+
+
+@dataclass
+class Broken(Encoder):
+    error: Exception = field(default_factory=lambda: EncoderError("It is damaged.", code="encoder.damaged"))
+
+    def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
+        super().embed_queries(inputs, modality)
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(EncoderError("It is damaged.", code="encoder.damaged"), "encoder.damaged"), (RuntimeError("CUDA"), "encoder.failed")],
+)
+def test_an_encoder_that_fails_costs_the_query_its_legs_not_the_answer(parts: Parts, error: Exception, code: str) -> None:
+    parts.rows["image"] = Broken([0, 0, 0], error=error)
+    asked = asking(text="shoe")
+    found = embedder(parts).legs(asked, wanted(asked.request, SCHEMA))
+    assert [leg.name for leg in found] == [LEXICAL, "text.text"]
+    assert [(one.name, one.code) for one in asked.failed] == [("text.image", code)]
+
+
+def test_if_no_leg_is_left_the_failure_is_the_error(parts: Parts) -> None:
+    parts.rows["image"] = Broken([0, 0, 0])
+    with pytest.raises(EncoderError) as caught:
+        legs(parts, image=b"i", inputs=(QueryInput("text", -1, text="red"),))
+    assert caught.value.code == "encoder.damaged"
+
+
+def test_an_encoder_that_keeps_failing_is_left_alone(parts: Parts) -> None:
+    parts.rows["image"] = broken = Broken([0, 0, 0])
+    mine = embedder(parts)
+    for _ in range(FAILURES + 3):
+        asked = asking(text="shoe")
+        mine.legs(asked, wanted(asked.request, SCHEMA))
+        assert [one.name for one in asked.failed] == ["text.image"]
+    assert len(broken.asked) == FAILURES
+    assert len(parts.rows["text"].asked) == 1, "the other is cached"
+
+
+def test_a_query_does_not_wait_for_the_encoders_beyond_its_deadline(parts: Parts) -> None:
+    mine = embedder(parts)
+    with mine._encoding:
+        asked = replace(asking(text="shoe"), deadline=Deadline(0.01))
+        found = mine.legs(asked, wanted(asked.request, SCHEMA))
+    assert [leg.name for leg in found] == [LEXICAL]
+    assert {one.code for one in asked.failed} == {"encoder.busy"}
+    asked = asking(text="shoe")
+    assert len(mine.legs(asked, wanted(asked.request, SCHEMA))) == 3, "nobody is at fault, nothing is left alone"

@@ -1,285 +1,348 @@
-"""Weights, and the score they make."""
+"""From the legs' scores to one score, by hand and against a reference that is written here anew."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_args
 
+import hypothesis
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import a_table
 
-from search_api.completion import COMPLETED, NO_MATCH, NO_MODALITY, RETRIEVED, LegScores, Score
-from search_api.fusion import SHARPNESS, default_weights, fuse, share, trust, without
-from search_api.normalise import Scale, calibrated
-from triptych.domain import Modality
-from triptych.errors import QueryError
-from triptych.schema import LEXICAL, Level
+from search_api.candidates import NO_MATCH, NOT_RETRIEVED
+from search_api.fusion import FusedLeg, Method, averaged, fuse, reweighed
+from search_api.query import FusionMethod, Mean
+from triptych.schema import LEXICAL, Level, Missing
 
 pytestmark = pytest.mark.unit
 
-LEGS = (LEXICAL, "text.text", "text.image", "image.image", "audio.audio")
-TEXT_AND_IMAGE = [(name, Modality(name.partition(".")[0] if "." in name else "text")) for name in LEGS[:4]]
-DEFAULTS = {LEXICAL: 0.25, "text.text": 0.2, "text.image": 0.05, "image.image": 0.5}
+UNIT = Level(floor=0.0, sigma=0.0)
+"""A score between 0 and 1 normalises to itself where the best is 1."""
 
 
-# Weights nobody gave
+def leg(name: str, weight: float, source: str = "text", level: Level | None = UNIT, base: str = "") -> FusedLeg:
+    return FusedLeg(name, source, base or name, weight, level)
 
 
-def test_every_input_has_an_equal_share() -> None:
-    weights = default_weights([*TEXT_AND_IMAGE, ("audio.audio", Modality.AUDIO)], {})
-    assert weights == pytest.approx(dict.fromkeys(LEGS[:3], 1 / 9) | {"image.image": 1 / 3, "audio.audio": 1 / 3})
+def scores(table: Any, legs: Sequence[FusedLeg], **method: Any) -> dict[str, float]:
+    fused = fuse(table, legs, Method(**method))
+    return {key: float(fused.score[row]) for row, key in enumerate(table.ids)}
 
 
-def test_within_an_input_a_leg_weighs_by_its_reliability_beyond_chance() -> None:
-    levels = {
-        LEXICAL: Level(floor=0, sigma=0, reliability=1.0, sample=100),
-        "text.text": Level(floor=0.9, sigma=0.01, reliability=0.604, sample=100),
-        "text.image": Level(floor=0.9, sigma=0.01, reliability=0.01, sample=100),  # chance: 1 / 100
-        "image.image": Level(floor=0.5, sigma=0.1, reliability=None, sample=100),
-    }
-    dense = 0.6**SHARPNESS  # (.604 - .01) / (1 - .01) beyond chance
-    expected = {LEXICAL: 0.5 / (1 + dense), "text.text": 0.5 * dense / (1 + dense), "text.image": 0, "image.image": 0.5}
-    assert default_weights(TEXT_AND_IMAGE, levels) == pytest.approx(expected)
+def order(table: Any, legs: Sequence[FusedLeg], **method: Any) -> list[str]:
+    return [table.ids[row] for row in fuse(table, legs, Method(**method)).order]
 
 
-def test_legs_that_know_nothing_share_equally() -> None:
-    useless = Level(floor=0.5, sigma=0.1, reliability=0.0, sample=100)
-    legs = [("text.text", Modality.TEXT), ("text.image", Modality.TEXT)]
-    assert default_weights(legs, dict.fromkeys(LEGS, useless)) == {"text.text": 0.5, "text.image": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("level", "expected"),
-    [
-        (None, 1.0),
-        (Level(floor=0, sigma=0), 1.0),
-        (Level(floor=0, sigma=0, reliability=1.0, sample=256), 1.0),
-        (Level(floor=0, sigma=0, reliability=0.55, sample=2), 0.1**SHARPNESS),  # chance is half
-        (Level(floor=0, sigma=0, reliability=0.5, sample=2), 0.0),
-        (Level(floor=0, sigma=0, reliability=0.2, sample=2), 0.0),
-        (Level(floor=0, sigma=0, reliability=1.0, sample=1), 1.0),  # alone everybody finds themselves
-        (Level(floor=0, sigma=0, reliability=1.0, sample=0), 1.0),
-    ],
-)
-def test_trust_is_reliability_beyond_chance_sharpened(level: Level | None, expected: float) -> None:
-    assert trust(level) == pytest.approx(expected)
-
-
-MEASURED = st.dictionaries(
-    st.sampled_from(LEGS),
-    st.builds(
-        Level,
-        floor=st.floats(0, 1), sigma=st.floats(0, 1), reliability=st.none() | st.floats(0, 1), sample=st.integers(0, 300),
-    ),
-)  # fmt: skip
-
-
-@given(st.lists(st.sampled_from(TEXT_AND_IMAGE), min_size=1, unique=True), MEASURED)
-def test_default_weights_add_up_to_one(legs: list[tuple[str, Modality]], levels: dict[str, Level]) -> None:
-    weights = default_weights(legs, levels)
-    assert math.fsum(weights.values()) == pytest.approx(1, abs=1e-9)
-    assert all(weight >= 0 for weight in weights.values())
-    inputs = {modality for _, modality in legs}
-    for modality in inputs:
-        assert sum(weights[name] for name, owner in legs if owner is modality) == pytest.approx(1 / len(inputs))
-
-
-# Weights the user gave
-
-
-@pytest.mark.parametrize("leg", DEFAULTS)
-def test_a_given_weight_is_a_share_of_the_whole(leg: str) -> None:
-    weights = share({leg: 0.5}, DEFAULTS, LEGS)
-    assert weights[leg] == pytest.approx(0.5, abs=1e-12)
-    others = {name: weight for name, weight in weights.items() if name != leg}
-    kept = {name: DEFAULTS[name] for name in others}
-    assert others == pytest.approx({name: 0.5 * weight / sum(kept.values()) for name, weight in kept.items()})
-
-
-@pytest.mark.parametrize(
-    ("given_weights", "expected"),
-    [
-        ({}, DEFAULTS),
-        ({LEXICAL: 0.0}, {LEXICAL: 0, "text.text": 0.2 / 0.75, "text.image": 0.05 / 0.75, "image.image": 0.5 / 0.75}),
-        ({"image.image": 1.0}, {LEXICAL: 0, "text.text": 0, "text.image": 0, "image.image": 1}),
-        ({"image.image": 3, LEXICAL: 1}, {LEXICAL: 0.25, "text.text": 0, "text.image": 0, "image.image": 0.75}),
-        ({"image.image": 0.5, LEXICAL: 0.5}, {LEXICAL: 0.5, "text.text": 0, "text.image": 0, "image.image": 0.5}),
-        (dict.fromkeys(DEFAULTS, 0.1), dict.fromkeys(DEFAULTS, 0.25)),
-    ],
-)
-def test_shares_by_hand(given_weights: dict[str, float], expected: dict[str, float]) -> None:
-    assert share(given_weights, DEFAULTS, LEGS) == pytest.approx(expected)
-
-
-def test_a_leg_of_the_index_that_this_query_has_not_is_ignored() -> None:
-    assert share({"audio.audio": 0.9}, DEFAULTS, LEGS) == pytest.approx(DEFAULTS)
-
-
-@pytest.mark.parametrize(("name", "hint"), [("image.imag", "Did you mean 'image.image'?"), ("zzz", "audio.audio")])
-def test_an_unknown_leg_is_told_with_the_one_meant(name: str, hint: str) -> None:
-    with pytest.raises(QueryError) as caught:
-        share({name: 0.5}, DEFAULTS, LEGS)
-    assert (caught.value.code, caught.value.field) == ("query.unknown_leg", f"weights.{name}")
-    assert hint in (caught.value.remedy or "")
-
-
-@pytest.mark.parametrize("value", [-0.1, -math.inf, math.inf, math.nan])
-def test_a_weight_is_a_number_from_zero_up(value: float) -> None:
-    with pytest.raises(QueryError) as caught:
-        share({LEXICAL: value}, DEFAULTS, LEGS)
-    assert (caught.value.code, caught.value.field) == ("query.bad_weight", f"weights.{LEXICAL}")
-
-
-def test_something_must_weigh() -> None:
-    with pytest.raises(QueryError) as caught:
-        share(dict.fromkeys(DEFAULTS, 0.0), DEFAULTS, LEGS)
-    assert (caught.value.code, caught.value.field) == ("query.bad_weight", "weights")
-
-
-@given(st.dictionaries(st.sampled_from(LEGS), st.floats(0, 1e6)), MEASURED)
-def test_weights_add_up_to_one(given_weights: dict[str, float], levels: dict[str, Level]) -> None:
-    defaults = default_weights(TEXT_AND_IMAGE, levels)
-    try:
-        weights = share(given_weights, defaults, LEGS)
-    except QueryError:
-        assert all(weight == 0 for weight in given_weights.values())
-        return
-    assert set(weights) == set(defaults)
-    assert math.fsum(abs(weight) for weight in weights.values()) == pytest.approx(1, abs=1e-9)
-
-
-def test_enormous_weights_add_up_to_one_too() -> None:
-    weights = share({LEXICAL: 1e308, "image.image": 1e308}, DEFAULTS, LEGS)
-    assert math.fsum(weights.values()) == pytest.approx(1)
-
-
-# Legs that fell out
-
-
-@pytest.mark.parametrize(
-    ("dropped", "expected"),
-    [
-        ([], DEFAULTS),
-        (["image.image"], {LEXICAL: 0.5, "text.text": 0.4, "text.image": 0.1}),
-        (["audio.audio"], DEFAULTS),
-        ([LEXICAL, "text.text", "text.image"], {"image.image": 1.0}),
-        (list(DEFAULTS), {}),
-    ],
-)
-def test_the_others_keep_their_proportions(dropped: list[str], expected: dict[str, float]) -> None:
-    assert without(DEFAULTS, dropped) == pytest.approx(expected)
-
-
-def test_when_all_the_weight_fell_out_the_rest_share_equally() -> None:
-    assert without({"a": 1.0, "b": 0.0, "c": 0.0}, ["a"]) == {"b": 0.5, "c": 0.5}
-
-
-# The score
-
-
-def _scores(**legs: dict[str, float | None]) -> dict[str, LegScores]:
-    return {
-        name.replace("_", "."): {key: Score(raw, NO_MODALITY if raw is None else RETRIEVED) for key, raw in leg.items()}
-        for name, leg in legs.items()
-    }
+WORDS, PICTURE = leg("one", 0.4, base=LEXICAL, level=None), leg("two", 0.6, "image", Level(floor=0.5, sigma=0.1))
 
 
 def test_three_products_by_hand() -> None:
-    scores: dict[str, LegScores] = {
-        LEXICAL: {"a": Score(8.0, RETRIEVED), "b": Score(2.0, COMPLETED), "c": Score(0.0, NO_MATCH)},
-        "image.image": {"a": Score(0.6, COMPLETED), "b": Score(0.9, RETRIEVED), "c": Score(None, NO_MODALITY)},
-    }
-    scales = {LEXICAL: Scale(0.0, 8.0, measured=True), "image.image": Scale(0.5, 0.9, measured=True)}
-    fused = fuse(scores, scales, {LEXICAL: 0.4, "image.image": 0.6})
-    assert [(f.id, pytest.approx(f.score)) for f in fused] == [("b", 0.4 * 0.25 + 0.6), ("a", 0.4 + 0.6 * 0.25), ("c", 0.0)]
-    picture = fused[0].legs["image.image"]
-    assert (picture.raw, picture.normalised, picture.weight, picture.contribution) == pytest.approx((0.9, 1.0, 0.6, 0.6))
-    assert (picture.completed, picture.status) == (False, RETRIEVED)
-    assert (fused[0].legs[LEXICAL].completed, fused[0].legs[LEXICAL].status) == (True, COMPLETED)
-    assert (fused[2].legs[LEXICAL].raw, fused[2].legs[LEXICAL].status) == (0.0, NO_MATCH)
-    assert (fused[2].legs["image.image"].raw, fused[2].legs["image.image"].contribution) == (None, 0.0)
+    table = a_table({"a": [8.0, 0.6], "b": [2.0, 0.9], "c": [0.0, None]}, status={"c": [NO_MATCH, 3]})
+    fused = fuse(table, [WORDS, PICTURE], Method())
+    assert list(fused.score) == pytest.approx([0.4 + 0.6 * 0.25, 0.4 * 0.25 + 0.6, 0.0], abs=1e-6)
+    assert [table.ids[row] for row in fused.order] == ["b", "a", "c"]
+    assert fused.normalised.tolist() == [pytest.approx(row, abs=1e-6) for row in ([1, 0.25], [0.25, 1], [0, 0])]
+    assert (list(fused.scales.floor), list(fused.scales.top)) == ([0, 0.5], pytest.approx([8, 0.9]))
+
+
+@pytest.mark.parametrize(
+    ("mean", "expected"),
+    [
+        ("arithmetic", 0.25 * 0.4 + 0.75 * 0.8),
+        ("geometric", 0.4**0.25 * 0.8**0.75),
+        ("harmonic", 1 / (0.25 / 0.4 + 0.75 / 0.8)),
+    ],
+)
+def test_means_by_hand(mean: Mean, expected: float) -> None:
+    table = a_table({"a": [0.4, 0.8], "b": [1.0, 1.0]})
+    assert scores(table, [leg("one", 0.25), leg("two", 0.75)], mean=mean) == pytest.approx({"a": expected, "b": 1}, rel=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "expected"), [("geometric", 0.01**0.5), ("harmonic", 1 / (0.5 / 0.01 + 0.5))])
+def test_a_leg_that_gives_nothing_does_not_wipe_out_the_others(mean: Mean, expected: float) -> None:
+    table = a_table({"a": [0.0, 1.0], "b": [1.0, 0.005]})
+    found = scores(table, [leg("one", 0.5), leg("two", 0.5)], mean=mean)
+    assert found == pytest.approx({"a": expected, "b": expected})
+
+
+def test_a_leg_below_zero_pushes_away() -> None:
+    table = a_table({"a": [1.0, 0.0], "b": [1.0, 1.0], "c": [0.5, 0.25]})
+    legs = [leg("one", 0.75), leg("two", -0.25, "text#2")]
+    assert scores(table, legs) == pytest.approx({"a": 0.75, "b": 0.5, "c": 0.75 * 0.5 - 0.25 * 0.25})
+
+
+# What a product lacks
+
+
+LEGS = [leg("one", 0.2), leg("two", 0.3), leg("three", 0.5, "image")]
+FULL = [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("missing", "row", "expected"),
+    [
+        ("renormalise", [0.5, None, 0.8], 0.5 * 0.5 + 0.5 * 0.8),  # the words' whole share goes to the leg that is there
+        ("renormalise", [0.5, 0.25, None], 0.2 * 0.5 + 0.3 * 0.25),  # the picture cannot be answered: 0, no reward
+        ("renormalise", [None, None, 0.8], 0.5 * 0.8),
+        ("renormalise", [None, None, None], 0),
+        ("zero", [0.5, None, 0.8], 0.2 * 0.5 + 0.5 * 0.8),
+        ("zero", [0.5, 0.25, None], 0.2 * 0.5 + 0.3 * 0.25),
+        ("background", [0.5, None, 0.8], 0.2 * 0.5 + 0.5 * 0.8),  # calibrated: a match that means nothing is 0
+    ],
+)
+def test_what_a_lack_costs(missing: Missing, row: list[float | None], expected: float) -> None:
+    table = a_table({"a": row, "full": FULL})
+    assert scores(table, LEGS, missing=missing) == pytest.approx({"a": expected, "full": 1}, abs=1e-6)
+
+
+def test_background_under_tm2c2_is_what_meaningless_cosines_get() -> None:
+    level = Level(floor=0.6, sigma=0.05)
+    table = a_table({"a": [0.4, None], "full": [1.0, 0.8]})
+    legs = [leg("one", 0.5), leg("two", 0.5, "image", level)]
+    found = scores(table, legs, fusion="tm2c2", missing="background")
+    assert found["a"] == pytest.approx(0.5 * 0.4 + 0.5 * 0.6 / 0.8)
+    assert scores(table, legs, fusion="tm2c2", missing="zero")["a"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("mean", get_args(Mean))
+@pytest.mark.parametrize("missing", get_args(Missing))
+def test_a_lack_is_never_a_reward(mean: Mean, missing: Missing) -> None:
+    """Without its picture a product cannot score above itself with a picture that is as good as its words."""
+    table = a_table({"both": [0.6, 0.6, 0.6], "lacks": [0.6, 0.6, None], "full": FULL})
+    found = scores(table, LEGS, mean=mean, missing=missing)
+    assert found["lacks"] < found["both"]
+
+
+def test_a_lack_of_what_is_pushed_away_is_no_reward_either() -> None:
+    """Two legs of one input, one of them given a weight below 0: it must not give its weight to the other."""
+    table = a_table({"lacks": [0.5, None], "clean": [0.5, 0.0], "full": [1.0, 1.0]})
+    found = scores(table, [leg("one", 0.5), leg("two", -0.5)])
+    assert found["lacks"] == pytest.approx(found["clean"]) == pytest.approx(0.25)
+
+
+def test_what_was_not_asked_for_counts_nothing_under_every_policy() -> None:
+    table = a_table({"a": [0.5, 0.0, 0.8], "full": FULL}, status={"a": [0, NOT_RETRIEVED, 0]})
+    for missing in get_args(Missing):
+        assert scores(table, LEGS, missing=missing)["a"] == pytest.approx(0.2 * 0.5 + 0.5 * 0.8)
+
+
+# The order
 
 
 def test_ties_are_ordered_by_id() -> None:
-    scores = _scores(lexical={"c": 1.0, "a": 1.0, "b": 2.0, "B": 1.0})
-    fused = fuse(scores, {LEXICAL: Scale(0, 2, measured=True)}, {LEXICAL: 1.0})
-    assert [f.id for f in fused] == ["b", "B", "a", "c"]
+    table = a_table({"c": [1.0], "a": [1.0], "b": [2.0], "B": [1.0], "\U0001f600": [1.0], "\uffff": [1.0]})
+    assert order(table, [leg("one", 1.0)]) == ["b", "B", "a", "c", "\uffff", "\U0001f600"]
+
+
+def test_later_rounds_stand_behind_whatever_their_score() -> None:
+    table = a_table({"z": [0.1], "m": [0.2], "a": [1.0], "k": [0.2], "b": [0.9]}, rounds={"a": 1, "k": 1, "b": 2})
+    assert table.ids == ("m", "z", "a", "k", "b")
+    assert order(table, [leg("one", 1.0)]) == ["m", "z", "a", "k", "b"]
+
+
+def test_ties_of_a_later_round_are_ordered_by_id_too() -> None:
+    table = a_table({"z": [0.5], "y": [0.5], "b": [0.5], "a": [0.5]}, rounds={"a": 1, "b": 1})
+    assert order(table, [leg("one", 1.0)]) == ["y", "z", "a", "b"]
+
+
+def test_a_later_round_does_not_move_the_first() -> None:
+    """Pages beyond the window: what was shown must stay where it was shown."""
+    first: dict[str, Sequence[float | None]] = {"a": [0.9, 0.50], "b": [0.7, 0.66], "c": [0.4, 0.9]}
+    later: dict[str, Sequence[float | None]] = {"x": [0.05, 0.89], "y": [0.39, 0.01], "z": [0.85, 0.3], "w": [0.88, 0.2]}
+    legs = [leg("one", 0.5), leg("two", 0.5, "image")]
+    before = a_table(first)
+    after = a_table({**first, **later}, rounds=dict.fromkeys(later, 1), tops=before.tops)
+    assert order(after, legs)[:3] == order(before, legs)
+    old, new = scores(before, legs), scores(after, legs)
+    assert {key: new[key] for key in old} == old
 
 
 def test_no_candidate_no_hit() -> None:
-    assert fuse({LEXICAL: {}}, {LEXICAL: Scale(0, 1, measured=True)}, {LEXICAL: 1.0}) == []
+    fused = fuse(a_table({}, legs=("one",)), [leg("one", 1.0)], Method())
+    assert (fused.order, fused.score.shape) == ([], (0,))
 
 
-RAW = st.none() | st.floats(0, 1)
-TABLE = st.dictionaries(st.text(min_size=1, max_size=3), st.tuples(st.floats(0, 30), RAW, RAW), min_size=1, max_size=12)
-NAMES = (LEXICAL, "text.text", "image.image")
-LEVELS = {"text.text": Level(floor=0.4, sigma=0.1), "image.image": Level(floor=0.2, sigma=0.05)}
-WEIGHTS = st.tuples(*[st.floats(0.01, 1)] * 3).map(lambda w: {n: x / sum(w) for n, x in zip(NAMES, w, strict=True)})
+def test_other_weights_leave_everything_else() -> None:
+    assert reweighed([WORDS, PICTURE], {"one": 0.9, "two": 0.1}) == [
+        replace(WORDS, weight=0.9), replace(PICTURE, weight=0.1),
+    ]  # fmt: skip
 
 
-def _columns(table: dict[str, tuple[float | None, ...]]) -> dict[str, LegScores]:
-    return {
-        name: {key: Score(row[place], RETRIEVED if row[place] is not None else NO_MODALITY) for key, row in table.items()}
-        for place, name in enumerate(NAMES)
-    }
+# Of all tables
+
+GRID = st.integers(0, 64).map(lambda n: n / 64)
+CELL = st.none() | GRID
 
 
-def _scales(scores: dict[str, LegScores]) -> dict[str, Scale]:
-    return {n: calibrated(n, (s.raw for s in leg.values() if s.raw is not None), LEVELS.get(n)) for n, leg in scores.items()}
+def rows_of(cells: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, tuple[Any, ...]]]:
+    return st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(cells, cells, cells), min_size=1, max_size=8)
 
 
-@given(TABLE, WEIGHTS)
-def test_contributions_add_up_to_the_score(table: dict[str, tuple[float | None, ...]], weights: dict[str, float]) -> None:
-    scores = _columns(table)
-    scales = _scales(scores)
-    for f in fuse(scores, scales, weights):
-        assert math.fsum(leg.contribution for leg in f.legs.values()) == pytest.approx(f.score, abs=1e-9)
-        for name, leg in f.legs.items():
-            assert leg.weight == weights[name]
-            assert leg.contribution == pytest.approx(leg.weight * leg.normalised, abs=1e-9)
-            expected = 0.0 if leg.raw is None else (leg.raw - scales[name].floor) / (scales[name].top - scales[name].floor)
-            assert leg.normalised == pytest.approx(expected, abs=1e-9)
-        assert f.score <= 1 + 1e-9
+WEIGHTS = st.tuples(*[st.floats(0.05, 1)] * 3).map(lambda w: [x / sum(w) for x in w])
+LEVELS = (UNIT, Level(floor=0.4, sigma=0.1), None)
 
 
-@given(TABLE, WEIGHTS)
-def test_all_candidates_come_best_first(table: dict[str, tuple[float | None, ...]], weights: dict[str, float]) -> None:
-    scores = _columns(table)
-    fused = fuse(scores, _scales(scores), weights)
-    assert sorted(f.id for f in fused) == sorted(table)
-    assert [(-f.score, f.id) for f in fused] == sorted((-f.score, f.id) for f in fused)
+def legs_of(weights: Sequence[float]) -> list[FusedLeg]:
+    """Words (BM25) and a vector leg of one input, and an unmeasured leg of another."""
+    return [
+        leg("one", weights[0], "text", None, LEXICAL),
+        leg("two", weights[1], "text", LEVELS[1]),
+        leg("three", weights[2], "image", None),
+    ]
 
 
-@given(TABLE, WEIGHTS, st.data())
-def test_under_given_scales_a_score_does_not_depend_on_who_else_is_there(
-    table: dict[str, tuple[float | None, ...]], weights: dict[str, float], data: st.DataObject
+def reference(
+    rows: dict[str, tuple[float | None, ...]], legs: Sequence[FusedLeg], method: FusionMethod, mean: Mean, missing: Missing
+) -> dict[str, float]:
+    """The same by floats, lists and the statistics module."""
+    columns = [_column({key: row[n] for key, row in rows.items()}, one, method) for n, one in enumerate(legs)]
+    found = {}
+    for key, row in rows.items():
+        weights = [one.weight for one in legs]
+        if missing == "renormalise":
+            for source in {one.source for one in legs}:
+                mine = [n for n, one in enumerate(legs) if one.source == source]
+                there = [n for n in mine if row[n] is not None]
+                if there:
+                    whole, left = sum(weights[n] for n in mine), sum(weights[n] for n in there)
+                    for n in mine:
+                        weights[n] = weights[n] * whole / left if n in there else 0.0
+        values = [column[key] if row[n] is not None else (column[""] if missing == "background" else 0.0)
+                  for n, column in enumerate(columns)]  # fmt: skip
+        found[key] = _mean(values, weights, mean)
+    return found
+
+
+def _mean(values: Sequence[float], weights: Sequence[float], mean: Mean) -> float:
+    if mean == "arithmetic":
+        return math.fsum(w * x for w, x in zip(weights, values, strict=True))
+    least = [max(x, 0.01) for x in values]
+    whole = sum(weights)
+    if mean == "geometric":
+        return math.prod(x ** (w / whole) for w, x in zip(weights, least, strict=True))
+    return whole / math.fsum(w / x for w, x in zip(weights, least, strict=True))
+
+
+def _column(raw: dict[str, float | None], one: FusedLeg, method: FusionMethod) -> dict[str, float]:
+    """Normalised by id, and under "" what a meaningless match gets."""
+    known = {key: x for key, x in raw.items() if x is not None}
+    nothing = 0.0 if one.base == LEXICAL else (one.level or Level(floor=0.5, sigma=0.25)).floor
+    if method == "rrf":
+        ranked = sorted(known, key=lambda key: (-known[key], key))
+        return {"": 0.0, **{key: 1 / (61 + n) for n, key in enumerate(ranked)}}
+    xs = list(known.values())
+    if method == "calibrated":
+        level = one.level or (Level(floor=0, sigma=0) if one.base == LEXICAL else Level(floor=0.5, sigma=0.25))
+        low, high = level.floor, level.floor + max(2 * level.sigma, 1e-6 if one.base == LEXICAL else 0.01)
+        high = max([high, *xs])
+        equal = 0.0
+    elif not xs:
+        low, high, equal = 0.0, 1.0, 0.0
+    elif method == "min_max":
+        low, high, equal = min(xs), max(xs), 1.0
+    elif method in {"l2", "tm2c2"}:
+        low, high, equal = 0.0, math.hypot(*xs) if method == "l2" else max(xs), 0.0
+    else:
+        middle, sigma = statistics.fmean(xs), statistics.pstdev(xs)
+        low, high = (middle, middle + sigma) if method == "z_score" else (middle - 3 * sigma, middle + 3 * sigma)
+        equal = 0.0 if method == "z_score" else 0.5
+    if high <= low:
+        return {"": 0.0, **dict.fromkeys(known, equal)}
+    return {key: (x - low) / (high - low) for key, x in {**known, "": nothing}.items()}
+
+
+COMBINATIONS = list(
+    itertools.product(["calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf"], get_args(Mean), get_args(Missing))
+)
+
+
+def agrees(
+    rows: dict[str, tuple[float | None, ...]], weights: list[float], method: FusionMethod, mean: Mean, missing: Missing
 ) -> None:
-    scores = _columns(table)
-    scales = _scales(scores)
-    whole = {f.id: f for f in fuse(scores, scales, weights)}
-    some = data.draw(st.sets(st.sampled_from(sorted(table)), min_size=1))
-    for f in fuse(_columns({key: table[key] for key in some}), scales, weights):
-        assert f == whole[f.id]
+    # words have a score of every product: 0 where none of them occurs
+    known = {key: (row[0] or 0.0, *row[1:]) for key, row in rows.items()}
+    legs = legs_of(weights)
+    found = scores(a_table(known), legs, fusion=method, mean=mean, missing=missing)
+    assert found == pytest.approx(reference(known, legs, method, mean, missing), rel=1e-9, abs=1e-9)
 
 
-@given(TABLE, WEIGHTS, st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)))
+@given(rows_of(GRID), WEIGHTS, st.sampled_from(COMBINATIONS))
+@hypothesis.settings(max_examples=120)
+def test_with_everything_known_as_the_reference_says(rows: Any, weights: list[float], way: Any) -> None:
+    agrees(rows, weights, *way)
+
+
+@given(rows_of(CELL), WEIGHTS, st.sampled_from(COMBINATIONS))
+@hypothesis.settings(max_examples=120)
+def test_with_lacks_as_the_reference_says(rows: Any, weights: list[float], way: Any) -> None:
+    agrees(rows, weights, *way)
+
+
+@pytest.mark.parametrize(("method", "mean", "missing"), COMBINATIONS)
+def test_every_way_to_fuse_as_the_reference_says(method: FusionMethod, mean: Mean, missing: Missing) -> None:
+    """None of the 63 is left to chance: three tables each, with lacks."""
+    chance = np.random.default_rng(7)
+    for count in (2, 5, 9):
+        cells = [[None if chance.random() < 0.25 else float(chance.integers(0, 65)) / 64 for _ in LEVELS] for _ in range(count)]
+        weights = chance.random(3) + 0.1
+        rows = {chr(97 + n): tuple(row) for n, row in enumerate(cells)}
+        agrees(rows, [float(w / weights.sum()) for w in weights], method, mean, missing)
+
+
+@given(rows_of(CELL), WEIGHTS, st.sampled_from(get_args(Missing)), st.sampled_from(["calibrated", "min_max", "l2", "rrf"]))
+def test_contributions_add_up_to_the_score(
+    rows: dict[str, tuple[float | None, ...]], weights: list[float], missing: Missing, method: FusionMethod
+) -> None:
+    fused = fuse(a_table(rows), legs_of(weights), Method(method, missing=missing))
+    for row in range(len(rows)):
+        parts = [float(w * x) for w, x in zip(fused.weight[row], fused.normalised[row], strict=True)]
+        assert math.fsum(parts) == pytest.approx(float(fused.score[row]), abs=1e-12)
+    assert (np.abs(fused.weight).sum(axis=1) <= 1 + 1e-9).all()
+
+
+@given(rows_of(CELL), WEIGHTS)
+def test_all_candidates_come_best_first(rows: dict[str, tuple[float | None, ...]], weights: list[float]) -> None:
+    table = a_table(rows)
+    fused = fuse(table, legs_of(weights), Method())
+    shown = [(-fused.score[row], table.ids[row]) for row in fused.order]
+    assert sorted(fused.order) == list(range(len(rows)))
+    assert shown == sorted(shown)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from(get_args(Mean)), st.sampled_from(get_args(Missing)))
+def test_identical_rows_get_identical_scores(seed: int, count: int, mean: Mean, missing: Missing) -> None:
+    """To the last bit, wherever they stand in the table: else ties would not go by id."""
+    chance = np.random.default_rng(seed)
+    width = int(chance.integers(1, 12))
+    row = [None if chance.random() < 0.3 else float(chance.random()) for _ in range(width)]
+    weights = chance.random(width)
+    names = [f"leg{n}" for n in range(width)]
+    legs = [leg(name, float(weights[n] / weights.sum()), f"input{n % 3}") for n, name in enumerate(names)]
+    table = a_table({f"{n:02}": row for n in range(count)}, legs=names)
+    fused = fuse(table, legs, Method("calibrated", mean, missing))
+    assert len(set(fused.score.tolist())) == 1
+    assert fused.order == list(range(count))
+
+
+@given(rows_of(CELL), WEIGHTS, st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)))
 def test_a_candidate_that_is_best_in_no_leg_moves_no_score(
-    table: dict[str, tuple[float | None, ...]], weights: dict[str, float], shares: tuple[float, float, float]
+    rows: dict[str, tuple[float | None, ...]], weights: list[float], shares: tuple[float, float, float]
 ) -> None:
-    """The scales depend on the candidates by their best only: a wider window adds the worse ones and changes nothing."""
-    before = _columns(table)
-    newcomer = tuple(
-        share * max((s.raw for s in before[name].values() if s.raw is not None), default=0.0)
-        for name, share in zip(NAMES, shares, strict=True)
-    )
-    after = _columns({**table, "newcomer": newcomer})
-    then = {f.id: f for f in fuse(after, _scales(after), weights)}
-    for f in fuse(before, _scales(before), weights):
-        assert then[f.id] == f
+    """A wider window adds the worse ones and changes nothing under calibrated."""
+    before = a_table(rows)
+    newcomer = [share * max((r[n] or 0.0 for r in rows.values()), default=0.0) for n, share in enumerate(shares)]
+    after = a_table({**rows, "newcomer": newcomer}, tops=before.tops)
+    old, new = scores(before, legs_of(weights)), scores(after, legs_of(weights))
+    assert {key: new[key] for key in old} == old
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.integers(11, 300))
-def test_a_leg_that_finds_more_is_trusted_no_less(one: float, other: float, sample: int) -> None:
-    low, high = sorted((one, other))
-    trusts = [trust(Level(floor=0, sigma=0, reliability=x, sample=sample)) for x in (low, high)]
-    assert 0 <= trusts[0] <= trusts[1] <= 1
+def test_the_mean_of_no_weight_at_all_is_nothing() -> None:
+    for mean in get_args(Mean):
+        assert averaged(np.array([[0.5, 0.5]]), np.array([[0.0, 0.0]]), mean).tolist() == [0.0]

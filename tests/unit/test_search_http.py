@@ -13,8 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from search_api import problems
-from search_api.query import Hit, LegScore, Recognised, SearchRequest, SearchResult
-from search_api.schemas import InvalidBodyError, parse_body, to_json
+from search_api.schemas import MOST_SEARCHES, InvalidBodyError, parse_body
 from search_api.searcher import Searcher
 from search_api.views import search as view
 from triptych import errors
@@ -103,8 +102,26 @@ def test_json_that_is_no_object(client: FlaskClient, data: bytes) -> None:
         ({"image": {"base64": ""}}, "image.base64"),
         ({"image": {"base64": PICTURE, "url": "x"}}, "image.url"),
         ({"audio": {"url": "http://x/y.wav"}}, "audio.base64"),
-        ({"filters": {"colour": None}}, "filters.colour"),
         ({"filters": "colour"}, "filters"),
+        ({"facets": ["colour"]}, "facets"),
+        ({"sort": "price"}, "sort"),
+        ({"sort": [5]}, "sort.0"),
+        ({"sort": [{"price": 1}]}, "sort.0"),
+        ({"fusion": "rrrf"}, "fusion"),
+        ({"mean": "median"}, "mean"),
+        ({"missing": "ignore"}, "missing"),
+        ({"query_class": "long"}, "query_class"),
+        ({"timeout_ms": 0.5}, "timeout_ms"),
+        ({"fields": []}, "fields"),
+        ({"products": "p1"}, "products"),
+        ({"text_options": {"operator": "xor"}}, "text_options.operator"),
+        ({"text_options": {"fuzziness": 1}}, "text_options.fuzziness"),
+        ({"inputs": [{}]}, "inputs.0"),
+        ({"inputs": [{"text": "x"}, {"text": "x", "image": {"base64": PICTURE}}]}, "inputs.1"),
+        ({"inputs": [{"text": "x", "weight": "1"}]}, "inputs.0.weight"),
+        ({"inputs": [{"vector": [1]}]}, "inputs.0"),
+        ({"inputs": [{"text": "x", "space": "own"}]}, "inputs.0"),
+        ({"inputs": [{"products": []}]}, "inputs.0.products"),
         ({"audio_as": "music"}, "audio_as"),
         ({"audio_as": None}, "audio_as"),
         ({"vectors": [0.5]}, "vectors"),
@@ -120,7 +137,6 @@ def test_json_that_is_no_object(client: FlaskClient, data: bytes) -> None:
 def test_a_field_at_fault_is_named(client: FlaskClient, body: dict[str, Any], field: str) -> None:
     problem = _problem(_post(client, **body), 400)
     assert (problem["code"], problem["field"]) == ("request.invalid", field)
-    assert problem["errors"][0]["field"] == field
 
 
 def test_every_fault_is_listed(client: FlaskClient) -> None:
@@ -149,7 +165,10 @@ def test_bad_base64(client: FlaskClient, name: str, data: str) -> None:
         ({"size": 101}, "query.bad_size", "size"),
         ({"window": 0}, "query.bad_window", "window"),
         ({"window": 1001}, "query.bad_window", "window"),
-        ({"fusion": "rrrf"}, "query.unknown_fusion", "fusion"),
+        ({"timeout_ms": 0}, "query.bad_timeout", "timeout_ms"),
+        ({"min_relevance": 2}, "query.bad_relevance", "min_relevance"),
+        ({"deep": True, "fusion": "rrf"}, "query.not_deep", "fusion"),
+        ({"inputs": [{"text": " "}]}, "query.empty", "inputs.0.text"),
         ({"text": " "}, "query.empty", "text"),
         ({"text": "x" * 10_001}, "query.too_long", "text"),
         ({"audio_as": "words"}, "query.empty", "audio"),
@@ -199,8 +218,8 @@ def test_a_medium_given_twice(client: FlaskClient, name: str) -> None:
 def test_a_form_is_read(app: Flask, settings: Settings, query: Any) -> None:
     parts = {"query": query, "image": (io.BytesIO(b"picture"), "a.jpg"), "audio": (io.BytesIO(b"sound"), "a.wav")}
     with app.test_request_context("/v1/search", method="POST", data=parts, content_type="multipart/form-data") as context:
-        body, files = view.read(context.request, settings)
-    request = body.to_request(**files)
+        data, files = view.read(context.request, settings)
+    request = parse_body(data).to_request(**files)
     assert (request.index, request.image, request.audio) == ("shop", b"picture", b"sound")
 
 
@@ -209,6 +228,48 @@ def test_no_more_of_a_file_is_read_than_shows_that_it_is_too_large(app: Flask, s
     parts = {"query": QUERY, "image": (io.BytesIO(b"x" * 1000), "a.jpg")}
     with app.test_request_context("/v1/search", method="POST", data=parts, content_type="multipart/form-data") as context:
         assert len(view.read(context.request, few)[1]["image"]) == 11
+
+
+# Other endpoints
+
+
+@pytest.mark.parametrize("name", ["search", "msearch", "explain", "reweigh"])
+def test_every_body_is_read_with_the_same_care(client: FlaskClient, name: str) -> None:
+    assert _problem(client.post(f"/v1/{name}", data=b"{}", content_type="text/plain"), 400)["code"] == "request.content_type"
+    assert _problem(client.post(f"/v1/{name}", data=b"{", content_type="application/json"), 400)["code"] == "request.not_json"
+    problem = _problem(client.post(f"/v1/{name}", json={"colour": "red"}), 400)
+    assert "colour" in {error["field"] for error in problem["errors"]}
+
+
+def test_each_query_of_several_has_a_problem_of_its_own(client: FlaskClient) -> None:
+    bodies = [{"index": "shop", "text": " "}, {"index": "shop", "size": "5"}, {"text": "shoe"}]
+    response = client.post("/v1/msearch", json={"searches": bodies})
+    assert (response.status_code, response.content_type) == (200, "application/json")
+    problems_ = [answer["problem"] for answer in json.loads(response.data)["answers"]]
+    assert [(one["status"], one["code"], one["field"]) for one in problems_] == [
+        (400, "query.empty", "text"), (400, "request.invalid", "size"), (400, "request.invalid", "index"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("searches", [[], [{"index": "shop"}] * (MOST_SEARCHES + 1), ["shoe"], {}])
+def test_several_queries_are_one_to_twenty_objects(client: FlaskClient, searches: Any) -> None:
+    problem = _problem(client.post("/v1/msearch", json={"searches": searches}), 400)
+    assert (problem["field"] or "").startswith("searches")
+
+
+def test_what_is_explained_must_be_named(client: FlaskClient) -> None:
+    for body in ({"index": "shop", "text": "shoe"}, {"index": "shop", "text": "shoe", "product": ""}):
+        assert _problem(client.post("/v1/explain", json=body), 400)["field"] == "product"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({}, "query_id"), ({"query_id": ""}, "query_id"), ({"query_id": "q", "size": 0}, "size"),
+     ({"query_id": "q", "size": 1001}, "size"), ({"query_id": "q", "fusion": "x"}, "fusion"),
+     ({"query_id": "q", "weights": {"lexical": None}}, "weights.lexical"), ({"query_id": "q", "text": "x"}, "text")],
+)  # fmt: skip
+def test_a_body_of_reweigh_is_checked(client: FlaskClient, body: dict[str, Any], field: str) -> None:
+    assert _problem(client.post("/v1/reweigh", json=body), 400)["field"] == field
 
 
 # Other routes
@@ -267,39 +328,3 @@ def test_the_status_of_an_error(error: TriptychError, status: int) -> None:
 def test_empty_members_are_left_out() -> None:
     body = json.loads(problems.problem(400, "some.code", "It broke.", field=None, remedy="", detail="It did.").data)
     assert set(body) == {"type", "title", "status", "code", "detail"}
-
-
-# Schemas
-
-
-def test_a_whole_body_becomes_a_request() -> None:
-    body = {
-        "index": "shop", "text": "shoe", "image": {"base64": PICTURE}, "weights": {"lexical": 1, "image.image": 0.5},
-        "filters": {"colour": ["red"], "price": {"gte": 1, "lt": 2.5}, "sold": False, "stock": 3}, "size": 5, "window": 50,
-        "fusion": "calibrated", "explain": True, "audio": {"base64": PICTURE}, "audio_as": "words",
-        "vectors": {"own": [1, 0.5]},
-    }  # fmt: skip
-    expected = {**body, "image": b"picture", "audio": b"picture"}
-    assert parse_body(body).to_request() == SearchRequest(**expected)  # type: ignore[arg-type]
-
-
-def test_an_index_alone_has_the_defaults() -> None:
-    assert parse_body({"index": "shop"}).to_request() == SearchRequest("shop")
-
-
-def test_an_answer_as_json() -> None:
-    leg = LegScore(raw=None, normalised=0.0, weight=0.5, contribution=0.0, completed=False, status="no_modality")
-    result = SearchResult("q", 1.5, 7, (Hit("p1", 0.5, {"title": "Shoe"}, {"image.image": leg}),), degraded=("lexical",))
-    data = json.loads(json.dumps(to_json(result)))
-    assert data["hits"][0]["legs"]["image.image"]["raw"] is None
-    assert data["hits"][0]["product"] == {"title": "Shoe"}
-    assert (data["degraded"], data["total_matched"]) == (["lexical"], 7)
-    assert "explain" not in data
-
-
-def test_what_was_recognised_is_sent_only_where_something_was() -> None:
-    silent = SearchResult("q", 1.5, 0, ())
-    assert "recognised" not in to_json(silent)
-    spoken = SearchResult("q", 1.5, 0, (), recognised={"audio.words": Recognised("a red shoe", "en", 0.9)})
-    data = json.loads(json.dumps(to_json(spoken)))
-    assert data["recognised"] == {"audio.words": {"text": "a red shoe", "language": "en", "confidence": 0.9}}

@@ -1,116 +1,215 @@
-"""One scale for all legs: 0 at the measured floor, 1 at the best of this query, and noise is not stretched."""
+"""The scores of the legs on one scale: each method by hand, and what becomes of lists that have no width."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
+from toys import a_table
 
-from search_api.normalise import calibrated
-from triptych.schema import LEXICAL, Level
+from search_api.candidates import NO_MATCH, NOT_RETRIEVED
+from search_api.normalise import UNMEASURED, Scales, calibrated_scale, normalise, relevance
+from search_api.query import FusionMethod
+from triptych.schema import Level
 
 pytestmark = pytest.mark.unit
 
 LEVEL = Level(floor=0.7, sigma=0.05, reliability=0.5, sample=256)
+METHODS: tuple[FusionMethod, ...] = ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf")
 
 
-def _normalised(leg: str, raw: list[float], level: Level | None) -> list[float]:
-    scale = calibrated(leg, raw, level)
-    return [scale(x) for x in raw]
+def scaled(
+    raw: list[float | None], method: FusionMethod, level: Level | None = None, *, lexical: bool = False, **more: object
+) -> list[float]:
+    """One leg's scores of the products a, b, c ... on the scale of `method`."""
+    table = a_table({chr(97 + n): [x] for n, x in enumerate(raw)}, **more)
+    values, _ = normalise(table, method, [level], [lexical])
+    return [float(x) for x in values[:, 0]]
+
+
+def scales(
+    raw: list[float | None], method: FusionMethod, level: Level | None = None, *, lexical: bool = False, **more: object
+) -> Scales:
+    return normalise(a_table({chr(97 + n): [x] for n, x in enumerate(raw)}, **more), method, [level], [lexical])[1]
+
+
+SIGMA = math.sqrt(2 / 3)
+"""Of 0.25, 0.5 and 0.75, in multiples of 0.25."""
 
 
 @pytest.mark.parametrize(
-    ("leg", "raw", "level", "expected"),
+    ("method", "expected"),
     [
-        ("text.text", [0.9, 0.8, 0.7], LEVEL, [1, 0.5, 0]),
-        ("text.text", [0.9, 0.65], LEVEL, [1, -0.25]),
-        (LEXICAL, [10, 5, 0], None, [1, 0.5, 0]),
-        (LEXICAL, [10, 5, 0], Level(floor=0, sigma=0), [1, 0.5, 0]),
-        ("text.text", [1.0, 0.75, 0.5], None, [1, 0.5, 0]),
+        ("calibrated", [0.1, 0.2, 0.3]),  # BM25: floor 0, top 2.5, which a fourth product had
+        ("min_max", [0, 0.5, 1]),
+        ("z_score", [-1 / SIGMA, 0, 1 / SIGMA]),
+        ("dbsf", [(-1 / SIGMA + 3) / 6, 0.5, (1 / SIGMA + 3) / 6]),
+        ("l2", [1 / math.sqrt(14), 2 / math.sqrt(14), 3 / math.sqrt(14)]),
+        ("tm2c2", [1 / 3, 2 / 3, 1]),
+        ("rrf", [1 / 63, 1 / 62, 1 / 61]),
+    ],
+)
+def test_three_products_by_hand(method: FusionMethod, expected: list[float]) -> None:
+    assert scaled([0.25, 0.5, 0.75], method, lexical=True, tops=[2.5]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "alone"),
+    [("min_max", 1), ("z_score", 0), ("dbsf", 0.5), ("l2", 1), ("tm2c2", 1), ("rrf", 1 / 61), ("calibrated", 1)],
+)
+def test_one_hit(method: FusionMethod, alone: float) -> None:
+    assert scaled([0.875], method, LEVEL) == pytest.approx([alone])
+
+
+@pytest.mark.parametrize(
+    ("method", "each"),
+    [("min_max", 1), ("z_score", 0), ("dbsf", 0.5), ("l2", 1 / math.sqrt(3)), ("tm2c2", 1), ("calibrated", 1)],
+)
+def test_equal_scores_are_worth_the_same(method: FusionMethod, each: float) -> None:
+    assert scaled([0.875] * 3, method, LEVEL) == pytest.approx([each] * 3)
+
+
+def test_ranks_of_equal_scores_go_by_id() -> None:
+    assert scaled([0.5, 0.875, 0.5], "rrf") == pytest.approx([1 / 62, 1 / 61, 1 / 63])
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in {"rrf", "min_max", "dbsf"}])
+def test_words_that_match_nothing_are_worth_nothing(method: FusionMethod) -> None:
+    assert scaled([0, 0], method, lexical=True, status={"a": [NO_MATCH], "b": [NO_MATCH]}) == [0, 0]
+
+
+def test_a_product_whose_words_do_not_match_has_no_rank() -> None:
+    """It would be ranked by its id: the least id would stand next to the one that matches."""
+    found = scaled([0, 4.5, 0], "rrf", lexical=True, status={"a": [NO_MATCH], "c": [NO_MATCH]})
+    assert found[1] == pytest.approx(1 / 61)
+    assert all(math.isnan(x) or x == 0 for x in (found[0], found[2]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_candidates_there_is_still_a_scale(method: FusionMethod) -> None:
+    values, scale = normalise(a_table({}, legs=("one",)), method, [LEVEL], [False])
+    assert values.shape == (0, 1)
+    assert np.isfinite([scale.floor, scale.top, scale.background]).all()
+    assert scale.top[0] >= scale.floor[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_not_known_is_no_number_and_does_not_count(method: FusionMethod) -> None:
+    apart = scaled([0.875, 0.75], method, LEVEL)
+    beside = scaled([0.875, 0.75, None, 0.8], method, LEVEL, status={"d": [NOT_RETRIEVED]}, tops=[0.875])
+    assert beside[:2] == pytest.approx(apart)
+    assert all(map(math.isnan, beside[2:]))
+
+
+# Calibrated
+
+
+@pytest.mark.parametrize(
+    ("raw", "level", "lexical", "expected"),
+    [
+        ([0.9, 0.8, 0.7], LEVEL, False, [1, 0.5, 0]),
+        ([0.9, 0.65], LEVEL, False, [1, -0.25]),
+        ([10, 5, 0], None, True, [1, 0.5, 0]),
+        ([10, 5, 0], Level(floor=0, sigma=0), True, [1, 0.5, 0]),
+        ([1.0, 0.75, 0.5], None, False, [1, 0.5, 0]),
     ],
     ids=["measured", "below the floor", "words", "words, measured", "unmeasured"],
 )
-def test_by_hand(leg: str, raw: list[float], level: Level | None, expected: list[float]) -> None:
-    assert _normalised(leg, raw, level) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("leg", "score"), [(LEXICAL, 3.2), ("text.text", 0.93)])
-def test_one_hit_is_the_best(leg: str, score: float) -> None:
-    assert _normalised(leg, [score], LEVEL if leg != LEXICAL else None) == [1.0]
-
-
-def test_equal_scores_are_all_the_best() -> None:
-    assert _normalised(LEXICAL, [2.0, 2.0, 2.0], None) == [1.0, 1.0, 1.0]
-    assert _normalised("text.text", [0.9, 0.9], LEVEL) == [1.0, 1.0]
-
-
-def test_words_that_match_nothing_are_worth_nothing() -> None:
-    assert _normalised(LEXICAL, [0.0, 0.0], None) == [0.0, 0.0]
-
-
-@pytest.mark.parametrize("leg", [LEXICAL, "text.text"])
-@pytest.mark.parametrize("level", [None, LEVEL])
-def test_no_hit_at_all_still_makes_a_scale(leg: str, level: Level | None) -> None:
-    scale = calibrated(leg, [], level)
-    assert scale.top > scale.floor
-    assert scale(scale.floor) == 0
+def test_calibrated_by_hand(raw: list[float | None], level: Level | None, lexical: bool, expected: list[float]) -> None:
+    assert scaled(raw, "calibrated", level, lexical=lexical) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("best", "worth"), [(0.7, 0.0), (0.71, 0.1), (0.75, 0.5), (0.79, 0.9), (0.8, 1.0), (0.85, 1.0), (0.99, 1.0)]
 )
 def test_a_best_within_two_sigma_of_the_floor_is_not_stretched_to_one(best: float, worth: float) -> None:
-    assert _normalised("text.text", [best], LEVEL) == pytest.approx([worth])
+    assert scaled([best], "calibrated", LEVEL) == pytest.approx([worth], abs=1e-5)
 
 
-def test_a_floor_above_all_scores_rewards_nobody() -> None:
-    assert _normalised("text.text", [0.7, 0.65, 0.6], LEVEL) == pytest.approx([0, -0.5, -1])
+def test_a_level_without_width_does_not_drown_the_others() -> None:
+    """A catalogue of equal products: sigma 0. The scale is never narrower than .01."""
+    flat = Level(floor=0.7, sigma=0.0)
+    assert calibrated_scale(flat, 0.7, lexical=False) == pytest.approx((0.7, 0.71))
+    assert scaled([0.69], "calibrated", flat) == pytest.approx([-1], abs=1e-4)
 
 
-def test_an_unmeasured_leg_below_its_floor_does_not_swamp_the_others() -> None:
-    """Fewer than ten sounds, all pointing away from the query: a cosine of -.2 is no reason for a score of minus thousands."""
-    assert all(-1 <= x <= 0 for x in _normalised("audio.audio", [0.45, 0.4, 0.35], None))
+def test_an_unmeasured_leg_is_the_cosine_itself() -> None:
+    assert (UNMEASURED.floor, UNMEASURED.sigma) == (0.5, 0.25)
+    assert scaled([0.45, 0.4, 0.501], "calibrated") == pytest.approx([-0.1, -0.2, 0.002], abs=1e-6)
 
 
-def test_an_unmeasured_leg_barely_above_its_floor_is_not_stretched_either() -> None:
-    assert all(-1 <= x <= 1 for x in _normalised("audio.audio", [0.501, 0.45, 0.4], None))
+@pytest.mark.parametrize("lexical", [True, False])
+@pytest.mark.parametrize("level", [None, LEVEL])
+def test_a_leg_that_found_nothing_has_a_scale(level: Level | None, lexical: bool) -> None:
+    floor, top = calibrated_scale(level, math.nan, lexical=lexical)
+    assert floor < top < math.inf
+
+
+def test_a_leg_that_pushes_away_is_scaled_by_its_best_hit_though_that_is_no_candidate() -> None:
+    """Such a leg is asked for its best score alone: 0.9 belongs to nobody in the table."""
+    assert scaled([0.8, 0.75], "calibrated", LEVEL, tops=[0.9]) == pytest.approx([0.5, 0.25], abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("leg", "level", "measured"), [(LEXICAL, None, True), ("text.text", LEVEL, True), ("text.text", None, False)]
+    ("method", "background"),
+    [("calibrated", 0), ("min_max", -0.2), ("l2", 0.7 / math.hypot(0.9, 0.75)), ("tm2c2", 0.7 / 0.9), ("rrf", 0)],
 )
-def test_explain_can_say_whether_the_floor_was_measured(leg: str, level: Level | None, *, measured: bool) -> None:
-    assert calibrated(leg, [0.5], level).measured is measured
+def test_background_is_what_a_match_that_means_nothing_gets(method: FusionMethod, background: float) -> None:
+    raw = [0.75, 0.9] if method != "min_max" else [0.725, 0.85]
+    assert scales(raw, method, LEVEL).background[0] == pytest.approx(background, abs=1e-5)
+    assert scales([3, 4], method, None, lexical=True).background[0] == pytest.approx(-3 if method == "min_max" else 0), (
+        "for words nothing is 0"
+    )
 
 
-SCORES = st.lists(st.floats(0, 50), min_size=1, max_size=20)
+# Of all lists
+
+SCORES = st.lists(st.integers(0, 400).map(lambda n: n / 64), min_size=1, max_size=20)
 LEVELS = st.none() | st.builds(Level, floor=st.floats(0, 1), sigma=st.floats(0, 0.5))
-LEG_NAMES = st.sampled_from([LEXICAL, "text.text", "image.image"])
 
 
-@given(LEG_NAMES, SCORES, LEVELS)
-def test_a_better_score_never_becomes_a_worse_one(leg: str, raw: list[float], level: Level | None) -> None:
-    values = _normalised(leg, sorted(raw), level)
-    assert values == sorted(values)
+@given(SCORES, LEVELS, st.booleans(), SCORES)
+def test_calibrated_does_not_depend_on_the_other_rows(
+    raw: list[float], level: Level | None, lexical: bool, others: list[float]
+) -> None:
+    top = max(*raw, *others)
+    alone = scaled([*raw], "calibrated", level, lexical=lexical, tops=[top])
+    beside = scaled([*raw, *others], "calibrated", level, lexical=lexical, tops=[top])
+    assert beside[: len(raw)] == alone
 
 
-@given(LEG_NAMES, SCORES, LEVELS)
-def test_nothing_is_better_than_one(leg: str, raw: list[float], level: Level | None) -> None:
-    values = _normalised(leg, raw, level)
-    assert max(values) <= 1
+@given(SCORES, LEVELS, st.booleans(), st.sampled_from(METHODS))
+def test_a_better_score_never_becomes_a_worse_one(
+    raw: list[float], level: Level | None, lexical: bool, method: FusionMethod
+) -> None:
+    values = scaled([*sorted(raw)], method, level, lexical=lexical)
     assert all(map(math.isfinite, values))
+    pairs = list(zip(sorted(raw), values, strict=True))
+    for (low, less), (high, more) in itertools.pairwise(pairs):
+        assert less <= more + 1e-12 or (low == high and method == "rrf")
 
 
-@given(LEG_NAMES, SCORES, LEVELS)
-def test_the_best_is_one_where_it_stands_out(leg: str, raw: list[float], level: Level | None) -> None:
-    scale = calibrated(leg, raw, level)
-    assume(max(raw) > scale.floor + 1.01)  # two sigma are at most 1
-    assert scale(max(raw)) == 1
+@given(SCORES, LEVELS, st.booleans(), st.sampled_from(["calibrated", "min_max", "l2", "tm2c2", "rrf"]))
+def test_nothing_is_better_than_one(raw: list[float], level: Level | None, lexical: bool, method: FusionMethod) -> None:
+    assert max(scaled([*raw], method, level, lexical=lexical)) <= 1 + 1e-12
 
 
-@given(LEG_NAMES, SCORES, LEVELS, st.floats(0, 50))
-def test_a_worse_candidate_does_not_move_the_others(leg: str, raw: list[float], level: Level | None, other: float) -> None:
-    assume(other <= max(raw))
-    assert calibrated(leg, [*raw, other], level) == calibrated(leg, raw, level)
+# Relevance
+
+DECILES = Level(floor=0.5, sigma=0.1, noise=tuple(n / 10 for n in range(11)))
+
+
+@pytest.mark.parametrize(("raw", "expected"), [(-1.0, 0), (0.0, 0), (0.25, 0.25), (0.3, 0.3), (1.0, 1), (7.0, 1)])
+def test_relevance_is_the_share_of_noise_below(raw: float, expected: float) -> None:
+    assert float(relevance(raw, DECILES)) == pytest.approx(expected)
+
+
+def test_relevance_between_deciles_of_unequal_width() -> None:
+    noise = (0.0, *[0.5] * 9, 1.0)  # nine tenths of the queries reach .5 or less
+    level = Level(floor=0, sigma=0, noise=noise)
+    assert float(relevance(0.25, level)) == pytest.approx(0.05)
+    assert float(relevance(0.75, level)) == pytest.approx(0.95)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from search_api.candidates import NO_MODALITY, NOT_RETRIEVED, RETRIEVED, Candidates, single
 from triptych.domain import Modality, Vectors
 from triptych.encoders import profiles, registry
 from triptych.encoders.base import EncoderSpec, Family, Fitted, Input, Options, Setup, unit
@@ -99,3 +100,43 @@ def a_precomputed(name: str = "own", dims: int = 3, **changes: Any) -> Space:
 def a_fused(parts: dict[str, float], dims: int, name: str = "all", **changes: Any) -> Space:
     given = {"kind": "fused", "parts": parts, "document_modality": None, "query_modalities": ()}
     return an_encoded(name, dims, **{**given, **changes})
+
+
+# The scores of a query's candidates
+
+
+def a_table(
+    raw: Mapping[str, Sequence[float | None]], legs: Sequence[str] = ("one", "two", "three"), **more: Any
+) -> Candidates:
+    """Candidates of these raw scores, by id; None: the product has nothing of the leg's modality.
+
+    Each leg returned all it scores: `rank` and `tops` follow from that. `status` and `rank` (by id, where they differ), `tops`,
+    `lasts`, `rounds` and `values` say otherwise.
+    """
+    rounds = more.get("rounds", {})
+    ids = sorted(raw, key=lambda key: (rounds.get(key, 0), key))
+    names = tuple(legs[: len(next(iter(raw.values())))] if raw else legs)
+    table = np.array([[np.nan if x is None else x for x in raw[key]] for key in ids], dtype=float).reshape(len(ids), len(names))
+    status = np.where(np.isnan(table), NO_MODALITY, RETRIEVED).astype(np.uint8)
+    for key, row in more.get("status", {}).items():
+        status[ids.index(key)] = row
+    table[status == NOT_RETRIEVED] = np.nan
+    rank = np.zeros(table.shape, dtype=np.int32)
+    for column in range(len(names)):
+        found = [n for n in range(len(ids)) if status[n, column] == RETRIEVED]
+        for place, row in enumerate(sorted(found, key=lambda n: (-table[n, column], ids[n])), start=1):
+            rank[row, column] = place
+    for key, row in more.get("rank", {}).items():
+        rank[ids.index(key)] = row
+    best = [max((x for x in table[:, c] if x == x), default=np.nan) for c in range(len(names))]  # noqa: PLR0124  NaN
+    return Candidates(
+        names,
+        tuple(ids),
+        single(table),
+        status,
+        rank,
+        single(np.array(more.get("tops", best), dtype=float)),
+        single(np.array(more.get("lasts", [np.nan] * len(names)), dtype=float)),
+        np.array([rounds.get(key, 0) for key in ids], dtype=np.int32),
+        more.get("values", {}),
+    )

@@ -112,7 +112,9 @@ def _refused(error: ApiError) -> ElasticsearchError:
             code="elasticsearch.forbidden",
             remedy="Check TRIPTYCH_ELASTICSEARCH_USER / _PASSWORD / _API_KEY and the role's privileges.",
         )
-    code = {404: "elasticsearch.not_found", 409: "elasticsearch.conflict"}.get(status, "elasticsearch.refused")
+    code = {400: "elasticsearch.bad_request", 404: "elasticsearch.not_found", 409: "elasticsearch.conflict"}.get(
+        status, "elasticsearch.refused"
+    )
     if status in RETRYABLE_STATUS:
         code = "elasticsearch.busy"
     return ElasticsearchError(

@@ -20,7 +20,6 @@ from triptych.errors import ElasticsearchError
 log = logging.getLogger(__name__)
 
 _RETRYABLE_ITEM = {429, 503}
-_BAD_REQUEST = 400
 _ITEM_ATTEMPTS = 5
 
 
@@ -31,6 +30,17 @@ class Found:
     hits: list[dict[str, Any]]
     total: int
     aggregations: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time of an index, kept for so many seconds after each search of it."""
+
+    pit: str
+    seconds: int
+
+    def to_body(self) -> dict[str, Any]:
+        return {"pit": {"id": self.pit, "keep_alive": f"{self.seconds}s"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +76,29 @@ def msearch(
     *,
     preference: str | None = None,
     every_shard: bool = False,
-    pit: str | None = None,
+    moment: Moment | None = None,
     seconds: float | None = None,
 ) -> list[Found | ElasticsearchError]:
     """Run all `bodies` against `index` in one request. A search that failed is an error in its place, not an exception.
 
     Requests of one `preference` (any text) go to the same copies of the shards, whose idf may differ from other copies'; with
     `every_shard` words are counted over all shards first, so that a score does not depend on the shard a document lies in
-    (dfs_query_then_fetch). `pit`: search this point in time instead. `seconds`: give the request up after so long.
+    (dfs_query_then_fetch). `moment`: search this point in time instead. `seconds`: give the request up after so long.
     Raises ElasticsearchError if the request itself failed.
     """
     if not bodies:
         return []
     header: dict[str, Any] = {"search_type": "dfs_query_then_fetch"} if every_shard else {}
-    if preference and pit is None:
+    if preference and moment is None:
         header["preference"] = preference
     first = orjson.dumps(header)
     lines: list[Any] = []
     for body in bodies:
-        lines += [first, orjson.dumps({**body, "pit": {"id": pit}} if pit else body)]
+        lines += [first, orjson.dumps({**body, **moment.to_body()} if moment else body)]
     if seconds is not None:
         client = client.options(request_timeout=max(seconds, 0.01), max_retries=0)
     with translated():
-        responses = client.msearch(index=None if pit else index, searches=lines)["responses"]
+        responses = client.msearch(index=None if moment else index, searches=lines)["responses"]
     return [_found(response) for response in responses]
 
 
@@ -123,9 +133,8 @@ def _found(response: Mapping[str, Any]) -> Found | ElasticsearchError:
     if "error" in response:
         status = response["status"]
         away = status in RETRYABLE_STATUS
-        code = (
-            "elasticsearch.busy" if away else "elasticsearch.bad_request" if status == _BAD_REQUEST else "elasticsearch.refused"
-        )
+        known = {400: "elasticsearch.bad_request", 404: "elasticsearch.not_found"}
+        code = "elasticsearch.busy" if away else known.get(status, "elasticsearch.refused")
         return ElasticsearchError(f"A search failed (HTTP {status}): {reason_of(response)}", code=code, retryable=away)
     failed = response["_shards"]["failed"]
     if failed or response["timed_out"]:

@@ -1,0 +1,179 @@
+"""How words are searched: every option, the fields, the languages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search_api.words import TextOptions, fields_of, languages_of, words_query
+from triptych.elastic.lexical import lexical_query
+from triptych.elastic.lifecycle import IndexInfo
+from triptych.errors import QueryError
+from triptych.schema import IndexSchema
+
+pytestmark = pytest.mark.unit
+
+FIELDS = {
+    "title.en": "text", "title.zh": "text", "title.und": "text", "title.en.raw": "keyword", "description.en": "text",
+    "description.fr": "text", "subtitle.fr": "text", "spec.power": "text", "brand": "keyword", "price": "double",
+    "sku": "keyword", "category.path": "text", "triptych.key": "keyword", "where": "geo_point",
+}  # fmt: skip
+LEXICAL_FIELDS = ("title.*^3", "description.*", "brand^2", "sku")
+INFO = IndexInfo("shop-1", IndexSchema(lexical_fields=LEXICAL_FIELDS), FIELDS)
+
+
+def fields(**options: Any) -> tuple[str, ...]:
+    return fields_of(TextOptions(**options), INFO)
+
+
+# Fields
+
+
+def test_without_options_the_indexs_own_fields_are_searched() -> None:
+    assert fields() == LEXICAL_FIELDS
+
+
+def test_given_fields_take_their_place() -> None:
+    given = ("title.en^3.5", "title.*", "category.path", "*")
+    assert fields(fields=given) == given
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("titel.en", "query.unknown_field", "Did you mean 'title.en'?"),
+        ("zzzzzzzz", "query.unknown_field", "Fields of words: brand, "),
+        ("price", "query.unknown_field", "no field 'price' of words"),
+        ("where", "query.unknown_field", "of words"),
+        ("triptych.key", "query.unknown_field", "of words"),
+        ("triptych.*", "query.unknown_field", "of words"),
+        ("", "query.unknown_field", "of words"),
+        ("title.en^", "query.bad_text_option", "boost"),
+        ("title.en^x", "query.bad_text_option", "boost"),
+        ("title.en^-1", "query.bad_text_option", "boost"),
+        ("title.en^1e9", "query.bad_text_option", "boost"),
+        ("title.en^2^3", "query.bad_text_option", "boost"),
+        ("title.en^1.", "query.bad_text_option", "boost"),
+    ],
+)
+def test_a_bad_field_is_named_by_its_place(name: str, code: str, said: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        fields(fields=("brand", name))
+    assert (caught.value.code, caught.value.field) == (code, "text_options.fields.1")
+    assert said in str(caught.value)
+    assert "triptych" not in (caught.value.remedy or "")
+
+
+# Languages
+
+
+def test_the_languages_are_those_of_the_titles() -> None:
+    assert languages_of(INFO) == {"en", "zh"}
+    assert languages_of(IndexInfo("v", IndexSchema(), {"title": "text", "title.raw.x": "text"})) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("given", "language", "kept"),
+    [
+        ((), "en", ("title.en^3", "title.und^3", "description.en", "brand^2", "sku")),
+        ((), "zh", ("title.zh^3", "title.und^3", "brand^2", "sku")),  # no description is Chinese
+        (("title.en^2", "title.zh", "brand"), "en", ("title.en^2", "brand")),
+        (("title.und", "sku"), "en", ("title.und", "sku")),
+        (("spec.*", "brand"), "en", ("spec.*", "brand")),  # no languages stand under it
+        (("subtitle.*", "brand"), "en", ("brand",)),  # French alone
+    ],
+)
+def test_only_the_fields_of_a_language_and_those_of_none(given: tuple[str, ...], language: str, kept: tuple[str, ...]) -> None:
+    assert fields(fields=given, language=language) == kept
+
+
+@pytest.mark.parametrize("given", [("title.zh",), ("subtitle.*",)])
+def test_no_field_left_is_an_error_not_every_field(given: tuple[str, ...]) -> None:
+    with pytest.raises(QueryError) as caught:
+        fields(fields=given, language="en")
+    assert (caught.value.code, caught.value.field) == ("query.unknown_language", "text_options.language")
+
+
+@pytest.mark.parametrize("language", ["de", "und", "EN", "*", "x" * 1000])
+def test_an_unknown_language_is_told_with_those_there_are(language: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        fields(language=language)
+    assert (caught.value.code, caught.value.field) == ("query.unknown_language", "text_options.language")
+    assert caught.value.remedy == "Languages: en, zh."
+    assert len(str(caught.value)) < 200
+
+
+# Options that do not go
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"phrase_boost": -0.1}, "phrase_boost"),
+        ({"phrase_boost": 101}, "phrase_boost"),
+        ({"phrase_boost": float("nan")}, "phrase_boost"),
+        ({"operator": "and", "fuzziness": "AUTO"}, "fuzziness"),
+        ({"minimum_should_match": "some"}, "minimum_should_match"),
+        ({"minimum_should_match": ""}, "minimum_should_match"),
+        ({"minimum_should_match": "2<75%"}, "minimum_should_match"),
+        ({"minimum_should_match": "2\n"}, "minimum_should_match"),
+    ],
+)
+def test_an_option_that_cannot_be_followed_is_named(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        fields(**options)
+    assert (caught.value.code, caught.value.field) == ("query.bad_text_option", f"text_options.{field}")
+
+
+# The query
+
+
+def query(**options: Any) -> dict[str, Any]:
+    return words_query("red shoe", ["title.en^3", "sku"], TextOptions(**options))
+
+
+PLAIN = lexical_query("red shoe", ["title.en^3", "sku"])
+
+
+def match(**options: Any) -> dict[str, Any]:
+    return query(**options)["multi_match"]  # type: ignore[no-any-return]
+
+
+def test_without_options_it_is_what_the_index_was_measured_with() -> None:
+    assert query() == PLAIN
+
+
+def test_every_word_may_stand_in_another_field() -> None:
+    assert match(operator="and") == PLAIN["multi_match"] | {"type": "cross_fields", "operator": "and"}
+
+
+@pytest.mark.parametrize("fuzziness", ["AUTO", "0", "1", "2"])
+def test_typing_errors_are_forgiven(fuzziness: Any) -> None:
+    assert match(fuzziness=fuzziness) == PLAIN["multi_match"] | {"fuzziness": fuzziness}
+
+
+@pytest.mark.parametrize("least", ["2", "75%", "-1", "-25%"])
+def test_so_many_words_must_occur(least: str) -> None:
+    assert fields(minimum_should_match=least) == LEXICAL_FIELDS
+    assert match(minimum_should_match=least) == PLAIN["multi_match"] | {"minimum_should_match": least}
+
+
+def test_another_analyzer() -> None:
+    assert match(analyzer="synonyms") == PLAIN["multi_match"] | {"analyzer": "synonyms"}
+
+
+def test_the_words_as_a_phrase_add_to_the_score_and_need_not_match() -> None:
+    found = query(phrase_boost=2.5, operator="and", analyzer="synonyms")["bool"]
+    assert found["must"] == query(operator="and", analyzer="synonyms")
+    assert found["should"] == {
+        "multi_match": {
+            "query": "red shoe", "fields": ["title.en^3", "sku"], "type": "phrase", "boost": 2.5, "lenient": True,
+            "analyzer": "synonyms",
+        }
+    }  # fmt: skip
+
+
+def test_a_long_phrase_is_cut_as_the_words_are() -> None:
+    found = words_query("x" * 10_000, ["sku"], TextOptions(phrase_boost=1))["bool"]
+    assert len(found["should"]["multi_match"]["query"]) == len(found["must"]["multi_match"]["query"]) == 300
