@@ -164,6 +164,8 @@ class Searcher:
         check_relevance(options.min_relevance)
         if options.method.fusion == "native":
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
+        if changed.asked is not None and options.method.fusion != "calibrated":
+            changed = replace(changed, asked={**changed.asked, "pit": None})  # going deeper would move what was shown
         run = Run(SearchRequest(session.index, size=size), info, deadline)
         return self._answer(run, changed, options, offset=0, size=size, keep=True, hydrate=hydrate)
 
