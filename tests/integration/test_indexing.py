@@ -371,10 +371,10 @@ def test_vectors_and_meta_of_the_index(shop: str, services: Services, read_vecto
 
 def test_levels_are_those_of_the_stored_vectors(shop: str, services: Services, read_vectors: Callable[..., Any]) -> None:
     """131 products are fewer than the sample, so floor and sigma can be computed again from all of them."""
-    vectors = np.stack([v["image"] for v in read_vectors(shop).values() if "image" in v])
+    vectors = np.stack([v["audio"] for v in read_vectors(shop).values() if "audio" in v])
     scores = (1 + vectors @ vectors.T) / 2
     others = scores[~np.eye(len(vectors), dtype=bool)]
-    level = read_schema(services.elasticsearch, current_version(services.elasticsearch, shop)).levels["image.image"]
+    level = read_schema(services.elasticsearch, current_version(services.elasticsearch, shop)).levels["audio.audio"]
     assert level.floor == pytest.approx(float(others.mean()), abs=1e-4)
     assert level.sigma == pytest.approx(float(others.std()), abs=1e-4)
 
@@ -472,7 +472,7 @@ def test_duplicate_ids_are_found_by_workers_side_by_side(
     own = {"TRIPTYCH_QUEUE": f"q-{index}", "TRIPTYCH_SYSTEM_PREFIX": f"{index}-", "TRIPTYCH_BATCH_SIZE": "8"}
     entered = command.json("index", "add", index, str(catalogue(*half, *half, *half, *half)), **own)
     with start_worker("--concurrency", "2", **own):
-        wait(lambda: command.json("job", "show", entered["id"], **own)["finished_at"] is not None, "the job's end")
+        wait(lambda: command.json("job", "show", entered["id"], **own)["finished_at"] is not None, "the job's end", seconds=400)
     job = command.json("job", "show", entered["id"], **own)
     assert job["read"] == 32
     assert counters(job) == {"written": 8, "unchanged": 0, "partial": 0, "dead": 24}
