@@ -58,7 +58,7 @@ class Data:
         return folder
 
     def records(self, recipe: Recipe) -> Iterator[dict[str, Any]]:
-        """The records of a recipe, with the data's own media references."""
+        """The records of a recipe and of those beside it, with the data's own media references."""
         judged: set[str] | None = None
         if recipe.judged_by is not None:
             grades = read_qrels(self.root / "tasks" / recipe.judged_by / "qrels.dev.txt")
@@ -68,6 +68,8 @@ class Data:
                 record = json.loads(line)
                 if judged is None or record["id"] in judged:
                     yield rewritten(record, recipe)
+        for other in recipe.also:
+            yield from self.records(other)
 
 
 def rewritten(record: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:

@@ -112,8 +112,7 @@ def averaged(normalised: Floats, weights: Floats, mean: Mean) -> Floats:
 
 def ranked(candidates: Candidates, score: Floats) -> list[int]:
     """Rows, best first."""
-    by_id = sorted(range(len(candidates)), key=candidates.ids.__getitem__) if candidates.round.any() else range(len(candidates))
-    places = np.asarray(by_id, dtype=np.int64)
+    places = np.asarray(sorted(range(len(candidates)), key=candidates.ids.__getitem__), dtype=np.int64)
     order = np.lexsort((-score[places], candidates.round[places]))  # stable: equal scores stay in the order of their ids
     return [int(row) for row in places[order]]
 

@@ -233,7 +233,8 @@ def completion_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any
 
 def _nearest(leg: Leg, clauses: Any) -> dict[str, Any]:
     """A kNN search as a query where it is one clause: it spares the phase that gathers the nearest of all shards first, a
-    tenth to a fifth of the server's time (20,000 products, four legs). Two clauses, and their inner hits, only add up at the top.
+    tenth to a fifth of the server's time (20,000 products, four legs). Two clauses, and their inner hits, only add up at the
+    top.
 
     https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-knn-query
     """

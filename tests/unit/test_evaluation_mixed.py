@@ -19,6 +19,7 @@ from evaluation.mixed import (
     Tuner,
     alone,
     halves,
+    leaving_out,
     ranking,
     schemes,
     simplex,
@@ -73,6 +74,11 @@ def test_a_leg_alone_gives_its_own_list_without_what_the_query_excludes() -> Non
     first = alone(asked, 1)
     assert len(first) == 15
     assert alone(one("q", "red", seed=1, exclude=frozenset(first[:1])), 1) == first[1:]
+
+
+def test_products_whose_id_begins_so_are_left_out() -> None:
+    asked = leaving_out(one("q", "red", seed=1), "p1")
+    assert {product[:2] for product in ranking(asked, PLAIN, {leg.name: 1 / 3 for leg in LEGS})} == {"p0", "p2", "p3"}
 
 
 @pytest.mark.parametrize("legs", [1, 2, 4])
