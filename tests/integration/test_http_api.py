@@ -106,7 +106,8 @@ def test_answer_has_the_form_of_the_contract(web: Api, shop_products: list[dict[
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     body = answer.body
-    assert set(body) == {"query_id", "took_ms", "total_matched", "hits", "degraded"}
+    assert set(body) == {"query_id", "took_ms", "total_matched", "hits", "degraded", "reachable", "next"}
+    assert body["reachable"] >= 4
     assert isinstance(body["query_id"], str)
     assert body["took_ms"] > 0
     assert isinstance(body["total_matched"], int)
@@ -114,22 +115,26 @@ def test_answer_has_the_form_of_the_contract(web: Api, shop_products: list[dict[
     assert len(body["hits"]) == 4
     products = {product["id"]: product for product in shop_products}
     for hit in body["hits"]:
-        assert set(hit) == {"id", "score", "product", "legs"}
+        assert set(hit) == {"id", "score", "product", "legs", "relevance", "variants", "highlight"}
+        assert 0 <= hit["relevance"] <= 1
         assert hit["product"] == products[hit["id"]]
         assert set(hit["legs"]) == {"lexical", "text.text", "text.image", "image.image"}
         for leg in hit["legs"].values():
-            assert set(leg) >= {"raw", "normalised", "weight", "contribution", "completed"}
+            assert set(leg) == {
+                "raw", "normalised", "weight", "contribution", "completed", "status", "floor", "top", "rank", "matched_media",
+            }  # fmt: skip
             assert isinstance(leg["completed"], bool)
         assert sum(leg["contribution"] for leg in hit["legs"].values()) == pytest.approx(hit["score"], abs=1e-6)
 
 
 def test_explain_says_how_legs_were_used(web: Api) -> None:
     body = web.search(text="red hat", explain=True, window=20).body
-    assert set(body) == {"query_id", "took_ms", "total_matched", "hits", "degraded", "explain"}
+    assert set(body) == {"query_id", "took_ms", "total_matched", "hits", "degraded", "reachable", "next", "explain"}
     assert body["explain"]["index"].startswith(web.index + "-20")
     assert (body["explain"]["window"], body["explain"]["fusion"], body["explain"]["failed"]) == (20, "calibrated", {})
     for leg in body["explain"]["legs"].values():
-        assert set(leg) == {"weight", "floor", "top", "measured", "reliability"}
+        assert set(leg) == {"weight", "floor", "top", "measured", "reliability", "input"}
+        assert leg["input"] == "text"
         assert leg["top"] > leg["floor"]
         assert leg["measured"]
 
@@ -187,11 +192,11 @@ def test_many_at_once_give_what_one_gives(web: Api) -> None:
         ({"text": "a", "index": "no-such-index"}, 404, "index.not_found", "index"),
         ({"text": "a", "filters": {"color": "red"}}, 400, "query.unknown_field", "filters.color"),
         ({"text": "a", "weights": {"image.imgae": 1}}, 400, "query.unknown_leg", "weights.image.imgae"),
-        ({"text": "a", "weights": {"lexical": -1}}, 400, "query.bad_weight", "weights.lexical"),
+        ({"text": "a", "weights": {"lexical": -1}}, 400, "query.bad_weight", "weights"),
         ({"text": "a", "size": 101}, 400, "query.bad_size", "size"),
         ({"text": "a", "size": 11, "window": 10}, 400, "query.bad_size", "size"),
         ({"text": "a", "window": 5000}, 400, "query.bad_window", "window"),
-        ({"text": "a", "fusion": "magic"}, 400, "query.unknown_fusion", "fusion"),
+        ({"text": "a", "fusion": "magic"}, 400, "request.invalid", "fusion"),
         ({"text": ""}, 400, "query.empty", "text"),
         ({}, 400, "query.empty", None),
         ({"image": {"base64": "bm90IGEgcGljdHVyZQ=="}}, 400, "media.not_a_picture", "image"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import uuid
 from collections.abc import Callable
@@ -17,9 +16,8 @@ from processes import spaces_here
 from indexer import pipeline
 from indexer.calibrate import calibrate
 from search_api import Searcher, SearchRequest, SearchResult
-from search_api.legs import Leg, body, completion_body, filter_clauses
 from triptych.domain import Modality
-from triptych.elastic.engine import Found, msearch
+from triptych.elastic.engine import unpack
 from triptych.elastic.lexical import lexical_query
 from triptych.elastic.lifecycle import create_version, current_version, describe, index_body, read_mapping_file, spaces_schema
 from triptych.encoders.base import Input
@@ -36,7 +34,7 @@ MAPPING = ROOT / "mappings" / "products.json"
 VECTOR_LEGS = ("text.text", "text.image", "image.image", "audio.audio")
 WORDS = "brass instrument"
 
-Read = Callable[[str], dict[str, dict[str, npt.NDArray[np.float32]]]]
+Stored = dict[str, dict[str, npt.NDArray[np.float32]]]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +53,23 @@ def sound() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def vectors(shop: str, read_vectors: Read) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-    return read_vectors(shop)
+def vectors(shop: str, services: Services) -> Stored:
+    """What lies in the index: product id -> space -> its vector, or those of its several pictures; a row each."""
+    services.elasticsearch.indices.refresh(index=shop)
+    source: dict[str, Any] = {"includes": ["triptych"]}
+    if services.server.hides_vectors:
+        source["exclude_vectors"] = False
+    hits = services.elasticsearch.search(index=shop, size=1000, source=source)["hits"]["hits"]
+    found: Stored = {}
+    for hit in hits:
+        ours, mine = hit["_source"]["triptych"], found.setdefault(hit["_id"], {})
+        for space in spaces_here(services):
+            parts = ours.get(space.parts_name) or []
+            rows = [part["vector"] for part in (parts if isinstance(parts, list) else [parts])]
+            rows += [ours[space.name]] if space.name in ours else []
+            if rows:
+                mine[space.name] = np.stack([unpack(row) for row in rows])
+    return found
 
 
 def raws(result: SearchResult) -> dict[tuple[str, str], float | None]:
@@ -110,9 +123,9 @@ def test_contributions_of_all_legs_add_up_to_the_score(
 
 
 def test_scores_equal_a_brute_force_over_the_stored_vectors(
-    searcher: Searcher, services: Services, shop: str, picture: bytes, sound: bytes, vectors: dict[str, Any]
+    searcher: Searcher, services: Services, shop: str, picture: bytes, sound: bytes, vectors: Stored
 ) -> None:
-    """Retrieved and completed alike; windows are small so that most scores must be completed."""
+    """Retrieved and completed alike, of several pictures the best; windows are small so that most scores must be completed."""
     result = searcher.search(SearchRequest(shop, text=WORDS, image=picture, audio=sound, size=15, window=15))
     inputs: dict[Modality, Input] = {
         Modality.TEXT: WORDS,
@@ -131,7 +144,7 @@ def test_scores_equal_a_brute_force_over_the_stored_vectors(
             if stored is None:
                 assert (mine.raw, mine.status, mine.contribution) == (None, "no_modality", 0)
                 continue
-            exact = (1 + float(query @ stored / np.linalg.norm(query) / np.linalg.norm(stored))) / 2
+            exact = (1 + float(np.max(stored @ query / np.linalg.norm(query) / np.linalg.norm(stored, axis=1)))) / 2
             assert mine.raw == pytest.approx(exact, abs=1e-4), (leg, hit.id, mine.status)
             compared[leg] += 1
             if mine.completed:
@@ -209,7 +222,6 @@ def test_hits_bring_their_products(searcher: Searcher, shop: str, shop_products:
         ({"stock": 4}, lambda p: p["stock"] == 4),
         ({"sku": "MUS-002"}, lambda p: p["sku"] == "MUS-002"),
         ({"colour": "no such colour"}, lambda _: False),
-        ({"colour": []}, lambda _: False),
     ],
 )
 def test_filters_act_inside_the_legs(
@@ -242,6 +254,7 @@ def test_filter_holds_within_a_small_window(searcher: Searcher, shop: str, pictu
         ({"triptych.image": 1}, "query.unknown_field", "filters.triptych.image"),
         ({"price": {"above": 3}}, "query.bad_filter", "filters.price"),
         ({"price": {}}, "query.bad_filter", "filters.price"),
+        ({"colour": []}, "query.bad_filter", "filters.colour"),
         ({"price": "cheap"}, "query.bad_filter", "filters.price"),
         ({"price": {"gte": "cheap"}}, "query.bad_filter", "filters.price"),
         ({"stock": ["many"]}, "query.bad_filter", "filters.stock"),
@@ -400,7 +413,8 @@ def test_space_an_index_has_no_media_in_changes_nothing(tongues: dict[str, str],
         ({"text": "x" * 10_001}, QueryError, "query.too_long", "text"),
         ({"text": "a", "fusion": "magic"}, QueryError, "query.unknown_fusion", "fusion"),
         ({"text": "a", "weights": {"image.imgae": 1}}, QueryError, "query.unknown_leg", "weights.image.imgae"),
-        ({"text": "a", "weights": {"lexical": -1}}, QueryError, "query.bad_weight", "weights.lexical"),
+        ({"text": "a", "weights": {"lexical": -1}}, QueryError, "query.bad_weight", "weights"),
+        ({"text": "a", "weights": {"lexical": float("inf")}}, QueryError, "query.bad_weight", "weights.lexical"),
         ({"text": "a", "weights": {"lexical": float("nan")}}, QueryError, "query.bad_weight", "weights.lexical"),
         (
             {"text": "a", "weights": {"lexical": 0, "text.text": 0, "text.image": 0}},
@@ -502,7 +516,8 @@ def crippled(services: Services, run_id: str) -> str:
 
 def test_leg_that_fails_is_left_out_and_named(crippled: str, searcher: Searcher, picture: bytes) -> None:
     result = searcher.search(SearchRequest(crippled, text="wooden drum", image=picture, explain=True))
-    assert result.degraded == ("image.image",)
+    assert [(one.name, one.code) for one in result.degraded] == [("image.image", "elasticsearch.bad_request")]
+    assert "query_vector" in result.degraded[0].message, "Elasticsearch's own reason"
     assert result.hits[0].id == "drum"
     for hit in result.hits:
         assert set(hit.legs) == {"lexical", "text.text", "text.image"}
@@ -516,42 +531,6 @@ def test_query_of_which_every_leg_fails_is_an_error(crippled: str, searcher: Sea
     with pytest.raises(TriptychError) as error:
         searcher.search(SearchRequest(crippled, image=picture))
     assert code_of(error) == "elasticsearch.bad_request"
-
-
-# Bodies
-
-
-def test_every_body_that_can_be_built_is_understood(services: Services, shop: str, picture: bytes, sound: bytes) -> None:
-    info = describe(services.elasticsearch, shop)
-    inputs: dict[Modality, Input] = {
-        Modality.TEXT: 'red "hat" AND (title:* OR ~2) \\ /x/ 帽子 \U0001f3a9',
-        Modality.IMAGE: decode(picture, Modality.IMAGE, services.settings),
-        Modality.AUDIO: decode(sound, Modality.AUDIO, services.settings),
-    }
-    legs = [Leg(LEXICAL, text=str(inputs[Modality.TEXT]), fields=info.schema.lexical_fields)]
-    for space in info.schema.spaces:
-        for modality in space.query_modalities:
-            vector = services.encoders(IndexSchema())[space.name].embed_queries([inputs[modality]], modality)[0]
-            legs.append(Leg(space.leg(modality), space, vector))
-    assert {leg.name for leg in legs} == {LEXICAL, *VECTOR_LEGS}
-    filters: list[dict[str, Any]] = [
-        {},
-        {"colour": "red"},
-        {"colour": ["red", "blue"], "price": {"gte": 1, "lt": 500.5}},
-        {"price": {"gt": "1", "lte": "500"}, "stock": [1, 2, 3], "brand": [], "category": "brass"},
-    ]
-    ids = [f"demo-{number:03}" for number in range(1, 132)]
-    bodies = [
-        body(leg, filter_clauses(wanted, info), window=window, server=services.server)
-        for leg, wanted, window in itertools.product(legs, filters, (1, 10, 1000))
-    ]
-    bodies += [
-        completion_body(leg, some, server=services.server)
-        for leg, some in itertools.product(legs, (ids[:1], ids, [*ids, "gone", "a/b"], [f"x-{n}" for n in range(5000)]))
-    ]
-    for sent, answer in zip(bodies, msearch(services.elasticsearch, info.version, bodies), strict=True):
-        assert isinstance(answer, Found), (str(answer), str(sent)[:300])
-        assert all(set(hit) <= {"_index", "_id", "_score", "fields", "sort"} for hit in answer.hits), "keys only"
 
 
 def test_largest_window(searcher: Searcher, shop: str, picture: bytes, sound: bytes) -> None:

@@ -31,6 +31,7 @@ from search_api.candidates import (
     single,
     together,
 )
+from search_api.fusion import FusedLeg, Method, fuse
 from triptych.elastic.engine import Found
 from triptych.schema import KEY_FIELD, LEXICAL
 
@@ -194,6 +195,14 @@ def test_what_a_wider_window_adds_stands_behind() -> None:
 def test_for_a_proof_all_stand_together() -> None:
     both = joined(gathered({LEXICAL: WORDS}), gathered({LEXICAL: LegHits(("new",), (1.5,))}), behind=False)
     assert both.round.tolist() == [0, 0, 0]
+
+
+def test_ties_of_a_wider_window_go_by_id_whenever_they_were_found() -> None:
+    """Certified: what was found later stands among the rest, so an equal score of a lesser id stands first."""
+    first, more = LegHits(("m", "z"), (2.0, 1.0)), LegHits(("m", "a", "z"), (2.0, 1.0, 1.0))
+    both = joined(gathered({LEXICAL: first}), gathered({LEXICAL: more}), behind=False)
+    fused = fuse(both, [FusedLeg(LEXICAL, "text", LEXICAL, 1.0)], Method())
+    assert [both.ids[row] for row in fused.order] == ["m", "a", "z"]
 
 
 # Hits of Elasticsearch

@@ -119,7 +119,7 @@ def shops(draw: st.DrawFn) -> Shop:
 
 
 @given(shops())
-@hypothesis.settings(max_examples=250)
+@hypothesis.settings(max_examples=150)
 def test_no_product_unseen_scores_above_the_bound(shop: Shop) -> None:
     seen = shop.seen()
     most = bound(seen, shop.legs, Method(missing=shop.missing))

@@ -1,142 +1,35 @@
-"""A query's inputs as vectors: what is decoded and embedded when, spoken words, vectors given. Nothing here is a service."""
+"""A query's inputs as vectors: what is decoded and embedded when, vectors given, encoders that fail. Nothing is a service."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 import numpy as np
 import pytest
-from PIL import Image
-from toys import AUDIO, IMAGE, TEXT, a_fused, a_precomputed, an_encoded
+from embedding_toys import FAR, OWN, PICTURES, SCHEMA, WORDS, Encoder, Parts, asking, embedder, legs, row
+from toys import IMAGE, TEXT, a_fused, an_encoded
 
-from search_api.answer import Recognised
 from search_api.breakers import FAILURES
 from search_api.deadline import Deadline
-from search_api.embed import Embedding, QueryEmbedder
 from search_api.legs import Leg, wanted
-from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
+from search_api.query import QueryInput
 from search_api.words import TextOptions
-from triptych.domain import Modality, Vector, Vectors, Waveform
-from triptych.elastic.lifecycle import IndexInfo
+from triptych.domain import Modality, Vectors
 from triptych.encoders.base import Input
 from triptych.errors import EncoderError, MediaError, QueryError
 from triptych.schema import LEXICAL, IndexSchema, Space
-from triptych.services import Services
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
 
-WORDS = an_encoded("text", 2)
-PICTURES = an_encoded("image", 3, document_modality=IMAGE, query_modalities=(TEXT, IMAGE))
-OWN = a_precomputed("own", 2)
-SOUNDS = an_encoded("audio", 3, document_modality=AUDIO, query_modalities=(AUDIO,))
 ALL = a_fused({"text": 0.6, "image": 0.8}, 5)
-FAR = a_precomputed("far", 2, similarity="l2_norm")
-FIELDS = {"title.en": "text", "title.zh": "text", "title.en.raw": "keyword", "title.und": "text", "subtitle.fr": "text"}
-SCHEMA = IndexSchema(lexical_fields=("title",), spaces=(WORDS, PICTURES, OWN, SOUNDS, FAR))
-
-
-INFO = IndexInfo("shop-1", SCHEMA, FIELDS)
-
-
-@dataclass
-class Encoder:
-    """Gives `row` for any query, and notes what it was asked."""
-
-    row: Sequence[float]
-    asked: list[tuple[Input, Modality]] = field(default_factory=list)
-
-    def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
-        self.asked += [(value, modality) for value in inputs]
-        return np.array([self.row] * len(inputs), dtype=np.float32)
-
-
-@dataclass
-class Memory:
-    """A cache as VectorCache is, of this process."""
-
-    held: dict[tuple[str, str, str], Vector] = field(default_factory=dict)
-
-    def get(self, fingerprint: str, role: str, digests: Sequence[str]) -> dict[str, Vector]:
-        return {d: self.held[fingerprint, role, d] for d in digests if (fingerprint, role, d) in self.held}
-
-    def put(self, fingerprint: str, role: str, vectors: Mapping[str, Vector]) -> None:
-        self.held |= {(fingerprint, role, digest): vector for digest, vector in vectors.items()}
-
-
-@dataclass
-class Heard:
-    text: str
-    language: str = "en"
-    confidence: float = 0.987654
-
-
-@dataclass
-class Transcriber:
-    text: str
-    asked: list[Waveform] = field(default_factory=list)
-
-    def transcribe(self, sound: Waveform, *, languages: Collection[str]) -> Heard:
-        self.asked.append(sound)
-        assert languages == {"en", "zh"}
-        return Heard(self.text)
-
-
-@dataclass
-class Parts:
-    """What an embedder takes from Services."""
-
-    settings: Settings
-    transcriber: Transcriber | None = None
-    cache: Memory = field(default_factory=Memory)
-    decoded: list[tuple[bytes, Modality]] = field(default_factory=list)
-    rows: dict[str, Encoder] = field(
-        default_factory=lambda: {"text": Encoder([1, 0]), "image": Encoder([0, 1, 0]), "audio": Encoder([0, 0, 1])}
-    )
-
-    @property
-    def decoder(self) -> Parts:
-        return self
-
-    @property
-    def profile(self) -> Any:
-        return type("Profile", (), {"name": "mine"})
-
-    def decode(self, data: bytes, modality: Modality) -> Input:
-        self.decoded.append((data, modality))
-        if data == b"broken":
-            raise MediaError("It cannot be read.", code="media.truncated", field=modality)
-        return Image.new("RGB", (2, 2)) if modality is IMAGE else Waveform(np.zeros(10, np.float32), 16_000)
-
-    def encoders(self, schema: IndexSchema) -> dict[str, Encoder]:
-        return {s.name: self.rows[s.name] for s in schema.spaces if s.kind == "encoded"}
 
 
 @pytest.fixture
 def parts(settings: Settings) -> Parts:
     return Parts(settings)
-
-
-def embedder(parts: Parts) -> QueryEmbedder:
-    return QueryEmbedder(cast("Services", parts))
-
-
-def asking(schema: IndexSchema = SCHEMA, **inputs: Any) -> Embedding:
-    return Embedding(replace(INFO, schema=schema), SearchRequest("shop", **inputs), Deadline())
-
-
-def legs(parts: Parts, schema: IndexSchema = SCHEMA, **inputs: Any) -> dict[str, Leg]:
-    asked = asking(schema, **inputs)
-    return {leg.name: leg for leg in embedder(parts).legs(asked, wanted(asked.request, schema))}
-
-
-def row(leg: Leg) -> list[float]:
-    assert leg.vector is not None
-    assert leg.vector.dtype == np.float32
-    return [float(value) for value in leg.vector]
 
 
 # Inputs
@@ -260,85 +153,6 @@ def test_inputs_that_say_nothing_leave_a_fused_leg_without_a_vector(parts: Parts
     with pytest.raises(QueryError) as caught:
         legs(parts, IndexSchema(spaces=(*hidden, ALL)), text=".")
     assert caught.value.code == "query.no_vector"
-
-
-# Spoken queries
-
-
-def words_of(parts: Parts, **inputs: Any) -> tuple[SearchRequest, Mapping[str, Recognised]]:
-    return embedder(parts).words_of(SearchRequest("shop", **inputs), INFO)
-
-
-def test_a_sound_that_is_a_sound_stays_one(parts: Parts) -> None:
-    for inputs in ({"audio": b"a"}, {"text": "shoe"}, {"audio": b"a", "audio_as": "sound"}):
-        request, recognised = words_of(parts, **inputs)  # type: ignore[arg-type]
-        assert (request, recognised) == (SearchRequest("shop", **inputs), {})  # type: ignore[arg-type]
-    assert parts.decoded == []
-
-
-def test_spoken_words_search_as_if_they_were_typed(parts: Parts) -> None:
-    parts.transcriber = Transcriber(" a red shoe \n")
-    request, recognised = words_of(parts, audio=b"a", audio_as="words", image=b"i", size=5)
-    assert [(one.kind, one.text, one.data) for one in request.all_inputs()] == [
-        ("text", "a red shoe", b""),
-        ("image", "", b"i"),
-    ]
-    assert request.size == 5
-    assert recognised[AUDIO_WORDS].language == "en"
-    assert recognised[AUDIO_WORDS].confidence == 0.9877
-    assert recognised[AUDIO_WORDS].text.strip() == "a red shoe"
-    assert parts.decoded == [(b"a", AUDIO)]
-
-
-def test_both_keeps_the_sound_too(parts: Parts) -> None:
-    parts.transcriber = Transcriber("shoe")
-    request, _ = words_of(parts, audio=b"a", audio_as="both")
-    assert [(one.kind, one.text, one.data, one.audio_as) for one in request.all_inputs()] == [
-        ("text", "shoe", b"", "sound"), ("audio", "", b"a", "sound"),
-    ]  # fmt: skip
-    assert request.modalities == (TEXT, AUDIO)
-
-
-@pytest.mark.parametrize("audio_as", ["words", "both"])
-def test_a_profile_without_speech_is_named(parts: Parts, audio_as: str) -> None:
-    with pytest.raises(QueryError, match="mine") as caught:
-        words_of(parts, audio=b"a", audio_as=audio_as)
-    assert (caught.value.code, caught.value.field) == ("query.no_speech", "audio_as")
-    assert caught.value.remedy
-
-
-@pytest.mark.parametrize("heard", ["", "  \n"])
-def test_a_sound_without_words_is_named_where_it_is_all_there_is(parts: Parts, heard: str) -> None:
-    parts.transcriber = Transcriber(heard)
-    with pytest.raises(QueryError) as caught:
-        words_of(parts, audio=b"a", audio_as="words")
-    assert (caught.value.code, caught.value.field) == ("query.nothing_recognised", "audio")
-
-
-@pytest.mark.parametrize(
-    "others", [{"image": b"i"}, {"vectors": {"own": [1, 0]}}, {"audio_as": "both"}], ids=["image", "vector", "both"]
-)
-def test_a_sound_without_words_does_no_harm_beside_something_else(parts: Parts, others: dict[str, Any]) -> None:
-    parts.transcriber = Transcriber("")
-    request, recognised = words_of(parts, **{"audio": b"a", "audio_as": "words", **others})
-    assert "text" not in {one.kind for one in request.all_inputs()}
-    assert recognised[AUDIO_WORDS].text == ""
-
-
-def test_spoken_words_that_cannot_be_decoded_are_an_error_of_the_sound(parts: Parts) -> None:
-    parts.transcriber = Transcriber("shoe")
-    with pytest.raises(MediaError):
-        words_of(parts, audio=b"broken", audio_as="words")
-    assert parts.transcriber.asked == []
-
-
-def test_each_spoken_input_is_recognised_with_its_own_weight(parts: Parts) -> None:
-    parts.transcriber = Transcriber("shoe")
-    inputs = tuple(QueryInput("audio", weight, data=data, audio_as="words") for data, weight in ((b"1", 2.0), (b"2", -0.5)))
-    request, recognised = words_of(parts, text="typed", inputs=inputs)
-    found = [(one.text, one.weight, one.where) for one in request.all_inputs()]
-    assert found == [("typed", 1, "text"), ("shoe", 2, "inputs.0.audio"), ("shoe", -0.5, "inputs.1.audio")]
-    assert list(recognised) == [AUDIO_WORDS, f"{AUDIO_WORDS}#2"]
 
 
 # Several inputs, and what pushes away

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ METHODS: tuple[FusionMethod, ...] = ("calibrated", "min_max", "z_score", "dbsf",
 
 
 def scaled(
-    raw: list[float | None], method: FusionMethod, level: Level | None = None, *, lexical: bool = False, **more: object
+    raw: Sequence[float | None], method: FusionMethod, level: Level | None = None, *, lexical: bool = False, **more: Any
 ) -> list[float]:
     """One leg's scores of the products a, b, c ... on the scale of `method`."""
     table = a_table({chr(97 + n): [x] for n, x in enumerate(raw)}, **more)
@@ -32,7 +34,7 @@ def scaled(
 
 
 def scales(
-    raw: list[float | None], method: FusionMethod, level: Level | None = None, *, lexical: bool = False, **more: object
+    raw: Sequence[float | None], method: FusionMethod, level: Level | None = None, *, lexical: bool = False, **more: Any
 ) -> Scales:
     return normalise(a_table({chr(97 + n): [x] for n, x in enumerate(raw)}, **more), method, [level], [lexical])[1]
 

@@ -145,16 +145,16 @@ WAYS = st.sampled_from([
 CELL = st.none() | st.integers(0, 16).map(lambda n: n / 16)
 
 
-@hypothesis.settings(max_examples=30)
+@hypothesis.settings(max_examples=20)
 @given(st.lists(st.tuples(CELL, CELL, CELL), min_size=2, max_size=5), st.integers(1, 3), WAYS, st.sampled_from([0.3, -0.2]))
 def test_lifts_really_lift(rows: Any, size: int, way: dict[str, Any], third: float) -> None:
     if "mean" in way and third < 0:
         third = -third
     legs = (LEGS[0], LEGS[1], replace(LEGS[2], weight=third))
     whole = sum(abs(leg.weight) for leg in legs)
-    legs = tuple(replace(leg, weight=leg.weight / whole) for leg in legs)
+    shared = tuple(replace(leg, weight=leg.weight / whole) for leg in legs)
     values = {chr(97 + n): {"brand": ["xy"[n % 2]], "price": [float(n * 7 % 5)]} for n in range(len(rows))}
-    session = a_session({chr(97 + n): row for n, row in enumerate(rows)}, legs, values=values)
+    session = a_session({chr(97 + n): row for n, row in enumerate(rows)}, shared, values=values)
     row = len(rows) - 1
     for name, found in lifts(session, options(**way), row, size).items():
         if found is not None:

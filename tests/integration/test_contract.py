@@ -1,0 +1,258 @@
+"""The HTTP contract in process: several queries at once, why, other weights, pages, and any request at all (fuzzed)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from made_shop import DIMS
+from made_web import PICTURE, THINGS, WORDS, Web, made_web
+
+from search_api import openapi
+from triptych.services import Services
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def web(services: Services, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    with made_web(services, tmp_path_factory.mktemp("contract"), f"contract-{run_id}") as made:
+        yield made
+
+
+def test_several_searches_at_once_have_their_own_answers_and_problems(web: Web) -> None:
+    bodies = [{"index": web.index, "text": word} for word in ("red", "blue", "horn", "drum", "boat", "hat")]
+    bodies.insert(2, {"index": web.index, "text": "red", "size": 0})
+    bodies.insert(4, {"nonsense": True})
+    status, found = web.post("/v1/msearch", searches=bodies)
+    assert status == 200
+    answers = found["answers"]
+    assert [one.get("problem", {}).get("code") for one in answers] == [
+        None, None, "query.bad_size", None, "request.invalid", None, None, None,
+    ]  # fmt: skip
+    for body, answer in zip(bodies, answers, strict=True):
+        if "problem" not in answer:
+            alone = web.search(text=body["text"])
+            assert [hit["id"] for hit in answer["hits"]] == [hit["id"] for hit in alone["hits"]]
+    assert web.post("/v1/msearch", searches=[])[1]["code"] == "request.invalid"
+    assert web.post("/v1/msearch", searches=bodies * 3)[1]["code"] == "request.invalid"
+
+
+QUERY: dict[str, Any] = {"text": "red horn", "vectors": {"words": WORDS, "picture": PICTURE}, "size": 5, "window": 30}
+
+
+def explained(web: Web, product: str, **more: Any) -> Any:
+    status, found = web.post("/v1/explain", index=web.index, product=product, **QUERY, **more)
+    assert status == 200, found
+    return found
+
+
+def test_a_product_that_was_shown_is_explained_as_it_was_shown(web: Web) -> None:
+    answer = web.search(**QUERY)
+    for rank, hit in enumerate(answer["hits"], start=1):
+        found = explained(web, hit["id"])
+        assert (found["shown"], found["rank"], found["reasons"], found["lifts"]) == (True, rank, [], {})
+        assert found["score"] == pytest.approx(hit["score"], abs=1e-6)
+        named = {name: {**leg, "matched_media": None} for name, leg in hit["legs"].items()}  # only a page names pictures
+        assert {name: {**leg, "matched_media": None} for name, leg in found["legs"].items()} == named
+
+
+def test_lifts_lift(web: Web) -> None:
+    """Searched with the share that is told, the product is among those shown."""
+    shown = {hit["id"] for hit in web.search(**QUERY)["hits"]}
+    lifted = 0
+    for thing in THINGS[::6]:
+        if thing.id in shown:
+            continue
+        found = explained(web, thing.id)
+        assert found["shown"] is False
+        assert found["gap"] >= 0
+        assert found["last_shown"]["id"] in shown
+        assert {reason["reason"] for reason in found["reasons"]} <= {"outranked", "outside_window"}
+        for leg, lift in found["lifts"].items():
+            if lift is not None:
+                again = web.search(**QUERY, weights={leg: lift["share"]})
+                assert thing.id in {hit["id"] for hit in again["hits"]}, (thing.id, leg, lift)
+                lifted += 1
+        if lifted >= 3:
+            break
+    assert lifted >= 3
+
+
+def test_a_product_that_is_filtered_or_out_of_the_window_is_explained(web: Web) -> None:
+    filtered = explained(web, "p001", filters={"colour": "red"})
+    assert "filtered" in {reason["reason"] for reason in filtered["reasons"]}
+    assert (filtered["shown"], filtered["lifts"]) == (False, {})
+    last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
+    status, far = web.post("/v1/explain", index=web.index, product=last, **{**QUERY, "window": 5})
+    assert {reason["reason"] for reason in far["reasons"]} >= {"outside_window", "outranked"}
+    assert far["rank"] > 5
+    status, found = web.post("/v1/explain", index=web.index, product="nobodys", **QUERY)
+    assert (status, found["code"], found["field"]) == (404, "product.not_found", "product")
+
+
+def test_a_product_that_noise_a_vote_or_a_variant_left_out_is_explained(web: Web) -> None:
+    last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
+    assert "below_relevance" in {reason["reason"] for reason in explained(web, last, min_relevance=0.9)["reasons"]}
+    answer = web.search(**QUERY, collapse="colour")
+    variant = answer["hits"][0]["variants"][0]["id"]
+    assert "collapsed" in {reason["reason"] for reason in explained(web, variant, collapse="colour")["reasons"]}
+    vote = {"field": "colour", "use": "filter", "min_confidence": 0.0}
+    kept = {hit["product"]["colour"] for hit in web.search(**QUERY, vote=vote)["hits"]}
+    other = next(thing.id for thing in THINGS if thing.fields["colour"] not in kept)
+    assert "other_value" in {reason["reason"] for reason in explained(web, other, vote=vote)["reasons"]}
+
+
+def test_explaining_every_fusion(web: Web) -> None:
+    for fusion in ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf"):
+        assert explained(web, "p000", fusion=fusion)["explain"]["fusion"] == fusion
+    status, found = web.post("/v1/explain", index=web.index, product="p000", fusion="native", **QUERY)
+    assert (status, found["code"], found["field"]) == (400, "query.not_native", "fusion")
+
+
+def asked(web: Web) -> tuple[int, int]:
+    """Searches and reads of documents that the index has answered so far."""
+    total = web.services.elasticsearch.indices.stats(index=web.index, metric=["search", "get"])["_all"]["total"]
+    return total["search"]["query_total"], total["get"]["total"]
+
+
+def test_reweighing_asks_elasticsearch_for_nothing(web: Web) -> None:
+    answer = web.search(**QUERY)
+    before = asked(web)
+    for share in (0.0, 0.2, 0.9):
+        status, found = web.post("/v1/reweigh", query_id=answer["query_id"], weights={"lexical": share}, size=5)
+        assert status == 200
+        assert all(hit["product"] is None for hit in found["hits"])
+    assert asked(web) == before
+    again = web.search(**QUERY, weights={"lexical": 0.9})
+    assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in again["hits"]]
+    assert [hit["score"] for hit in found["hits"]] == pytest.approx([hit["score"] for hit in again["hits"]], abs=1e-5)
+    status, found = web.post("/v1/reweigh", query_id=answer["query_id"], hydrate=True, size=5)
+    assert [hit["product"] for hit in found["hits"]] == [hit["product"] for hit in answer["hits"]]
+
+
+def test_an_answer_may_be_asked_by_a_weight_set(web: Web) -> None:
+    by_set = web.search(**QUERY, weight_set="words only", explain=True)
+    assert by_set["explain"]["legs"].keys() == {"lexical"}
+
+
+def test_the_contract_can_be_read_by_people_and_machines(web: Web) -> None:
+    page = web.client.get("/v1/docs")
+    assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "<script" not in page.get_data(as_text=True)
+    document = web.client.get("/v1/openapi.json").get_json()
+    for path in document["paths"]:
+        assert path.replace("{id}", "") in page.get_data(as_text=True)
+
+
+def test_pages_over_http(web: Web) -> None:
+    first = web.search(**{**QUERY, "window": 60})
+    seen = [hit["id"] for hit in first["hits"]]
+    page = first
+    while "next" in page:
+        status, page = web.post("/v1/search", page=page["next"])
+        assert status == 200, page
+        seen += [hit["id"] for hit in page["hits"]]
+    whole = web.search(**{**QUERY, "window": 60, "size": 60})
+    assert seen == [hit["id"] for hit in whole["hits"]]
+    assert len(seen) == first["reachable"]
+
+
+# Any request at all
+
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "20"))
+"""Requests per endpoint, half of them wrong. By hand, for some minutes: CONTRACT_EXAMPLES=1000."""
+
+
+@pytest.fixture(scope="module")
+def operations(web: Web) -> dict[str, Any]:
+    """The operations of the OpenAPI document, by path; most names in the queries made up for them are those of our index."""
+    schema = schemathesis.openapi.from_wsgi("/v1/openapi.json", web.client.application)
+    known = web.search(text="red horn")["query_id"]
+
+    @schema.hook("map_body")
+    def of_our_index(_: Any, body: Any) -> Any:
+        return with_our_names(body, web.index, known)
+
+    return {found.ok().path: found.ok() for found in schema.get_all_operations()}
+
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "weights": ("lexical", "vector.words", "vector.picture", "products.words", "lexical#2"),
+    "vectors": tuple(DIMS),
+    "filters": ("colour", "price", "and", "not", "made", "place"),
+    "facets": ("colour", "price", "made"),
+}
+KINDS = ("text", "vector", "products")
+
+
+def with_our_names(body: Any, index: str, query: str) -> Any:
+    """A made-up body that gets further: what refers to something refers to what is there. Values of a wrong type stay."""
+    if not isinstance(body, dict):
+        return body
+    found = dict(body)
+    if isinstance(body.get("searches"), list):
+        found["searches"] = [with_our_names(one, index, query) for one in body["searches"]]
+    names = {"index": index, "query_id": query, "collapse": "colour", "weight_set": "words only", "space": "words"}
+    found |= {name: value for name, value in names.items() if isinstance(body.get(name), str)}
+    for name, able in NAMES.items():
+        if isinstance(body.get(name), dict):
+            found[name] = dict(zip(able, body[name].values(), strict=False))
+    if isinstance(found.get("vectors"), dict):
+        found["vectors"] = {name: _long(value, DIMS[name]) for name, value in found["vectors"].items()}
+    if isinstance(body.get("products"), list):
+        found["products"] = [f"p{n:03}" if isinstance(key, str) else key for n, key in enumerate(body["products"])]
+    if isinstance(body.get("inputs"), list):
+        found["inputs"] = [_one_kind(with_our_names(one, index, query)) for one in body["inputs"]]
+    for name in ("image", "audio", "audio_as", "page"):  # an index without pictures and sounds refuses them all
+        if isinstance(body.get(name), str | dict) and len(str(body)) % 4:
+            found.pop(name)
+    return found
+
+
+def _long(value: Any, dims: int) -> Any:
+    """A vector of as many numbers as its space has."""
+    return (value * dims)[:dims] if isinstance(value, list) and value else value
+
+
+def _one_kind(given: Any) -> Any:
+    """An input that is of one kind."""
+    if not isinstance(given, dict):
+        return given
+    kind = next((name for name in KINDS if given.get(name) is not None), None)
+    found = {name: value for name, value in given.items() if name in (kind, "weight") or (name, kind) == ("space", "vector")}
+    return found | ({"vector": _long(given["vector"], DIMS["words"]), "space": "words"} if kind == "vector" else {})
+
+
+NOTHING_TO_SAY = ("/v1/health/live", "/v1/health/ready", "/v1/docs")
+GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+PATHS = [endpoint.path for endpoint in openapi.ENDPOINTS if endpoint.path != "/v1/openapi.json"]
+UNFIT = [schemathesis.checks.positive_data_acceptance, schemathesis.checks.negative_data_rejection]
+"""What is of the right form may name what is not there, and our names mend what was wrong."""
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"), [(path, mode) for path in PATHS for mode in (GOOD, BAD) if path not in NOTHING_TO_SAY or mode is GOOD]
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of a form that is cut off
+def test_any_request_is_answered_as_the_contract_says(path: str, mode: Any, operations: dict[str, Any]) -> None:
+    """No fault of ours, no status that is not in the document, every answer of the form it says."""
+
+    @settings(
+        max_examples=EXAMPLES if path not in NOTHING_TO_SAY else 1,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operations[path].as_strategy(generation_mode=mode))
+    def answered(case: Any) -> None:
+        case.call_and_validate(excluded_checks=UNFIT)
+
+    answered()

@@ -1,0 +1,329 @@
+"""What fails is left out and named, what is left is scaled, and a dead service is not waited for."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import made_shop
+import numpy as np
+import pytest
+import tiny_models
+from bad_line import BadLine, bad_line
+from made_shop import Thing, vector
+from processes import free_port
+
+from search_api import Searcher, SearchRequest, SearchResult, breakers
+from search_api.app import create_app
+from triptych.elastic.lifecycle import index_body, read_schema
+from triptych.encoders.base import Encoder
+from triptych.errors import TriptychError
+from triptych.schema import IndexSchema
+from triptych.services import Services
+
+pytestmark = pytest.mark.integration
+
+PROFILE = """
+description: a tiny encoder of words beside vectors that come with the products
+spaces:
+  tiny: {{family: transformers_text, model: {model}, documents: text, queries: [text], dims: 32, licence: none}}
+  words: {{family: precomputed, fingerprint: made, dims: 16, documents: text, label: words, licence: none}}
+  picture: {{family: precomputed, fingerprint: made, dims: 12, documents: image, licence: none}}
+"""
+QUERY: dict[str, Any] = {"text": "red horn", "vectors": {"picture": vector("picture", 2)}}
+TRIES = 3
+"""Of the client."""
+
+LEGS = {"lexical", "text.text", "vector.picture"}
+
+
+def things() -> list[Thing]:
+    """Each has a vector of the tiny encoder's space too."""
+    chance = np.random.default_rng(1)
+    made = made_shop.things(60)
+    rows = made_shop.unit(chance.normal(size=(len(made), 1, 32)))
+    return [
+        Thing(one.id, one.title, {**{k: v for k, v in one.vectors.items() if k != "sound"}, "tiny": row}, one.fields)
+        for one, row in zip(made, rows, strict=True)
+    ]
+
+
+THINGS = things()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An index, and services of their own for each test: what a test breaks stays broken there."""
+
+    services: Callable[..., Services]
+    index: str
+    version: str
+    model: Path
+
+    def searcher(self, **changes: Any) -> Searcher:
+        return Searcher(self.services(**changes))
+
+    def request(self, **more: Any) -> SearchRequest:
+        return SearchRequest(self.index, **{**QUERY, **more})
+
+
+@pytest.fixture(scope="module")
+def place(services: Services, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("degrade")
+    model = tiny_models.made(tiny_models.bert, folder / "model")
+    text = PROFILE.format(model=model)
+
+    def fresh(**changes: Any) -> Services:
+        return made_shop.services_of(services, folder, text, queue=f"degrade-{run_id}", **{"cache_bytes": 0, **changes})
+
+    name = f"degrade-{run_id}"
+    version = made_shop.create(fresh(), name, THINGS, levels={})
+    yield Place(fresh, name, version, model)
+    services.elasticsearch.indices.delete(index=version)
+
+
+@pytest.fixture
+def line(place: Place) -> Iterator[BadLine]:
+    """A line to Elasticsearch that a test may make bad."""
+    with bad_line(place.services().settings.elasticsearch_address) as made:
+        yield made
+
+
+def names(result: SearchResult) -> list[tuple[str, str]]:
+    return [(one.name, one.code) for one in result.degraded]
+
+
+def check_whole(result: SearchResult, legs: set[str]) -> None:
+    """The legs that are left share the whole weight."""
+    assert result.hits
+    for hit in result.hits:
+        assert set(hit.legs) == legs
+        assert sum(leg.contribution for leg in hit.legs.values()) == pytest.approx(hit.score)
+    assert all(one.message for one in result.degraded)
+    explained = (result.explain or {})["legs"]
+    assert sum(abs(leg["weight"]) for leg in explained.values()) == pytest.approx(1)
+
+
+def test_nothing_is_degraded_where_all_is_well(place: Place) -> None:
+    result = place.searcher().search(place.request(explain=True))
+    assert names(result) == []
+    check_whole(result, LEGS)
+
+
+# Encoders
+
+
+def failing(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let an encoder raise as torch does; returns what it was asked since."""
+    asked: list[Any] = []
+
+    def fail(inputs: Any, _: Any) -> Any:
+        asked.append(inputs)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(encoder, "embed_queries", fail, raising=False)
+    return asked
+
+
+def test_an_encoder_that_fails_costs_its_leg_and_is_left_alone_for_a_while(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search_api.searcher.Breakers", partial(breakers.Breakers, rest_seconds=0.5))
+    mine = place.services()
+    searcher, encoder = Searcher(mine), mine.encoders(IndexSchema())["tiny"]
+    with monkeypatch.context() as broken:
+        asked = failing(encoder, broken)
+        for turn in range(8):
+            result = searcher.search(place.request(text=f"red horn {turn}", explain=True))
+            assert names(result) == [("text.text", "encoder.failed")]
+            check_whole(result, LEGS - {"text.text"})
+        assert (
+            "out of memory" in searcher.search(place.request(text="red", explain=True)).degraded[0].message or len(asked) == 5
+        )
+        assert len(asked) == breakers.FAILURES
+        with pytest.raises(TriptychError) as error:
+            searcher.search(place.request(vectors={}, weights={"text.text": 1}))
+        assert (error.value.code, error.value.retryable) == ("encoder.failed", True)
+    time.sleep(0.6)
+    assert names(searcher.search(place.request())) == [], "mended, and tried again after its rest"
+
+
+def test_a_broken_folder_of_an_encoder_costs_its_leg(place: Place, tmp_path: Path) -> None:
+    """The weights went away under a running process that has not loaded them yet."""
+    mine = place.services()
+    mine.check(read_schema(mine.elasticsearch, place.version))
+    weights = place.model / "model.safetensors"
+    kept = shutil.move(weights, tmp_path / "kept")
+    try:
+        result = Searcher(mine).search(place.request(explain=True))
+        assert [one.name for one in result.degraded] == ["text.text"]
+        assert result.degraded[0].code.startswith("encoder.")
+        check_whole(result, LEGS - {"text.text"})
+        web = create_app(place.services()).test_client()
+        answer = web.post("/v1/search", json={"index": place.index, "text": "red", "weights": {"text.text": 1}})
+        assert (answer.status_code, answer.get_json()["code"][:8]) == (503, "encoder.")
+    finally:
+        shutil.move(kept, weights)
+
+
+# Elasticsearch
+
+
+def test_a_field_that_is_not_in_the_mapping_is_as_no_product_having_it(place: Place) -> None:
+    """Elasticsearch finds nothing there; a field of other dims is refused, see test_search.py."""
+    mine = place.services()
+    schema = read_schema(mine.elasticsearch, place.version)
+    meta = {"triptych": {"lexical_fields": list(schema.lexical_fields)}}
+    body = index_body({"mappings": {"properties": dict(made_shop.PROPERTIES), "_meta": meta}}, schema)
+    del body["mappings"]["properties"]["triptych"]["properties"]["picture"]
+    analysis = {"analysis": made_shop.ANALYSIS}
+    name = f"{place.index}-without"
+    mine.elasticsearch.indices.create(index=name, mappings=body["mappings"], settings=analysis)
+    try:
+        made_shop.write(mine, name, [Thing(one.id, one.title, {"tiny": one.vectors["tiny"]}, one.fields) for one in THINGS])
+        searcher = Searcher(mine)
+        result = searcher.search(SearchRequest(name, **QUERY, explain=True))
+        assert names(result) == []
+        check_whole(result, LEGS)
+        assert {hit.legs["vector.picture"].status for hit in result.hits} == {"no_modality"}
+        assert searcher.search(SearchRequest(name, vectors=QUERY["vectors"])).hits == ()
+    finally:
+        mine.elasticsearch.indices.delete(index=name)
+
+
+def test_a_filter_that_fits_no_leg_is_the_users(place: Place) -> None:
+    searcher = place.searcher()
+    for _ in range(breakers.FAILURES + 1):
+        with pytest.raises(TriptychError) as error:
+            searcher.search(place.request(filters={"made": "soon"}))
+        assert (error.value.code, error.value.field) == ("query.bad_filter", "filters")
+    assert names(searcher.search(place.request())) == [], "no fault of Elasticsearch"
+
+
+def test_a_query_in_a_hurry_names_what_was_too_slow_and_harms_nobody(place: Place, line: BadLine) -> None:
+    """However many queries give up early, Elasticsearch is not taken for dead."""
+    searcher = place.searcher(elasticsearch_url=line.url)
+    searcher.search(place.request())
+    line.delay = 0.5
+    for _ in range(breakers.FAILURES + 2):
+        with pytest.raises(TriptychError) as error:
+            searcher.search(place.request(vectors={"picture": vector("picture", 3)}, timeout_ms=1))
+        assert error.value.retryable
+        assert error.value.code in HURRIED
+    line.delay = 0.0
+    assert names(searcher.search(place.request())) == []
+
+
+HURRIED = {"elasticsearch.too_slow", "elasticsearch.incomplete", "encoder.busy"}
+
+
+def test_one_millisecond_of_a_good_line_is_answered_or_refused_in_order(place: Place) -> None:
+    searcher = place.searcher()
+    for _ in range(5):
+        codes: set[str] = set()
+        try:
+            codes = {code for _, code in names(searcher.search(place.request(timeout_ms=1)))}
+        except TriptychError as error:
+            codes = {error.code}
+        assert codes <= HURRIED
+    assert names(searcher.search(place.request())) == []
+
+
+def only(wanted: int) -> Callable[[bytes], bool]:
+    """Hangs up at one of the next requests that read: the legs are the first, the completion the second, the page the third.
+
+    A request that was hung up on is sent again.
+    """
+    reached, tries = 1, 0
+
+    def cut(data: bytes) -> bool:
+        nonlocal reached, tries
+        path = data.split(b"\r\n", 1)[0]
+        if not any(word in path for word in (b"/_msearch", b"/_mget", b"/_search")):
+            return False
+        if reached != wanted:
+            reached += 1
+            return False
+        tries += 1
+        reached += tries == TRIES
+        return True
+
+    return cut
+
+
+def test_a_completion_that_fails_is_named_and_what_is_known_is_ranked(place: Place, line: BadLine) -> None:
+    searcher = place.searcher(elasticsearch_url=line.url)
+    searcher.search(place.request())
+    line.cuts = only(2)
+    result = searcher.search(place.request(window=10, explain=True))
+    assert names(result) == [("completion", "elasticsearch.unavailable")]
+    check_whole(result, LEGS)
+    assert "not_retrieved" in {leg.status for hit in result.hits for leg in hit.legs.values()}
+
+
+def test_products_that_cannot_be_read_are_an_error(place: Place, line: BadLine) -> None:
+    searcher = place.searcher(elasticsearch_url=line.url)
+    searcher.search(place.request())
+    line.cuts = only(3)
+    with pytest.raises(TriptychError) as error:
+        searcher.search(place.request())
+    assert (error.value.code, error.value.retryable) == ("elasticsearch.unavailable", True)
+
+
+def test_a_dead_elasticsearch_is_not_waited_for(place: Place) -> None:
+    """After five failures the sixth query fails at once; health and other endpoints say so too."""
+    away = f"http://127.0.0.1:{free_port()}"
+    web = create_app(place.services(elasticsearch_url=away)).test_client()
+    body = {"index": place.index, "text": "red"}
+    for _ in range(breakers.FAILURES):
+        answer = web.post("/v1/search", json=body)
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "elasticsearch.unavailable")
+        assert answer.headers["Retry-After"] == "5"
+    quickest = 1.0
+    for _ in range(3):
+        started = time.perf_counter()
+        answer = web.post("/v1/search", json=body)
+        quickest = min(quickest, time.perf_counter() - started)
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "elasticsearch.unavailable")
+        assert "rests" in answer.get_json()["title"]
+    assert quickest < 0.05
+    several = web.post("/v1/msearch", json={"searches": [body, body]}).get_json()["answers"]
+    assert [one["problem"]["code"] for one in several] == ["elasticsearch.unavailable"] * 2
+    assert web.get(f"/v1/products/p000?index={place.index}").status_code == 503
+    assert web.get("/v1/health/ready").status_code == 503
+
+
+def test_an_elasticsearch_that_comes_back_is_found_again(place: Place, line: BadLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search_api.searcher.Breakers", partial(breakers.Breakers, rest_seconds=0.5))
+    searcher = place.searcher(elasticsearch_url=line.url)
+    line.cuts = lambda _: True
+    for _ in range(breakers.FAILURES + 1):
+        with suppress(TriptychError):
+            searcher.search(place.request())
+    before = line.requests
+    with pytest.raises(TriptychError):
+        searcher.search(place.request())
+    assert line.requests == before, "left alone"
+    line.cuts = lambda _: False
+    time.sleep(0.6)
+    assert names(searcher.search(place.request())) == []
+
+
+# Redis
+
+
+def test_redis_away_costs_the_pages_of_other_processes_only(place: Place) -> None:
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    searcher = place.searcher(redis_url=away, cache_bytes=1_000_000)
+    there = place.searcher().search(place.request())
+    for _ in range(breakers.FAILURES + 2):
+        result = searcher.search(place.request(explain=True))
+        assert names(result) == [("redis", "queue.unavailable")]
+        check_whole(result, LEGS)
+        assert [hit.id for hit in result.hits] == [hit.id for hit in there.hits]

@@ -1,0 +1,98 @@
+"""Spoken queries: a sound that is words searches as if they were typed. Nothing here is a service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from embedding_toys import INFO, Parts, Transcriber, embedder
+from toys import AUDIO, TEXT
+
+from search_api.answer import Recognised
+from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
+from triptych.errors import MediaError, QueryError
+from triptych.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def parts(settings: Settings) -> Parts:
+    return Parts(settings)
+
+
+def words_of(parts: Parts, **inputs: Any) -> tuple[SearchRequest, Mapping[str, Recognised]]:
+    return embedder(parts).words_of(SearchRequest("shop", **inputs), INFO)
+
+
+def test_a_sound_that_is_a_sound_stays_one(parts: Parts) -> None:
+    for inputs in ({"audio": b"a"}, {"text": "shoe"}, {"audio": b"a", "audio_as": "sound"}):
+        request, recognised = words_of(parts, **inputs)
+        assert (request, recognised) == (SearchRequest("shop", **inputs), {})
+    assert parts.decoded == []
+
+
+def test_spoken_words_search_as_if_they_were_typed(parts: Parts) -> None:
+    parts.transcriber = Transcriber(" a red shoe \n")
+    request, recognised = words_of(parts, audio=b"a", audio_as="words", image=b"i", size=5)
+    assert [(one.kind, one.text, one.data) for one in request.all_inputs()] == [
+        ("text", "a red shoe", b""),
+        ("image", "", b"i"),
+    ]
+    assert request.size == 5
+    assert recognised[AUDIO_WORDS].language == "en"
+    assert recognised[AUDIO_WORDS].confidence == 0.9877
+    assert recognised[AUDIO_WORDS].text.strip() == "a red shoe"
+    assert parts.decoded == [(b"a", AUDIO)]
+
+
+def test_both_keeps_the_sound_too(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe")
+    request, _ = words_of(parts, audio=b"a", audio_as="both")
+    assert [(one.kind, one.text, one.data, one.audio_as) for one in request.all_inputs()] == [
+        ("text", "shoe", b"", "sound"), ("audio", "", b"a", "sound"),
+    ]  # fmt: skip
+    assert request.modalities == (TEXT, AUDIO)
+
+
+@pytest.mark.parametrize("audio_as", ["words", "both"])
+def test_a_profile_without_speech_is_named(parts: Parts, audio_as: str) -> None:
+    with pytest.raises(QueryError, match="mine") as caught:
+        words_of(parts, audio=b"a", audio_as=audio_as)
+    assert (caught.value.code, caught.value.field) == ("query.no_speech", "audio_as")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("heard", ["", "  \n"])
+def test_a_sound_without_words_is_named_where_it_is_all_there_is(parts: Parts, heard: str) -> None:
+    parts.transcriber = Transcriber(heard)
+    with pytest.raises(QueryError) as caught:
+        words_of(parts, audio=b"a", audio_as="words")
+    assert (caught.value.code, caught.value.field) == ("query.nothing_recognised", "audio")
+
+
+@pytest.mark.parametrize(
+    "others", [{"image": b"i"}, {"vectors": {"own": [1, 0]}}, {"audio_as": "both"}], ids=["image", "vector", "both"]
+)
+def test_a_sound_without_words_does_no_harm_beside_something_else(parts: Parts, others: dict[str, Any]) -> None:
+    parts.transcriber = Transcriber("")
+    request, recognised = words_of(parts, **{"audio": b"a", "audio_as": "words", **others})
+    assert "text" not in {one.kind for one in request.all_inputs()}
+    assert recognised[AUDIO_WORDS].text == ""
+
+
+def test_spoken_words_that_cannot_be_decoded_are_an_error_of_the_sound(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe")
+    with pytest.raises(MediaError):
+        words_of(parts, audio=b"broken", audio_as="words")
+    assert parts.transcriber.asked == []
+
+
+def test_each_spoken_input_is_recognised_with_its_own_weight(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe")
+    inputs = tuple(QueryInput("audio", weight, data=data, audio_as="words") for data, weight in ((b"1", 2.0), (b"2", -0.5)))
+    request, recognised = words_of(parts, text="typed", inputs=inputs)
+    found = [(one.text, one.weight, one.where) for one in request.all_inputs()]
+    assert found == [("typed", 1, "text"), ("shoe", 2, "inputs.0.audio"), ("shoe", -0.5, "inputs.1.audio")]
+    assert list(recognised) == [AUDIO_WORDS, f"{AUDIO_WORDS}#2"]
