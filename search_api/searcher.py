@@ -249,26 +249,26 @@ class Searcher:
             run.legs = deepening.legs_of(session.asked, info.schema)
             run.filters, run.pit = list(session.asked["filters"]), session.asked["pit"]
         options = ranking.read_options(session.options, info)
-        if session.asked is not None and run.pit is not None:
-            session = self._deep_enough(run, session, options, offset + size)
-        return self._answer(run, session, options, offset=offset, size=size, keep=False)
+        try:
+            if session.asked is not None and run.pit is not None:
+                session = self._deep_enough(run, session, options, offset + size)
+            return self._answer(run, session, options, offset=offset, size=size, keep=False)
+        except ElasticsearchError as error:
+            if run.pit is None or error.code != "elasticsearch.not_found":
+                raise
+            raise QueryError(
+                "Elasticsearch has forgotten the moment of the first page.",
+                code="page.expired",
+                field="page",
+                remedy="Search again from the first page.",
+            ) from error
 
     def _deep_enough(self, run: Run, session: Session, options: ranking.Options, wanted_: int) -> Session:
         """The session with candidates enough for a page, widened as often as that takes."""
         asked = dict(session.asked or {})
         run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
         while len(ranking.rank(session, session.legs, options).rows) <= wanted_:
-            try:
-                candidates, window = deepening.deepened(self._elastic, run, session.candidates, asked["window"])
-            except ElasticsearchError as error:
-                if error.code != "elasticsearch.not_found":
-                    raise
-                raise QueryError(
-                    "Elasticsearch has forgotten the moment of the first page.",
-                    code="page.expired",
-                    field="page",
-                    remedy="Search again from the first page.",
-                ) from error
+            candidates, window = deepening.deepened(self._elastic, run, session.candidates, asked["window"])
             if window == asked["window"]:
                 break
             asked["window"] = window
