@@ -189,24 +189,16 @@ NAMES: dict[str, tuple[str, ...]] = {
     "facets": ("colour", "price", "made"),
 }
 KINDS = ("text", "vector", "products")
-LIMITS = {"size": (1, 20), "window": (20, 100), "timeout_ms": (60_000, 600_000)}
-SOUND: dict[str, Any] = {
-    "filters": {"colour": ["red", "blue"]}, "facets": {"brand": {}, "price": {}}, "sort": [{"price": "desc"}, "score"],
-    "vote": {"field": "brand", "use": "boost"},
-}  # fmt: skip
-"""Two of three bodies that have such a member at all get this one: a made-up one is refused, and nothing behind it is tried."""
 
 
 def with_our_names(body: Any, index: str, query: str) -> Any:
     """A made-up body that gets further: what refers to something refers to what is there. Values of a wrong type stay."""
     if not isinstance(body, dict):
         return body
-    if isinstance(body.get("query"), dict):  # the part of a form
-        return {**body, "query": with_our_names(body["query"], index, query)}
+    found = dict(body)
     if isinstance(body.get("searches"), list):
-        return {**body, "searches": [with_our_names(one, index, query) for one in body["searches"]]}
-    found = dict(body) if "query_id" in body else {"index": index, **body}
-    names = {"index": index, "query_id": query, "collapse": "colour", "weight_set": "words only"}
+        found["searches"] = [with_our_names(one, index, query) for one in body["searches"]]
+    names = {"index": index, "query_id": query, "collapse": "colour", "weight_set": "words only", "space": "words"}
     found |= {name: value for name, value in names.items() if isinstance(body.get(name), str)}
     for name, able in NAMES.items():
         if isinstance(body.get(name), dict):
@@ -216,15 +208,11 @@ def with_our_names(body: Any, index: str, query: str) -> Any:
     if isinstance(body.get("products"), list):
         found["products"] = [f"p{n:03}" if isinstance(key, str) else key for n, key in enumerate(body["products"])]
     if isinstance(body.get("inputs"), list):
-        found["inputs"] = [_one_kind(one) for one in body["inputs"]]
-    for name, (least, most) in LIMITS.items():
-        if isinstance(body.get(name), int):
-            found[name] = least + abs(body[name]) % (most - least)
+        found["inputs"] = [_one_kind(with_our_names(one, index, query)) for one in body["inputs"]]
     for name in ("image", "audio", "audio_as", "page"):  # an index without pictures and sounds refuses them all
         if isinstance(body.get(name), str | dict) and len(str(body)) % 4:
-            del found[name]
-    sound = SOUND if len(str(body)) % 3 else {}
-    return found | {name: value for name, value in sound.items() if body.get(name)}
+            found.pop(name)
+    return found
 
 
 def _long(value: Any, dims: int) -> Any:
@@ -236,11 +224,9 @@ def _one_kind(given: Any) -> Any:
     """An input that is of one kind."""
     if not isinstance(given, dict):
         return given
-    kind = next((name for name in KINDS if given.get(name) is not None), "text")
-    found = {"text": "red", **{name: value for name, value in given.items() if name in ("text", "products", "weight")}}
-    if kind == "vector":
-        found |= {"vector": _long(given["vector"], DIMS["words"]), "space": "words"}
-    return {name: value for name, value in found.items() if name in (kind, "weight", "space")}
+    kind = next((name for name in KINDS if given.get(name) is not None), None)
+    found = {name: value for name, value in given.items() if name in (kind, "weight") or (name, kind) == ("space", "vector")}
+    return found | ({"vector": _long(given["vector"], DIMS["words"]), "space": "words"} if kind == "vector" else {})
 
 
 NOTHING_TO_SAY = ("/v1/health/live", "/v1/health/ready", "/v1/docs")
