@@ -58,7 +58,7 @@ def test_pickling_keeps_that_a_retry_was_ruled_out() -> None:
 def test_pickling_keeps_every_fault_of_a_body() -> None:
     with pytest.raises(InvalidBodyError) as caught:
         parse_body({"size": "ten", "windw": 3})
-    assert len(caught.value.errors) == 3
+    assert {fault["field"] for fault in caught.value.errors} == {"size", "windw"}
     back = _sent(caught.value)
     assert isinstance(back, InvalidBodyError)
     assert back.errors == caught.value.errors

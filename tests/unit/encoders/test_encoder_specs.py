@@ -71,7 +71,9 @@ def test_an_encoder_over_others_names_them_by_their_fingerprints() -> None:
 
 
 def test_the_spaces_of_an_index_are_those_of_the_specs() -> None:
-    assert offline_spaces() == tuple(spec.to_space() for spec in SPECS)
+    as_of_specs = tuple(space.model_copy(update={"several": "mean"}) for space in offline_spaces())
+    assert as_of_specs == tuple(spec.to_space() for spec in SPECS)
+    assert [space.name for space in offline_spaces() if space.several == "best"] == ["image"]  # the profile's to say
     assert [space.name for space in offline_spaces()] == ["text", "image", "image_words", "audio"]
 
 
