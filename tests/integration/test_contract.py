@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -182,37 +182,37 @@ def operations(web: Web) -> dict[str, Any]:
     return {found.ok().path: found.ok() for found in schema.get_all_operations()}
 
 
-NAMES: dict[str, tuple[str, ...]] = {
-    "weights": ("lexical", "vector.words", "vector.picture", "products.words", "lexical#2"),
-    "vectors": tuple(DIMS),
-    "filters": ("colour", "price", "and", "not", "made", "place"),
-    "facets": ("colour", "price", "made"),
-}
 KINDS = ("text", "vector", "products")
+SOUND: dict[str, Any] = {
+    "filters": {"colour": ["red", "blue"]}, "facets": {"brand": {}, "price": {}}, "sort": [{"price": "desc"}, "score"],
+    "vote": {"field": "brand", "use": "boost"},
+}  # fmt: skip
+"""Two of three bodies that have such a member at all get this one: a made-up one is refused, and nothing behind it is tried."""
 
 
 def with_our_names(body: Any, index: str, query: str) -> Any:
     """A made-up body that gets further: what refers to something refers to what is there. Values of a wrong type stay."""
     if not isinstance(body, dict):
         return body
-    found = dict(body)
+    if isinstance(body.get("query"), dict):  # the part of a form
+        return {**body, "query": with_our_names(body["query"], index, query)}
     if isinstance(body.get("searches"), list):
-        found["searches"] = [with_our_names(one, index, query) for one in body["searches"]]
-    names = {"index": index, "query_id": query, "collapse": "colour", "weight_set": "words only", "space": "words"}
+        return {**body, "searches": [with_our_names(one, index, query) for one in body["searches"]]}
+    names = {"index": index, "query_id": query, "collapse": "colour", "weight_set": "words only", "product": "p001"}
+    found = dict(body) if "query_id" in body else {"index": index, **body}
     found |= {name: value for name, value in names.items() if isinstance(body.get(name), str)}
-    for name, able in NAMES.items():
-        if isinstance(body.get(name), dict):
-            found[name] = dict(zip(able, body[name].values(), strict=False))
-    if isinstance(found.get("vectors"), dict):
-        found["vectors"] = {name: _long(value, DIMS[name]) for name, value in found["vectors"].items()}
-    if isinstance(body.get("products"), list):
-        found["products"] = [f"p{n:03}" if isinstance(key, str) else key for n, key in enumerate(body["products"])]
-    if isinstance(body.get("inputs"), list):
-        found["inputs"] = [_one_kind(with_our_names(one, index, query)) for one in body["inputs"]]
+    found |= {name: mend(body[name]) for name, (kind, mend) in MENDED.items() if type(body.get(name)) in kind}
     for name in ("image", "audio", "audio_as", "page"):  # an index without pictures and sounds refuses them all
         if isinstance(body.get(name), str | dict) and len(str(body)) % 4:
-            found.pop(name)
-    return found
+            del found[name]
+    if "query_id" not in body and not any(found.get(name) for name in ("text", "vectors", "products", "inputs")):
+        found["text"] = "red horn"
+    sound = SOUND if len(str(body)) % 3 else {}
+    return found | {name: value for name, value in sound.items() if body.get(name)}
+
+
+def _named(*able: str) -> Callable[[Any], Any]:
+    return lambda given: dict(zip(able, given.values(), strict=False))
 
 
 def _long(value: Any, dims: int) -> Any:
@@ -224,9 +224,27 @@ def _one_kind(given: Any) -> Any:
     """An input that is of one kind."""
     if not isinstance(given, dict):
         return given
-    kind = next((name for name in KINDS if given.get(name) is not None), None)
-    found = {name: value for name, value in given.items() if name in (kind, "weight") or (name, kind) == ("space", "vector")}
-    return found | ({"vector": _long(given["vector"], DIMS["words"]), "space": "words"} if kind == "vector" else {})
+    kind = next((name for name in KINDS if given.get(name) is not None), "text")
+    found = {"text": "red", **{name: value for name, value in given.items() if name in (kind, "weight")}}
+    if kind == "vector":
+        found |= {"vector": _long(given["vector"], DIMS["words"]), "space": "words"}
+    return {name: value for name, value in found.items() if name in (kind, "weight", "space")}
+
+
+NUMBER = (int, float)
+MENDED: dict[str, tuple[tuple[type, ...], Callable[[Any], Any]]] = {
+    "weights": ((dict,), _named("lexical", "vector.words", "vector.picture", "products.words", "lexical#2")),
+    "filters": ((dict,), _named("colour", "price", "and", "not", "made", "place")),
+    "facets": ((dict,), _named("colour", "price", "made")),
+    "vectors": ((dict,), lambda some: {name: _long(one, DIMS[name]) for name, one in _named(*DIMS)(some).items()}),
+    "products": ((list,), lambda some: [f"p{n:03}" if isinstance(key, str) else key for n, key in enumerate(some)]),
+    "inputs": ((list,), lambda some: [_one_kind(one) for one in some]),
+    "size": ((int,), lambda number: 1 + abs(number) % 20),
+    "window": ((int,), lambda number: 20 + abs(number) % 80),
+    "timeout_ms": (NUMBER, lambda number: 60_000 + int(abs(number) % 60_000)),
+    "min_relevance": (NUMBER, lambda number: abs(number) % 0.6),
+}
+"""What a member of one of these types becomes, so that it can be."""
 
 
 NOTHING_TO_SAY = ("/v1/health/live", "/v1/health/ready", "/v1/docs")
