@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,27 +166,33 @@ class Elastic:
         return there.total > 0, not isinstance(passing, ElasticsearchError) and passing.total > 0
 
     def msearch(self, run: Run, bodies: Sequence[Mapping[str, Any]]) -> list[Found | ElasticsearchError]:
-        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-            try:
-                return msearch(
-                    self._client,
-                    run.info.version,
-                    bodies,
-                    preference=run.query_id,
-                    every_shard=run.info.shards > 1,
-                    moment=None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds),
-                    seconds=run.deadline.request_seconds,
-                )
-            except ElasticsearchError as error:
-                raise _too_slow(run, error) from error
+        with self._asking(run):
+            return msearch(
+                self._client,
+                run.info.version,
+                bodies,
+                preference=run.query_id,
+                every_shard=run.info.shards > 1,
+                moment=None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds),
+                seconds=run.deadline.request_seconds,
+            )
 
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:
-        """One search, for `native`."""
+        """One search, for `native`: no other leg answers where Elasticsearch refuses it."""
+        try:
+            with self._asking(run):
+                return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
+        except ElasticsearchError as error:
+            raise nothing_answered(run, error) from error
+
+    @contextmanager
+    def _asking(self, run: Run) -> Iterator[None]:
+        """A request to Elasticsearch under its breaker, which does not count a deadline of the query's own."""
         with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
             try:
-                return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
+                yield
             except ElasticsearchError as error:
-                raise nothing_answered(run, _too_slow(run, error)) from error
+                raise _too_slow(run, error) from error
 
     @property
     def _client(self) -> Any:

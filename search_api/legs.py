@@ -179,8 +179,7 @@ def _space_for_vector(one: QueryInput, schema: IndexSchema, index: str) -> Space
 class Asked:
     """What is asked of every leg: how many hits (`window`), under which filters, with which doc values beside the key.
 
-    Quantised scores are made exact with the float vectors if `exact`. `dfs` counts words over all shards, so that a score does
-    not depend on the shard a product lies in; it costs a round of its own and is only needed with several shards.
+    Quantised scores are made exact with the float vectors if `exact`.
     """
 
     server: Server

@@ -290,8 +290,9 @@ class Searcher:
     ) -> SearchResult:
         """A page of a session. Products deleted meanwhile make room for the next ones."""
         ranked = ranking.rank(session, session.legs, options)
-        hits, at = self._hits(run, session, ranked, offset, size) if hydrate else ([], offset)
-        if not hydrate:
+        if hydrate:
+            hits, at = self._hits(run, session, ranked, offset, size)
+        else:
             at = min(offset + size, len(ranked.rows))
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
         more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))

@@ -9,14 +9,13 @@ them.
 from __future__ import annotations
 
 import base64
-import logging
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,6 @@ from search_api.fusion import FusedLeg
 from triptych.errors import NotFoundError, QueryError, QueueError
 from triptych.schema import Level
 from triptych.services import Services
-
-log = logging.getLogger(__name__)
 
 MOST_HERE = 64
 """Sessions kept in this process."""
@@ -82,7 +79,7 @@ class Sessions:
             while len(self._here) > MOST_HERE:
                 self._here.popitem(last=False)
         try:
-            with self._redis("sessions") as client:
+            with self._redis() as client:
                 client.set(self._key(session.id), to_bytes(session), ex=self._seconds)
         except QueueError as error:
             return Degraded("redis", error.code, error.message)
@@ -95,7 +92,7 @@ class Sessions:
         if known is not None and time.monotonic() < known[0]:
             return known[1]
         try:
-            with self._redis("sessions") as client:
+            with self._redis() as client:
                 data = client.get(self._key(name))
         except QueueError:
             data = None
@@ -139,7 +136,7 @@ class Sessions:
             return given.get_secret_value()
         key = f"{self._services.settings.queue}:page-secret"
         try:
-            with self._redis("sessions") as client:
+            with self._redis() as client:
                 client.set(key, self._mine, nx=True)
                 shared = client.get(key)
         except QueueError:
@@ -149,27 +146,14 @@ class Sessions:
     def _key(self, name: str) -> str:
         return f"{self._services.settings.queue}:session:{name}"
 
-    def _redis(self, name: str) -> _Guarded:
-        return _Guarded(self._services.redis, self._breakers, name)
-
-
-class _Guarded:
-    """Redis under its breaker; what fails is a QueueError."""
-
-    def __init__(self, client: redis.Redis, breakers: Breakers, name: str) -> None:
-        self._client = client
-        self._guard = breakers.guarding(f"redis {name}", QueueError, "queue.unavailable")
-
-    def __enter__(self) -> redis.Redis:
-        self._guard.__enter__()
-        return self._client
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, redis.RedisError):
-            away = QueueError(f"Redis did not answer: {error}.", code="queue.unavailable")
-            self._guard.__exit__(QueueError, away, trace)
-            raise away from error
-        self._guard.__exit__(kind, error, trace)
+    @contextmanager
+    def _redis(self) -> Iterator[redis.Redis]:
+        """Redis under its breaker; what fails is a QueueError."""
+        with self._breakers.guarding("redis sessions", QueueError, "queue.unavailable"):
+            try:
+                yield self._services.redis
+            except redis.RedisError as error:
+                raise QueueError(f"Redis did not answer: {error}.", code="queue.unavailable") from error
 
 
 def to_bytes(session: Session) -> bytes:
