@@ -67,7 +67,7 @@ MIXED = Recipe(
     "mixed",
     "icecat",
     also=(
-        Recipe("stamps-all", "stamps", languages=ALL),
+        Recipe("stamps-en", "stamps"),
         Recipe("grocery-en", "grocery"),
         Recipe("clothing-en", "clothing"),
     ),

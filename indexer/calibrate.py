@@ -1,9 +1,10 @@
 """Measure what each leg's scores mean on this catalogue (`schema.Level`), without any judgement.
 
-A sample of products is drawn. Each product's title asks every words leg, each product's own picture or sound asks the legs of
-its modality. The scores between a query and the *other* products are the background: their mean is the leg's floor, their
-standard deviation its sigma. The share of titles that find their own product first is the leg's reliability. The best of the
-others per query is what a match that means nothing reaches: its deciles are the leg's noise.
+A sample of products is drawn, and for a space that not all of them have one more of those that have it. Each product's title
+asks every words leg, each product's own picture or sound asks the legs of its modality. The scores between a query and the
+*other* products are the background: their mean is the leg's floor, their standard deviation its sigma. The share of titles that
+find their own product first is the leg's reliability. The best of the others per query is what a match that means nothing
+reaches: its deciles are the leg's noise.
 A product with several parts scores by the best of them, as in a search; the first of them asks.
 """
 
@@ -27,7 +28,7 @@ from triptych.elastic.lifecycle import read_schema, write_levels
 from triptych.encoders import fused
 from triptych.encoders.base import Encoder, unit
 from triptych.errors import ElasticsearchError
-from triptych.schema import FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
+from triptych.schema import FIELD, KEY_FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
 from triptych.services import Services
 
 SAMPLE = 256
@@ -71,23 +72,34 @@ def calibrate(services: Services, index: str) -> IndexSchema:
         levels[LEXICAL] = _lexical_level(services, index, schema, sample)
     encoders = services.encoders(schema)
     for space in (space for space in schema.spaces if space.searched):
-        levels |= measured(space, schema, encoders, sample)
+        everywhere = all(space.name in s.vectors for s in sample)
+        levels |= measured(space, schema, encoders, sample if everywhere else draw(services, index, schema, space))
     return write_levels(services.elasticsearch, index, levels)
 
 
-def draw(services: Services, index: str, schema: IndexSchema) -> list[Sample]:
-    """SAMPLE products at random."""
+def draw(services: Services, index: str, schema: IndexSchema, space: Space | None = None) -> list[Sample]:
+    """SAMPLE products at random, of those that have a vector in `space`.
+
+    In a catalogue of which one product in ten has a picture, a sample of all would tell of pictures by a handful.
+    """
     fields = [space.field for space in schema.spaces if space.searched]
     fields += [space.parts_vector for space in schema.spaces if space.has_parts]
     source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *fields]}
     if services.server.hides_vectors:
         source["exclude_vectors"] = False
-    query = {
-        "function_score": {"query": {"exists": {"field": f"{FIELD}.key"}}, "random_score": {"seed": _SEED, "field": "_seq_no"}}
-    }
+    query = {"function_score": {"query": _having(space), "random_score": {"seed": _SEED, "field": "_seq_no"}}}
     with translated():
         answer = services.elasticsearch.search(index=index, query=query, size=SAMPLE, source=source)
     return [_sample(hit, schema) for hit in answer["hits"]["hits"]]
+
+
+def _having(space: Space | None) -> dict[str, Any]:
+    """The products that have a vector, or several, in a space; without one all that are ours."""
+    if space is None:
+        return {"exists": {"field": KEY_FIELD}}
+    several = {"nested": {"path": space.parts_field, "query": {"exists": {"field": space.parts_vector}}}}
+    ways = [{"exists": {"field": space.field}}, *([several] if space.has_parts else [])]
+    return {"bool": {"should": ways}}
 
 
 def _sample(hit: Mapping[str, Any], schema: IndexSchema) -> Sample:
