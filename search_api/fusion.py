@@ -4,9 +4,8 @@
 
 A leg whose modality the product has not (`missing`):
     renormalise   its weight goes to the other legs of the same input, and sign, that the product has: a product without a
-    picture is judged
-                  by its words. What cannot answer an input at all (a photo, where the product has no picture) counts 0 there: a
-                  lack is never a reward
+                  picture is judged by its words. What cannot answer an input at all (a photo, where the product has no
+                  picture) counts below the floor there, under calibrated, else 0: a lack is never a reward
     zero          it counts 0
     background    it counts as a match that means nothing; under calibrated the same as zero
 """
@@ -70,7 +69,8 @@ def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fu
     lacking = candidates.status == NO_MODALITY
     if method.missing == "renormalise" and lacking.any():
         weights = renormalised(weights, lacking, [group_of(leg) for leg in legs])
-    fill = np.broadcast_to(scales.background, normalised.shape) if method.missing == "background" else 0.0
+    fills = {"renormalise": np.where(weights > 0, scales.lack, 0.0), "zero": 0.0, "background": scales.background}
+    fill = np.broadcast_to(fills[method.missing], normalised.shape)
     normalised = np.where(np.isnan(normalised), np.where(lacking, fill, 0.0), normalised)
     score = averaged(normalised, weights, method.mean)
     return Fused(score, normalised, weights, scales, ranked(candidates, score))
@@ -84,7 +84,7 @@ def group_of(leg: FusedLeg) -> str:
 def renormalised(weights: Floats, lacking: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], groups: Sequence[str]) -> Floats:
     """The weights (n, L) where what a product lacks is given to its other legs of the same group.
 
-    A product that lacks all legs of a group keeps their weights, and counts 0 there.
+    A product that lacks all legs of a group keeps their weights.
     """
     names = list(dict.fromkeys(groups))
     belongs = np.array([[group == name for name in names] for group in groups], dtype=float)

@@ -39,12 +39,13 @@ _NARROWEST = 0.01
 @dataclass(frozen=True, slots=True)
 class Scales:
     """The scale of each leg in one query, shape (L,): where 0 and 1 lie; `background` is what a match that means nothing
-    gets.
+    gets, `lack` what stands for the score of a product that cannot answer an input at all.
     """
 
     floor: Floats
     top: Floats
     background: Floats
+    lack: Floats
 
 
 def calibrated_scale(level: Level | None, top: float, *, lexical: bool) -> tuple[float, float]:
@@ -60,9 +61,9 @@ def normalise(
     """The scores on one scale, (n, L), NaN where none is known, and the scales."""
     raw = candidates.raw
     count = len(candidates.legs)
-    floor, top = np.zeros(count), np.ones(count)
+    floor, top, nothing = np.zeros(count), np.ones(count), np.zeros(count)
     if method == "rrf":
-        return _reciprocal_ranks(candidates), Scales(floor, np.full(count, 1 / (RANK_CONSTANT + 1)), np.zeros(count))
+        return _reciprocal_ranks(candidates), Scales(floor, np.full(count, 1 / (RANK_CONSTANT + 1)), nothing, nothing)
     scaled = np.full(raw.shape, np.nan)
     for column in range(count):
         known = raw[:, column]
@@ -78,7 +79,13 @@ def normalise(
     meaningless[np.asarray(lexical, dtype=bool)] = 0.0
     width = top - floor
     background = np.divide(meaningless - floor, width, out=np.zeros(count), where=width > 0)
-    return scaled, Scales(floor, top, background)
+    return scaled, Scales(floor, top, background, _lack(levels, lexical, width) if method == "calibrated" else nothing)
+
+
+def _lack(levels: Sequence[Level | None], lexical: Sequence[bool], width: Floats) -> Floats:
+    """GUARD sigmas below the floor: nearly all products that have the modality stand above it."""
+    sigma = np.array([0.0 if words else (level or UNMEASURED).sigma for level, words in zip(levels, lexical, strict=True)])
+    return np.asarray(-GUARD * sigma / width)
 
 
 _LEVEL: Final = {"calibrated": 0.0, "min_max": 1.0, "z_score": 0.0, "dbsf": 0.5, "l2": 0.0, "tm2c2": 0.0}

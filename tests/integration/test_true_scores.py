@@ -117,8 +117,8 @@ def columns(inputs: Sequence[QueryInput]) -> list[Column]:
     return [Column(c.source, c.weight / total, c.base, c.raw) for c in kept]
 
 
-def on_one_scale(column: Column, rows: Array, top: float, fusion: str) -> tuple[Array, float]:
-    """The column's scores on the fusion's scale, and what a match that means nothing has there."""
+def on_one_scale(column: Column, rows: Array, top: float, fusion: str) -> tuple[Array, float, float]:
+    """The column's scores on the fusion's scale, what a match that means nothing has there, and what cannot be answered."""
     raw = column.raw[rows.astype(int)]
     level = LEVELS.get(column.base)
     noise, sigma = (level.floor, level.sigma) if level else (0.5, 0.25)
@@ -128,7 +128,7 @@ def on_one_scale(column: Column, rows: Array, top: float, fusion: str) -> tuple[
         places = sorted(matching, key=lambda row: (-np.float32(raw[row]), row))
         scaled = np.full(len(raw), math.nan)
         scaled[places] = 1 / (60 + np.arange(1, len(places) + 1))
-        return scaled, 0.0
+        return scaled, 0.0, 0.0
     low, high = {
         "calibrated": (noise, max(top, noise + max(2 * sigma, 1e-6 if column.base == LEXICAL else 0.01))),
         "min_max": (known.min(), known.max()),
@@ -138,8 +138,9 @@ def on_one_scale(column: Column, rows: Array, top: float, fusion: str) -> tuple[
         "tm2c2": (0, known.max()),
     }[fusion]
     if high - low < 1e-9:
-        return raw * 0 + {"min_max": 1.0, "dbsf": 0.5}.get(fusion, 0.0), 0.0
-    return (raw - low) / (high - low), ((0.0 if column.base == LEXICAL else noise) - low) / (high - low)
+        return raw * 0 + {"min_max": 1.0, "dbsf": 0.5}.get(fusion, 0.0), 0.0, 0.0
+    lack = -2 * sigma / (high - low) if fusion == "calibrated" and column.base != LEXICAL else 0.0
+    return (raw - low) / (high - low), ((0.0 if column.base == LEXICAL else noise) - low) / (high - low), lack
 
 
 def exhaustive(inputs: Sequence[QueryInput], fusion: str, mean: str, missing: str) -> dict[str, float]:
@@ -158,16 +159,17 @@ def exhaustive(inputs: Sequence[QueryInput], fusion: str, mean: str, missing: st
     ]
     for place, row in enumerate(rows):
         parts = []
-        for leg, (scaled, nothing) in zip(legs, scales, strict=True):
+        for leg, (scaled, nothing, lack) in zip(legs, scales, strict=True):
             lacks = math.isnan(leg.raw[row])
             weight, value = leg.weight, 0.0 if math.isnan(scaled[place]) else scaled[place]
             if missing == "renormalise":
                 whole = sum(abs(other.weight) for other in legs if other.source == leg.source)
                 left = sum(abs(o.weight) for o in legs if o.source == leg.source and not math.isnan(o.raw[row]))
-                if left:  # what cannot answer an input at all keeps its weight, and counts 0 there
+                if left:  # what cannot answer an input at all keeps its weight, and counts below the floor
                     weight = 0.0 if lacks else leg.weight * whole / left
             if lacks:
-                value = nothing if missing == "background" else 0.0
+                below = lack if leg.weight > 0 else 0.0
+                value = {"renormalise": below, "zero": 0.0, "background": nothing}[missing]
             parts.append((weight, value))
         scores[THINGS[int(row)].id] = averaged(parts, mean)
     return scores

@@ -46,9 +46,10 @@ WORDS, PICTURE = leg("one", 0.4, base=LEXICAL, level=None), leg("two", 0.6, "ima
 def test_three_products_by_hand() -> None:
     table = a_table({"a": [8.0, 0.6], "b": [2.0, 0.9], "c": [0.0, None]}, status={"c": [NO_MATCH, 3]})
     fused = fuse(table, [WORDS, PICTURE], Method())
-    assert list(fused.score) == pytest.approx([0.4 + 0.6 * 0.25, 0.4 * 0.25 + 0.6, 0.0], abs=1e-6)
+    # the photo cannot be answered by c: two sigmas below the floor, (0.3 - 0.5) / (0.9 - 0.5)
+    assert list(fused.score) == pytest.approx([0.4 + 0.6 * 0.25, 0.4 * 0.25 + 0.6, 0.6 * -0.5], abs=1e-6)
     assert [table.ids[row] for row in fused.order] == ["b", "a", "c"]
-    assert fused.normalised.tolist() == [pytest.approx(row, abs=1e-6) for row in ([1, 0.25], [0.25, 1], [0, 0])]
+    assert fused.normalised.tolist() == [pytest.approx(row, abs=1e-6) for row in ([1, 0.25], [0.25, 1], [0, -0.5])]
     assert fused.scales.floor.tolist() == [0, 0.5]
     assert fused.scales.top.tolist() == pytest.approx([8, 0.9])
 
@@ -90,7 +91,8 @@ FULL = [1.0, 1.0, 1.0]
     ("missing", "row", "expected"),
     [
         ("renormalise", [0.5, None, 0.8], 0.5 * 0.5 + 0.5 * 0.8),  # the words' whole share goes to the leg that is there
-        ("renormalise", [0.5, 0.25, None], 0.2 * 0.5 + 0.3 * 0.25),  # the picture cannot be answered: 0, no reward
+        # the picture cannot be answered: two sigmas below the floor, and sigma is 0 here
+        ("renormalise", [0.5, 0.25, None], 0.2 * 0.5 + 0.3 * 0.25),
         ("renormalise", [None, None, 0.8], 0.5 * 0.8),
         ("renormalise", [None, None, None], 0),
         ("zero", [0.5, None, 0.8], 0.2 * 0.5 + 0.5 * 0.8),
@@ -101,6 +103,17 @@ FULL = [1.0, 1.0, 1.0]
 def test_what_a_lack_costs(missing: Missing, row: list[float | None], expected: float) -> None:
     table = a_table({"a": row, "full": FULL})
     assert scores(table, LEGS, missing=missing) == pytest.approx({"a": expected, "full": 1}, abs=1e-6)
+
+
+def test_what_no_leg_of_an_input_can_answer_counts_two_sigmas_below_the_floor() -> None:
+    """A product without a picture must not stand above those whose picture is just not the one sought."""
+    level = Level(floor=0.6, sigma=0.05)
+    table = a_table({"lacks": [0.4, None], "other": [0.4, 0.58], "full": [1.0, 1.0]})
+    legs = [leg("one", 0.5), leg("two", 0.5, "image", level)]
+    found = scores(table, legs)
+    assert found["lacks"] == pytest.approx(0.2 - 0.5 * 0.1 / 0.4)
+    assert found["lacks"] < found["other"]
+    assert scores(table, legs, missing="zero")["lacks"] == pytest.approx(0.2)
 
 
 def test_background_under_tm2c2_is_what_meaningless_cosines_get() -> None:
@@ -190,6 +203,9 @@ WEIGHTS = st.tuples(*[st.floats(0.05, 1)] * 3).map(lambda w: [x / sum(w) for x i
 LEVELS = (UNIT, Level(floor=0.4, sigma=0.1), None)
 
 
+_LACK = "lack"
+
+
 def legs_of(weights: Sequence[float]) -> list[FusedLeg]:
     """Words (BM25) and a vector leg of one input, and an unmeasured leg of another."""
     return [
@@ -215,8 +231,8 @@ def reference(
                     whole, left = sum(weights[n] for n in mine), sum(weights[n] for n in there)
                     for n in mine:
                         weights[n] = weights[n] * whole / left if n in there else 0.0
-        values = [column[key] if row[n] is not None else (column[""] if missing == "background" else 0.0)
-                  for n, column in enumerate(columns)]  # fmt: skip
+        lacks = {"renormalise": _LACK, "zero": "0", "background": ""}[missing]
+        values = [column[key if row[n] is not None else lacks] for n, column in enumerate(columns)]
         found[key] = _mean(values, weights, mean)
     return found
 
@@ -232,18 +248,20 @@ def _mean(values: Sequence[float], weights: Sequence[float], mean: Mean) -> floa
 
 
 def _column(raw: dict[str, float | None], one: FusedLeg, method: FusionMethod) -> dict[str, float]:
-    """Normalised by id, and under "" what a meaningless match gets."""
+    """Normalised by id; under "" what a meaningless match gets, under "0" nothing, and what no leg of an input can answer."""
     known = {key: x for key, x in raw.items() if x is not None}
     nothing = 0.0 if one.base == LEXICAL else (one.level or Level(floor=0.5, sigma=0.25)).floor
     if method == "rrf":
         ranked = sorted(known, key=lambda key: (-known[key], key))
-        return {"": 0.0, **{key: 1 / (61 + n) for n, key in enumerate(ranked)}}
+        return {"": 0.0, "0": 0.0, _LACK: 0.0, **{key: 1 / (61 + n) for n, key in enumerate(ranked)}}
+    lack = 0.0
     xs = list(known.values())
     if method == "calibrated":
         level = one.level or (Level(floor=0, sigma=0) if one.base == LEXICAL else Level(floor=0.5, sigma=0.25))
         low, high = level.floor, level.floor + max(2 * level.sigma, 1e-6 if one.base == LEXICAL else 0.01)
         high = max([high, *xs])
         equal = 0.0
+        lack = -2 * level.sigma / (high - low)
     elif not xs:
         low, high, equal = 0.0, 1.0, 0.0
     elif method == "min_max":
@@ -255,8 +273,8 @@ def _column(raw: dict[str, float | None], one: FusedLeg, method: FusionMethod) -
         low, high = (middle, middle + sigma) if method == "z_score" else (middle - 3 * sigma, middle + 3 * sigma)
         equal = 0.0 if method == "z_score" else 0.5
     if high <= low:
-        return {"": 0.0, **dict.fromkeys(known, equal)}
-    return {key: (x - low) / (high - low) for key, x in {**known, "": nothing}.items()}
+        return {"": 0.0, "0": 0.0, _LACK: lack, **dict.fromkeys(known, equal)}
+    return {"0": 0.0, _LACK: lack, **{key: (x - low) / (high - low) for key, x in {**known, "": nothing}.items()}}
 
 
 COMBINATIONS = list(
