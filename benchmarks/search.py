@@ -39,6 +39,7 @@ from scale import Question, Scale
 from engine import ElasticsearchNode, Jvm, elasticsearch_node, redis_server
 from search_api.query import FusionMethod, SearchRequest
 from search_api.searcher import Searcher
+from search_api.warmth import calm_garbage_collector
 from triptych.errors import QueryError
 from triptych.services import Services
 from triptych.settings import load
@@ -123,7 +124,7 @@ class Bench:
         return True
 
     def _by_hand(self, k: int) -> Way:
-        client = self.services.elasticsearch
+        client = asking.plain_client(self.services.settings)
 
         def ask(number: int) -> None:
             client.search(index=self.target.alias, **asking.by_hand(self.target, self.questions[number], k=k))
@@ -179,6 +180,7 @@ def main(  # noqa: PLR0913, PLR0917  click gives a command its options by name
         facts = {**described(bench, plan), "absent": [fusion for fusion in FUSIONS if fusion not in ways]}
         plan.say(f"{warm} searches to warm up")
         _warm(ways, warm, len(bench.questions))
+        calm_garbage_collector()  # as `triptych serve` does; the request by hand profits as well
         facts["load_before"] = os.getloadavg()
         taken = [_round(bench, ways, number, plan) for number in range(rounds)]
         bars = compared(taken)

@@ -306,7 +306,7 @@ def lexical_noise(hits: Sequence[Mapping[str, Any]], asking: Sample, title: str,
     return float(max(best, default=0.0)) / words
 
 
-def _hits(answer: Found | ElasticsearchError) -> list[dict[str, Any]]:
+def _hits(answer: Found | ElasticsearchError) -> Sequence[Mapping[str, Any]]:
     """The hits of a search. Raises the error of one that failed."""
     if isinstance(answer, ElasticsearchError):
         raise answer

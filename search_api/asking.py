@@ -71,7 +71,7 @@ class Elastic:
         asked = self.asked(run, window)
         bodies = [body(leg, asked) for leg in run.legs]
         counts = _whole_match(run) if run.aggregations and window == run.request.window else None
-        answers = self.msearch(run, [*bodies, *([counts] if counts else [])])
+        answers = self.msearch(run, [*bodies, *([counts] if counts else [])], scored=True)
         if counts:
             self._counted(run, answers.pop())
         retrieved: dict[str, LegHits] = {}
@@ -97,7 +97,7 @@ class Elastic:
         asked = self.asked(run, 0)
         slices = [(leg, gaps[leg.name][at : at + AT_ONCE]) for leg in legs for at in range(0, len(gaps[leg.name]), AT_ONCE)]
         try:
-            answers = self.msearch(run, [completion_body(leg, ids, asked) for leg, ids in slices])
+            answers = self.msearch(run, [completion_body(leg, ids, asked) for leg, ids in slices], scored=True)
         except ElasticsearchError as error:
             run.fail("completion", error)
             return candidates
@@ -165,7 +165,9 @@ class Elastic:
             raise there
         return there.total > 0, not isinstance(passing, ElasticsearchError) and passing.total > 0
 
-    def msearch(self, run: Run, bodies: Sequence[Mapping[str, Any]]) -> list[Found | ElasticsearchError]:
+    def msearch(
+        self, run: Run, bodies: Sequence[Mapping[str, Any]], *, scored: bool = False
+    ) -> list[Found | ElasticsearchError]:
         with self._asking(run):
             return msearch(
                 self._client,
@@ -175,6 +177,7 @@ class Elastic:
                 every_shard=run.info.shards > 1,
                 moment=None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds),
                 seconds=run.deadline.request_seconds,
+                scored=scored,
             )
 
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:

@@ -81,11 +81,11 @@ class Candidates:
 
 def hits_of(found: Found, fields: Sequence[str] = ()) -> LegHits:
     """The hits of one search of a leg, with the values of `fields`."""
-    ids = tuple(hit["fields"][KEY_FIELD][0] for hit in found.hits)
-    scores = tuple(float(hit["_score"]) for hit in found.hits)
-    values = (
-        {key: {f: hit["fields"].get(f, ()) for f in fields} for key, hit in zip(ids, found.hits, strict=True)} if fields else {}
-    )
+    ids = tuple([hit.fields[KEY_FIELD][0] for hit in found.scored])
+    scores = tuple([hit.score for hit in found.scored])
+    if not fields:
+        return LegHits(ids, scores)
+    values = {key: {f: hit.fields.get(f, ()) for f in fields} for key, hit in zip(ids, found.scored, strict=True)}
     return LegHits(ids, scores, values)
 
 
@@ -127,11 +127,9 @@ def gather(
     values: dict[str, Values] = {}
     for column, name in enumerate(legs):
         hits = retrieved[name]
-        places = [(rows[key], number) for number, key in enumerate(hits.ids) if key in rows]
-        if places:
-            at, number = np.array(places).T
-            raw[at, column] = np.array(hits.scores)[number]
-            rank[at, column] = number + 1
+        at, scores, number = placed(hits, rows)
+        raw[at, column] = scores
+        rank[at, column] = number + 1
         if hits.scores:
             tops[column] = max(hits.scores)
             lasts[column] = hits.scores[-1] if len(hits.scores) >= full else np.nan
@@ -139,6 +137,13 @@ def gather(
     status = np.where(rank > 0, RETRIEVED, NOT_RETRIEVED).astype(np.uint8)
     raw, tops, lasts = single(raw), single(tops), single(lasts)
     return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, np.zeros(len(ids), dtype=np.int32), values)
+
+
+def placed(hits: LegHits, rows: Mapping[str, int]) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.intp]]:
+    """Of the hits that are candidates: the candidate's row, the score, and the place in the list, from 0."""
+    at = np.array([rows.get(key, -1) for key in hits.ids], dtype=np.intp)
+    number = np.flatnonzero(at >= 0)
+    return at[number], np.array(hits.scores, dtype=np.float64)[number], number
 
 
 def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequence[str]) -> Candidates:
@@ -149,17 +154,16 @@ def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequ
     """
     raw, status = candidates.raw.copy(), candidates.status.copy()
     values = dict(candidates.values)
+    rows = {key: number for number, key in enumerate(candidates.ids)}
     for column, name in enumerate(candidates.legs):
-        rows = np.flatnonzero(status[:, column] == NOT_RETRIEVED)
-        if name not in late or not len(rows):
+        gaps = status[:, column] == NOT_RETRIEVED
+        if name not in late or not gaps.any():
             continue
-        hits = late[name]
-        known = dict(zip(hits.ids, hits.scores, strict=True))
-        nothing = (0.0, NO_MATCH) if name in words else (np.nan, NO_MODALITY)
-        for row in rows.tolist():
-            score = known.get(candidates.ids[row])
-            raw[row, column], status[row, column] = nothing if score is None else (score, COMPLETED)
-        values |= hits.values
+        at, scores, _ = placed(late[name], rows)
+        new = gaps[at]
+        raw[gaps, column], status[gaps, column] = (0.0, NO_MATCH) if name in words else (np.nan, NO_MODALITY)
+        raw[at[new], column], status[at[new], column] = scores[new], COMPLETED
+        values |= late[name].values
     return replace(candidates, raw=single(raw), status=status, values=values)
 
 
@@ -176,15 +180,18 @@ def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
     """
     known = set(first.ids)
     new = [row for row, key in enumerate(more.ids) if key not in known]
+    ids = first.ids + tuple(more.ids[row] for row in new)
     last = int(first.round.max(initial=0)) + behind
+    rounds = np.concatenate([first.round, np.full(len(new), last, dtype=np.int32)])
+    order = sorted(range(len(ids)), key=lambda row: (rounds[row], ids[row]))
     return Candidates(
         first.legs,
-        first.ids + tuple(more.ids[row] for row in new),
-        np.concatenate([first.raw, more.raw[new]]),
-        np.concatenate([first.status, more.status[new]]),
-        np.concatenate([first.rank, more.rank[new]]),
+        tuple(ids[row] for row in order),
+        np.concatenate([first.raw, more.raw[new]])[order],
+        np.concatenate([first.status, more.status[new]])[order],
+        np.concatenate([first.rank, more.rank[new]])[order],
         first.tops,
         more.lasts,
-        np.concatenate([first.round, np.full(len(new), last, dtype=np.int32)]),
+        rounds[order],
         {**first.values, **more.values},
     )

@@ -69,9 +69,10 @@ def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fu
     lacking = candidates.status == NO_MODALITY
     if method.missing == "renormalise" and lacking.any():
         weights = renormalised(weights, lacking, [group_of(leg) for leg in legs])
-    fills = {"renormalise": np.where(weights > 0, scales.lack, 0.0), "zero": 0.0, "background": scales.background}
-    fill = np.broadcast_to(fills[method.missing], normalised.shape)
-    normalised = np.where(np.isnan(normalised), np.where(lacking, fill, 0.0), normalised)
+    if lacking.any():
+        fills = {"renormalise": np.where(weights > 0, scales.lack, 0.0), "background": scales.background}
+        normalised = np.where(lacking, fills.get(method.missing, 0.0), normalised)
+    normalised = np.where(np.isnan(normalised), 0.0, normalised)
     score = averaged(normalised, weights, method.mean)
     return Fused(score, normalised, weights, scales, ranked(candidates, score))
 
@@ -111,10 +112,9 @@ def averaged(normalised: Floats, weights: Floats, mean: Mean) -> Floats:
 
 
 def ranked(candidates: Candidates, score: Floats) -> list[int]:
-    """Rows, best first."""
-    places = np.asarray(sorted(range(len(candidates)), key=candidates.ids.__getitem__), dtype=np.int64)
-    order = np.lexsort((-score[places], candidates.round[places]))  # stable: equal scores stay in the order of their ids
-    return [int(row) for row in places[order]]
+    """Rows, best first. Equal scores stay as they are, and within a round candidates are sorted by id."""
+    order: list[int] = np.lexsort((-score, candidates.round)).tolist()
+    return order
 
 
 def reweighed(legs: Sequence[FusedLeg], weights: Mapping[str, float]) -> list[FusedLeg]:

@@ -201,8 +201,6 @@ def body(leg: Leg, asked: Asked) -> dict[str, Any]:
         **common,
         "query": {"bool": {"must": lexical(leg), "filter": [OURS, *asked.filters]}},
         "track_total_hits": leg.seeks,
-        "sort": [{"_score": "desc"}, {KEY_FIELD: "asc"}],
-        "track_scores": True,
     }
     return {**found, "aggregations": dict(asked.aggregations)} if asked.aggregations and leg.seeks else found
 

@@ -119,5 +119,5 @@ def _reciprocal_ranks(candidates: Candidates) -> Floats:
 
 def relevance(raw: float | npt.NDArray[np.float64], level: Level) -> Floats:
     """Share of queries about nothing in particular whose best score among the sampled products lies below `raw`, 0 to 1."""
-    deciles = np.asarray(level.noise)
-    return np.asarray(np.interp(raw, deciles, np.linspace(0, 1, len(deciles))))
+    steps = len(level.noise) - 1
+    return np.asarray(np.interp(raw, level.noise, [step / steps for step in range(steps + 1)]))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 from search_api.words import TextOptions
-from triptych.domain import Modality
+from triptych.domain import Modality, Vector
 from triptych.errors import QueryError
 from triptych.schema import Missing
 
@@ -35,6 +35,9 @@ AudioAs = Literal["sound", "words", "both"]
 FusionMethod = Literal["calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf", "native"]
 Mean = Literal["arithmetic", "geometric", "harmonic"]
 QueryClass = Literal["auto", "sku", "short", "sentence", "none"]
+Numbers = Sequence[float] | Vector
+"""A vector that the query gives."""
+
 InputKind = Literal["text", "image", "audio", "vector", "products"]
 
 
@@ -51,7 +54,7 @@ class QueryInput:
     data: bytes = field(default=b"", repr=False)
     audio_as: AudioAs = "sound"
     space: str = ""
-    vector: Sequence[float] = field(default=(), repr=False)
+    vector: Numbers = field(default=(), repr=False)
     products: tuple[str, ...] = ()
     where: str = ""
     """The field of the request it came from, for errors: `text`, `inputs.2.image`."""
@@ -81,7 +84,7 @@ class SearchRequest:
     image: bytes | None = field(default=None, repr=False)
     audio: bytes | None = field(default=None, repr=False)
     audio_as: AudioAs = "sound"
-    vectors: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
+    vectors: Mapping[str, Numbers] = field(default_factory=dict, repr=False)
     products: tuple[str, ...] = ()
     inputs: tuple[QueryInput, ...] = ()
     text_options: TextOptions = field(default_factory=TextOptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ class Ranked:
     facets: Mapping[str, Any]
     cut: frozenset[int] = frozenset()
 
+
+_NONE: Mapping[str, MatchedMedia] = {}
 
 OPTION_NAMES = ("fusion", "mean", "missing", "min_relevance", "facets", "sort", "collapse", "vote")
 """The fields of a request that a session keeps to rank by."""
@@ -105,8 +108,8 @@ def relevance(candidates: Candidates, legs: Sequence[FusedLeg], weights: Floats,
             continue
         raw = candidates.raw[:, column]
         per = max(words.get(leg.name, 1), 1) if leg.base == LEXICAL else 1
-        part = np.where(np.isnan(raw), 0.0, normalise.relevance(np.nan_to_num(raw) / per, leg.level))
-        reached += weights[:, column] * part
+        part = normalise.relevance(raw / per, leg.level)
+        reached += weights[:, column] * np.where(np.isnan(part), 0.0, part)
         total += weights[:, column]
     if not total.any():
         return None
@@ -161,26 +164,37 @@ def hit(
     key = candidates.ids[row]
     relevant = None if ranked.relevance is None else round(float(ranked.relevance[row]), 4)
     variants = tuple(Variant(candidates.ids[other], float(fused.score[other])) for other in ranked.variants.get(row, ()))
-    named = media or {}
-    scores = {leg.name: leg_score(candidates, fused, row, n, named.get(leg.name)) for n, leg in enumerate(session.legs)}
+    scores = leg_scores(candidates, fused, row, media or {})
     return Hit(key, float(fused.score[row]), product, scores, relevant, variants, highlight or {})
 
 
-def leg_score(candidates: Candidates, fused: Fused, row: int, column: int, media: MatchedMedia | None = None) -> LegScore:
-    """One leg's part in one product's score."""
-    raw = float(candidates.raw[row, column])
-    weight, normalised = float(fused.weight[row, column]), float(fused.normalised[row, column])
-    status = int(candidates.status[row, column])
-    rank = int(candidates.rank[row, column])
-    return LegScore(
-        raw=None if np.isnan(raw) else raw,
-        normalised=normalised,
-        weight=weight,
-        contribution=weight * normalised,
-        completed=status == COMPLETED,
-        status=STATUSES[status],
-        floor=float(fused.scales.floor[column]),
-        top=float(fused.scales.top[column]),
-        rank=rank or None,
-        matched_media=media,
+def leg_scores(
+    candidates: Candidates, fused: Fused, row: int, media: Mapping[str, MatchedMedia] = _NONE
+) -> dict[str, LegScore]:
+    """Each leg's part in one product's score. `media` names the best of several media, by leg."""
+    columns = zip(
+        candidates.legs,
+        candidates.raw[row].tolist(),
+        fused.normalised[row].tolist(),
+        fused.weight[row].tolist(),
+        candidates.status[row].tolist(),
+        candidates.rank[row].tolist(),
+        fused.scales.floor.tolist(),
+        fused.scales.top.tolist(),
+        strict=True,
     )
+    return {
+        leg: LegScore(
+            raw=None if math.isnan(raw) else raw,
+            normalised=normalised,
+            weight=weight,
+            contribution=weight * normalised,
+            completed=status == COMPLETED,
+            status=STATUSES[status],
+            floor=floor,
+            top=top,
+            rank=rank or None,
+            matched_media=media.get(leg),
+        )
+        for leg, raw, normalised, weight, status, rank, floor, top in columns
+    }

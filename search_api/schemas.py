@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Final, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from search_api.answer import SearchResult
@@ -18,6 +19,7 @@ from search_api.query import (
     FusionMethod,
     InputKind,
     Mean,
+    Numbers,
     QueryClass,
     QueryInput,
     SearchRequest,
@@ -27,7 +29,9 @@ from triptych.errors import InputError
 from triptych.schema import MOST_DIMS, Missing
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Vector = Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS)]
+_Vector = Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS)] | Annotated[
+    str, Field(min_length=1, max_length=MOST_DIMS * 6, description="base64 of big-endian float32 numbers, as in Elasticsearch")
+]
 Object = dict[str, Any]
 
 MOST_SEARCHES = 20
@@ -106,7 +110,7 @@ class InputBody(_Body):
             data=_decoded(place, media) if media else b"",
             audio_as=self.audio_as,
             space=self.space or "",
-            vector=self.vector or (),
+            vector=() if self.vector is None else _numbers(place, self.vector),
             products=tuple(self.products or ()),
             where=place,
         )
@@ -159,6 +163,7 @@ class SearchBody(_Body):
         plain = {name: getattr(self, name) for name in _PLAIN}
         return SearchRequest(
             **plain,
+            vectors={space: _numbers(f"vectors.{space}", given) for space, given in self.vectors.items()},
             image=_either("image", self.image, image),
             audio=_either("audio", self.audio, audio),
             products=tuple(self.products),
@@ -169,7 +174,9 @@ class SearchBody(_Body):
 
 
 _PLAIN = tuple(
-    name for name in SearchBody.model_fields if name not in {"image", "audio", "products", "inputs", "text_options", "fields"}
+    name
+    for name in SearchBody.model_fields
+    if name not in {"image", "audio", "vectors", "products", "inputs", "text_options", "fields"}
 )
 
 
@@ -205,12 +212,29 @@ def _either(name: str, body: MediaBody | None, upload: bytes | None) -> bytes | 
 
 
 def _decoded(name: str, body: MediaBody) -> bytes:
+    return _bytes(f"{name}.base64", body.base64)
+
+
+def _bytes(name: str, text: str) -> bytes:
     try:
-        return base64.b64decode(body.base64, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
+        raise InvalidBodyError(f"{name} is not base64: {error}.", code="request.not_base64", field=name) from error
+
+
+def _numbers(name: str, given: list[float] | str) -> Numbers:
+    """A vector as numbers. Raises InvalidBodyError for base64 that holds none."""
+    if not isinstance(given, str):
+        return given
+    data = _bytes(name, given)
+    if len(data) % 4 or not np.isfinite(found := np.frombuffer(data, dtype=">f4")).all():
         raise InvalidBodyError(
-            f"{name}.base64 is not base64: {error}.", code="request.not_base64", field=f"{name}.base64"
-        ) from error
+            f"{name} holds no finite float32 numbers.",
+            code="request.bad_vector",
+            field=name,
+            remedy="Send base64 of big-endian float32, or a list of numbers.",
+        )
+    return found.astype(np.float32)
 
 
 _B = TypeVar("_B", bound=BaseModel)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,7 @@ INFO_SECONDS = 5.0
 """How long an index's mapping is taken as known: a switched alias or new levels are seen at the latest after so long."""
 
 MOST_INFOS = 100
-"""Indices remembered at once."""
+_BESIDE = 8  # sessions that are put into Redis at once
 
 _SHOWN = ("fields", "highlight", "with_vectors", "explain", "window", "complete", "exact")
 """The fields of a request that a session keeps to show its pages by."""
@@ -58,6 +59,7 @@ class Searcher:
         self._elastic = Elastic(services, self._breakers)
         self._sessions = Sessions(services, self._breakers)
         self._infos: dict[str, tuple[float, IndexInfo]] = {}
+        self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="sessions")
 
     def warm(self) -> None:
         """Load the encoders now, by one query each, instead of at the first user's."""
@@ -289,6 +291,7 @@ class Searcher:
         hydrate: bool = True,
     ) -> SearchResult:
         """A page of a session. Products deleted meanwhile make room for the next ones."""
+        kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for
         ranked = ranking.rank(session, session.legs, options)
         if hydrate:
             hits, at = self._hits(run, session, ranked, offset, size)
@@ -297,9 +300,8 @@ class Searcher:
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
         more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))
         degraded = list(session.degraded)
-        if keep:
-            lost = self._sessions.put(session)
-            degraded += [lost] if lost else []
+        if kept is not None and (lost := kept.result()) is not None:
+            degraded.append(lost)
         return SearchResult(
             query_id=session.id,
             took_ms=round(run.deadline.took * 1000, 1),

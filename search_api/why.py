@@ -70,24 +70,22 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
         "score": score,
         "relevance": None if ranked.relevance is None else round(float(ranked.relevance[row]), 4),
         "reasons": reasons,
-        "legs": {
-            leg.name: asdict(ranking.leg_score(session.candidates, ranked.fused, row, column))
-            for column, leg in enumerate(session.legs)
-        },
+        "legs": _legs(session, ranked, row),
         "explain": explanation(session, ranked, options),
     }
     if last is not None and last != row:
         found["last_shown"] = {
             "id": session.candidates.ids[last],
             "score": float(ranked.fused.score[last]),
-            "legs": {
-                leg.name: asdict(ranking.leg_score(session.candidates, ranked.fused, last, column))
-                for column, leg in enumerate(session.legs)
-            },
+            "legs": _legs(session, ranked, last),
         }
         found["gap"] = float(ranked.fused.score[last]) - score
     found["lifts"] = {} if shown or not passes else lifts(session, options, row, size)
     return found
+
+
+def _legs(session: Session, ranked: Ranked, row: int) -> dict[str, dict[str, Any]]:
+    return {leg: asdict(score) for leg, score in ranking.leg_scores(session.candidates, ranked.fused, row).items()}
 
 
 def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, passes: bool, size: int) -> list[dict[str, Any]]:

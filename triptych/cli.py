@@ -36,6 +36,8 @@ def root(verbose: int) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     # the client warns of every node that is away, with its traceback; our own error says it once
     logging.getLogger("elastic_transport").setLevel(logging.ERROR if level > logging.DEBUG else level)
+    # it writes out every request and answer as soon as there is a handler, whatever the level
+    logging.getLogger("elastic_transport.node").propagate = level <= logging.DEBUG
 
 
 def main() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import elasticsearch
+import msgspec
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.serializer import OrjsonSerializer
 
+from triptych.elastic.curl import CurlNode
 from triptych.errors import ElasticsearchError, SettingsError
 from triptych.settings import Settings
 
@@ -47,10 +50,37 @@ class Server:
         return self.numbers >= (9, 2)
 
 
+DECODER: ContextVar[msgspec.json.Decoder[Any] | None] = ContextVar("triptych decoder", default=None)
+"""What decodes the answer of the request that this context sends; see `decoded_by`."""
+
+
+class Serializer(OrjsonSerializer):
+    """JSON by orjson, or by the decoder that the request wants."""
+
+    def loads(self, data: bytes) -> Any:
+        decoder = DECODER.get()
+        if decoder is not None:
+            try:
+                return decoder.decode(data)
+            except msgspec.ValidationError:  # the answer says what is wrong, in another form
+                pass
+        return super().loads(data)
+
+
+@contextmanager
+def decoded_by(decoder: msgspec.json.Decoder[Any] | None) -> Iterator[None]:
+    """Decode the answers of this context's requests by `decoder`, which makes only what its type names."""
+    token = DECODER.set(decoder)
+    try:
+        yield
+    finally:
+        DECODER.reset(token)
+
+
 def connect(settings: Settings) -> Elasticsearch:
     """A client for the settings' Elasticsearch. Nothing is sent yet; see `server` for a first request."""
-    options: dict[str, Any] = {"request_timeout": settings.elasticsearch_timeout_seconds, "serializer": OrjsonSerializer()}
-    options |= {"retry_on_timeout": False, "max_retries": 2, "connections_per_node": 16}
+    options: dict[str, Any] = {"request_timeout": settings.elasticsearch_timeout_seconds, "serializer": Serializer()}
+    options |= {"retry_on_timeout": False, "max_retries": 2, "node_class": CurlNode}
     if settings.elasticsearch_api_key is not None:
         options["api_key"] = settings.elasticsearch_api_key.get_secret_value()
     elif settings.elasticsearch_login is not None:

@@ -176,7 +176,7 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
     return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
-def direction(values: Sequence[float]) -> Vector | None:
+def direction(values: Sequence[float] | Vector) -> Vector | None:
     """Numbers that somebody gave as a vector of length 1, however large or small they are; None for zeros."""
     wide = np.asarray(values, dtype=np.float64)
     peak = np.abs(wide).max(initial=0.0)
