@@ -67,7 +67,8 @@ def by_hand(target: Target, question: Question, *, k: int) -> dict[str, Any]:
 def over_http(target: Target, question: Question, fusion: str) -> bytes:
     """The body of POST /v1/search."""
     vectors = {
-        space: base64.b64encode(np.asarray(vector, dtype=">f4").tobytes()).decode() for space, vector in question.vectors.items()
+        space: base64.b64encode(np.asarray(vector, dtype=">f4").tobytes()).decode()
+        for space, vector in question.vectors.items()
     }
     body = {"index": target.alias, "text": question.text, "vectors": vectors, "fusion": fusion, "size": SIZE}
     return orjson.dumps({**body, "window": WINDOW})

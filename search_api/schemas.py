@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from search_api.answer import SearchResult
 from search_api.query import (
@@ -29,8 +29,15 @@ from triptych.errors import InputError
 from triptych.schema import MOST_DIMS, Missing
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Vector = Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS)] | Annotated[
-    str, Field(min_length=1, max_length=MOST_DIMS * 6, description="base64 of big-endian float32 numbers, as in Elasticsearch")
+_AS_LIST, _AS_BASE64 = "vector as list", "vector as base64"
+_Vector = Annotated[
+    Annotated[list[_Finite], Field(min_length=1, max_length=MOST_DIMS), Tag(_AS_LIST)]
+    | Annotated[
+        str,
+        Field(min_length=1, max_length=MOST_DIMS * 6, description="base64 of big-endian float32, as Elasticsearch takes it"),
+        Tag(_AS_BASE64),
+    ],
+    Discriminator(lambda given: _AS_BASE64 if isinstance(given, str) else _AS_LIST),
 ]
 Object = dict[str, Any]
 
@@ -264,8 +271,8 @@ def parse_body(data: object) -> SearchBody:
 
 
 def _where(loc: Sequence[int | str]) -> str:
-    """The field at fault; of a sort only its place, not which of its forms was tried."""
-    parts = loc[:2] if loc and loc[0] == "sort" else loc
+    """The field at fault; of a sort only its place, and of a sort or a vector not which of its forms was tried."""
+    parts = loc[:2] if loc and loc[0] == "sort" else [part for part in loc if part not in {_AS_LIST, _AS_BASE64}]
     return ".".join(str(part) for part in parts) or "body"
 
 

@@ -131,6 +131,8 @@ def test_json_that_is_no_object(client: FlaskClient, data: bytes) -> None:
         ({"vectors": {"own": [0.5, "1"]}}, "vectors.own.1"),
         ({"vectors": {"own": [0.5, True]}}, "vectors.own.1"),
         ({"vectors": {"own": {"values": [0.5]}}}, "vectors.own"),
+        ({"vectors": {"own": ""}}, "vectors.own"),
+        ({"vectors": {"own": "A" * 40_000}}, "vectors.own"),
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
 )

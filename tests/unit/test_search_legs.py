@@ -138,12 +138,6 @@ def test_words_are_asked_in_the_lexical_fields() -> None:
     assert found["query"]["bool"]["filter"] == [OURS, RED]
 
 
-def test_words_tie_by_the_product() -> None:
-    found = body(WORDS_ONLY, asked())
-    assert found["sort"] == [{"_score": "desc"}, {KEY_FIELD: "asc"}]
-    assert found["track_scores"] is True
-
-
 def test_words_count_facets_beside() -> None:
     counting = {"facet_0": {"terms": {"field": "brand"}}}
     assert body(WORDS_ONLY, asked(aggregations=counting))["aggregations"] == counting

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import struct
 from dataclasses import fields, replace
 from typing import Any
 
@@ -201,3 +203,36 @@ def test_what_was_recognised_is_sent_only_where_something_was() -> None:
     spoken = SearchResult("q", 1.5, 0, (), recognised={"audio.words": Recognised("a red shoe", "en", 0.9)})
     data = json.loads(json_response(to_json(spoken)).data)
     assert data["recognised"] == {"audio.words": {"text": "a red shoe", "language": "en", "confidence": 0.9}}
+
+
+# Vectors as base64
+
+
+def packed(*numbers: float) -> str:
+    return base64.b64encode(struct.pack(f">{len(numbers)}f", *numbers)).decode()
+
+
+def test_a_vector_may_be_base64_of_big_endian_floats() -> None:
+    body = {"index": "shop", "vectors": {"own": packed(1.5, -2.0, 0.25)}, "inputs": [{"vector": packed(3.0), "space": "b"}]}
+    request = parse_body(body).to_request()
+    assert list(request.vectors["own"]) == [1.5, -2.0, 0.25]
+    assert [list(one.vector) for one in request.all_inputs()] == [[1.5, -2.0, 0.25], [3.0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("%%%", "request.not_base64"),
+        (base64.b64encode(b"12345").decode(), "request.bad_vector"),
+        (packed(1.0, math.nan), "request.bad_vector"),
+        (packed(math.inf), "request.bad_vector"),
+    ],
+)
+def test_base64_that_is_no_vector_is_refused(given: str, code: str) -> None:
+    for body, field in (
+        ({"index": "shop", "vectors": {"own": given}}, "vectors.own"),
+        ({"index": "shop", "inputs": [{"vector": given, "space": "own"}]}, "inputs.0.vector"),
+    ):
+        with pytest.raises(InvalidBodyError) as caught:
+            parse_body(body).to_request()
+        assert (caught.value.code, caught.value.field) == (code, field)

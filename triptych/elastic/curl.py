@@ -109,7 +109,6 @@ class Response(NamedTuple):
     body: bytes
 
 
-
 def _ask(curl: pycurl.Curl, method: str, body: bytes | None) -> None:
     """Set method and body. The handle remembers those of the request before."""
     curl.setopt(pycurl.NOBODY, int(method == "HEAD"))
