@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from triptych.domain import Media, Modality, Vector, Waveform
 from triptych.encoders.base import Encoder, Input
 from triptych.encoders.cache import digest_of
 from triptych.errors import MediaError, TriptychError
-from triptych.media.fetch import fetch
+from triptych.media.fetcher import BatchMedia
 from triptych.media.sound import KEPT_SECONDS, WINDOWS
 from triptych.schema import Space
 from triptych.services import Services
@@ -103,14 +102,16 @@ def _bounds(total: int, length: int, least: int) -> Iterator[tuple[int, int]]:
     yield from zip(starts, [*starts[1:], total], strict=True)
 
 
-def embed(parts: Sequence[Part], modality: Modality, fillings: Sequence[Filling], root: Path, services: Services) -> None:
+def embed(
+    parts: Sequence[Part], modality: Modality, fillings: Sequence[Filling], media: BatchMedia, services: Services
+) -> None:
     """Give each product its parts' vectors; an input that stands in several products, or was seen before, is embedded once."""
     owners: dict[str, list[Part]] = {}
     for part in parts:
         owners.setdefault(part.digest, []).append(part)
     known = {f.space.name: _known(f, list(owners), services) for f in fillings}
     fresh = {digest: mine for digest, mine in owners.items() if any(digest not in some for some in known.values())}
-    inputs = _decoded(fresh, modality, root, services)
+    inputs = _decoded(fresh, modality, media, services)
     while chunk := dict(islice(inputs, AT_ONCE[modality])):
         for filling in fillings:
             missing = {digest: value for digest, value in chunk.items() if digest not in known[filling.space.name]}
@@ -143,7 +144,7 @@ def _give(part: Part, filling: Filling, value: Vector | None) -> None:
 
 
 def _decoded(
-    owners: Mapping[str, list[Part]], modality: Modality, root: Path, services: Services
+    owners: Mapping[str, list[Part]], modality: Modality, media: BatchMedia, services: Services
 ) -> Iterator[tuple[str, Input]]:
     """Digest and input, in order, decoded ahead of whoever takes them; what does not decode is given up and left out."""
     if modality is Modality.TEXT:
@@ -153,7 +154,7 @@ def _decoded(
 
     def feed() -> Iterator[tuple[bytes, Modality]]:
         for digest, mine in owners.items():
-            data = next((data for part in mine if (data := _same_bytes(part, root, services)) is not None), None)
+            data = next((data for part in mine if (data := _same_bytes(part, media)) is not None), None)
             if data is not None:
                 sent.append(digest)
                 yield data, modality
@@ -167,18 +168,18 @@ def _decoded(
             yield digest, result
 
 
-def _same_bytes(part: Part, root: Path, services: Services) -> bytes | None:
-    """The bytes that were hashed, read again; None if they are gone or others by now, and then the part is given up."""
+def _same_bytes(part: Part, media: BatchMedia) -> bytes | None:
+    """The bytes that were hashed, had again; None if they are gone or others by now, and then the part is given up."""
     if not isinstance(part.what, Media):
         return None
     try:
-        data = fetch(part.what, root=root, most_bytes=services.settings.media_bytes)
+        data = media.data(part.what)
     except MediaError as error:
         part.give_up(error, "decode", part.what.modality)
         return None
     if digest_of(data) == part.digest:
         return data
-    changed = MediaError(f"{part.what.reference!r} was changed while it was read.", code="media.changed")
+    changed = MediaError(f"{part.what.name!r} was changed while it was read.", code="media.changed")
     part.give_up(changed, "decode", part.what.modality)
     return None
 

@@ -15,7 +15,6 @@ from triptych.domain import Modality, Product
 from triptych.encoders import registry
 from triptych.encoders.base import Input, called
 from triptych.errors import MediaError
-from triptych.media.fetch import fetch
 from triptych.settings import calm_openmp
 
 if TYPE_CHECKING:
@@ -68,11 +67,12 @@ def _products(services: Services, catalogue: Path) -> Iterator[Product]:
 
 def _bytes(services: Services, products: Iterator[Product], modality: Modality, root: Path) -> Iterator[tuple[bytes, Modality]]:
     for product in products:
-        for media in product.of(modality):
-            try:
-                yield fetch(media, root=root, most_bytes=services.settings.media_bytes), modality
-            except MediaError as error:
-                log.info("%s of %s is not learned from: %s", media.reference, product.id, error)
+        with services.fetcher.batch(root) as batch:
+            for media in product.of(modality):
+                try:
+                    yield batch.data(media), modality
+                except MediaError as error:
+                    log.info("%s of %s is not learned from: %s", media.name, product.id, error)
 
 
 def fit_shown(services: Services, catalogue: Path, *, quiet: bool = False) -> dict[str, str]:

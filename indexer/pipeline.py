@@ -1,7 +1,7 @@
 """THE flow of indexing, one batch at a time:
 
     records -> parse -> Product | DeadLetter
-            -> look_up (what the index has) -> fetch (bytes | MediaError) -> unchanged?
+            -> look_up (what the index has) -> digests of media (sha256 | MediaError) -> unchanged?
             -> decode -> embed per space, batched (vectors of inputs seen before come from the cache)
             -> documents.build -> bulk write -> Outcome per record
 
@@ -11,21 +11,19 @@ here knows of Celery: `run` may be called again with the same batch and changes 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from indexer import documents
 from indexer.embedding import AT_ONCE, Filling, embed
 from indexer.records import RawRecord, parse
 from indexer.work import Target, Work, parts_of
-from triptych.domain import DeadLetter, Modality, Outcome
+from triptych.domain import DeadLetter, Media, Modality, Outcome
 from triptych.elastic.engine import bulk_index, mget
 from triptych.encoders import fused
 from triptych.errors import MediaError, RecordError, TriptychError
-from triptych.media.fetch import fetch
+from triptych.media.fetcher import BatchMedia
 from triptych.schema import FIELD, IndexSchema
 from triptych.services import Services
 
@@ -55,8 +53,9 @@ def run(
     outcomes: dict[int, Outcome] = {}
     letters: list[DeadLetter] = []
     work = _parse(records, outcomes, letters)
-    work = _drop_unchanged(work, target, services, outcomes, letters)
-    _embed(work, target, services)
+    with services.fetcher.batch(target.root) as media:
+        work = _drop_unchanged(work, target, services, media, outcomes, letters)
+        _embed(work, target, services, media)
     if not still_ours():
         raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
     _write(work, target, services, outcomes, letters)
@@ -87,10 +86,16 @@ def _duplicate(product: str, line: int, first: int) -> DeadLetter:
 
 
 def _drop_unchanged(
-    work: list[Work], target: Target, services: Services, outcomes: dict[int, Outcome], letters: list[DeadLetter]
+    work: list[Work],
+    target: Target,
+    services: Services,
+    media: BatchMedia,
+    outcomes: dict[int, Outcome],
+    letters: list[DeadLetter],
 ) -> list[Work]:
     """Leave out what the index has already, by content hash, and what another line of this job has written."""
     stored = _look_up([w.product.id for w in work], target, services)
+    digests = media.digests(one for w in work for one in w.product.media)
     left = []
     for item in work:
         known = stored.get(item.product.id, {})
@@ -98,7 +103,7 @@ def _drop_unchanged(
         if same_job and known["line"] != item.line:
             _bury(_duplicate(item.product.id, item.line, known["line"]), outcomes, letters)
             continue
-        _fetch(item, target.root, services)
+        _take_digests(item, digests)
         item.digest = documents.content_hash(item.product, item.digests, target.schema.spaces)
         if known.get("job", "") > target.job:  # job ids sort by time
             outcomes[item.line] = Outcome.UNCHANGED  # a newer job wrote it since: what it wrote stays
@@ -115,22 +120,20 @@ def _look_up(ids: Sequence[str], target: Target, services: Services) -> dict[str
     return {key: source.get(FIELD, {}) for key, source in found.items()}
 
 
-def _fetch(item: Work, root: Path, services: Services) -> None:
-    """Hash the product's media; a medium that cannot be had is given up and hashed by its error.
+def _take_digests(item: Work, digests: Mapping[Media, str | MediaError]) -> None:
+    """The digests of the product's media; a medium that cannot be had is given up and hashed by its error.
 
     The bytes are read again when they are decoded: a batch of large files never lies in memory at once.
     """
     for media in item.product.media:
-        try:
-            data = fetch(media, root=root, most_bytes=services.settings.media_bytes)
-        except MediaError as error:
-            item.give_up(error, "fetch", media.modality, media.reference)
-            item.digests[media.reference] = error.code
-        else:
-            item.digests[media.reference] = hashlib.sha256(data).hexdigest()
+        digest = digests[media]
+        if isinstance(digest, MediaError):
+            item.give_up(digest, "fetch", media.modality, media.name)
+            digest = digest.code
+        item.digests[media.reference] = digest
 
 
-def _embed(work: list[Work], target: Target, services: Services) -> None:
+def _embed(work: list[Work], target: Target, services: Services, media: BatchMedia) -> None:
     """Fill `vectors` and `nested` of each item: by the encoders, by what the record brings, and by fusing."""
     encoders = services.encoders(target.schema)
     spaces = target.schema.spaces
@@ -138,7 +141,7 @@ def _embed(work: list[Work], target: Target, services: Services) -> None:
         fillings = [Filling(s, encoders[s.name]) for s in spaces if s.kind == "encoded" and s.document_modality is modality]
         if fillings:
             parts = [part for item in work for part in parts_of(item, modality, documents.passage(item.product))]
-            embed(parts, modality, fillings, target.root, services)
+            embed(parts, modality, fillings, media, services)
     for item in work:
         item.parts = {space: some for space, some in item.parts.items() if some}
         item.vectors = {space: fused.mean([part.vector for part in some]) for space, some in item.parts.items()}

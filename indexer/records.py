@@ -15,8 +15,9 @@ from typing import Annotated, Any, BinaryIO, Final
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from triptych.domain import DeadLetter, GivenVector, Media, Modality, Product
+from triptych.domain import LONGEST_NAME, DeadLetter, GivenVector, Media, Modality, Product
 from triptych.errors import InputError, RecordError
+from triptych.media.data_uri import is_data_uri
 from triptych.schema import FIELD, MOST_DIMS
 from triptych.settings import Settings
 
@@ -64,10 +65,16 @@ def _none_is_empty(value: object) -> object:
 Texts = Annotated[dict[str, str], BeforeValidator(_per_language)]
 
 
+def _no_longer_than_a_name(value: str) -> str:
+    if len(value) > LONGEST_NAME and not is_data_uri(value):  # a `data:` URI is the medium; a record's bytes bound it
+        raise ValueError(f"longer than the {LONGEST_NAME} characters of a path or URL")
+    return value
+
+
 class _Reference(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
-    path: str = Field(min_length=1, max_length=4096)
+    path: Annotated[str, AfterValidator(_no_longer_than_a_name)] = Field(min_length=1)
 
 
 _References = Annotated[list[Annotated[_Reference, BeforeValidator(_as_mapping)]], BeforeValidator(_none_is_empty)]

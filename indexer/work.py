@@ -73,7 +73,7 @@ class Part:
 
     @property
     def reference(self) -> str | None:
-        return self.what.reference if isinstance(self.what, Media) else None
+        return self.what.name if isinstance(self.what, Media) else None
 
     def give_up(self, error: TriptychError, stage: str, modality: Modality) -> None:
         self.work.give_up(error, stage, modality, self.reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,10 @@ Vector = npt.NDArray[np.float32]
 
 Vectors = npt.NDArray[np.float32]
 """Several embeddings, shape (n, dims), float32."""
+
+
+LONGEST_NAME = 4096
+"""Characters of a reference that is no `data:` URI."""
 
 
 class Modality(StrEnum):
@@ -34,10 +39,20 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A media reference: where to get one picture or sound. `reference` is relative to the catalogue's folder."""
+    """A media reference: where to get one picture or sound.
+
+    `reference` is a path relative to the catalogue's folder, a URL, or a `data:` URI that is the medium itself.
+    """
 
     modality: Modality
     reference: str
+
+    @property
+    def name(self) -> str:
+        """The reference as people and documents are told it: of a `data:` URI its beginning and the digest of the whole."""
+        if len(self.reference) <= LONGEST_NAME:
+            return self.reference
+        return f"{self.reference[:40]}...#{hashlib.sha256(self.reference.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)

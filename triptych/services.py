@@ -22,6 +22,7 @@ from triptych.errors import EncoderError
 from triptych.jobs import queue
 from triptych.jobs.store import JobStore
 from triptych.media.decoder import Decoder
+from triptych.media.fetcher import Fetcher
 from triptych.schema import IndexSchema
 from triptych.settings import Settings, load
 
@@ -64,6 +65,10 @@ class Services:
     @cached_property
     def decoder(self) -> Decoder:
         return Decoder(self.settings, processes=self.settings.decode_processes)
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        return Fetcher(self.settings, self.redis)
 
     @cached_property
     def cache(self) -> VectorCache:

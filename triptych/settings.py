@@ -7,12 +7,14 @@ in silence. docs/settings.md lists them all and a test holds it to that.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from triptych.errors import SettingsError
@@ -20,6 +22,36 @@ from triptych.errors import SettingsError
 PREFIX = "TRIPTYCH_"
 DEFAULT_PROFILE = "offline"
 _Positive = Annotated[int, Field(gt=0)]
+
+_PATTERN = re.compile(r"\*|((s3|gs)://)?(\*\.)?[a-z0-9_.:-]+|(s3|gs)://\*", re.IGNORECASE)
+
+
+def _hosts(value: str) -> str:
+    for item in _listed(value):
+        if not _PATTERN.fullmatch(item):
+            raise ValueError(
+                f"{item!r} is no host: write cdn.example, *.shop.example, *, s3://bucket (other scripts in punycode)"
+            )
+    return value
+
+
+def _networks(value: str) -> str:
+    for item in _listed(value):
+        if "/" in item:
+            ipaddress.ip_network(item)
+        elif not _PATTERN.fullmatch(item) or "*" in item:
+            raise ValueError(f"{item!r} is neither a network, 10.1.0.0/16, nor a host, pictures.internal")
+    return value
+
+
+def _ports(value: str) -> str:
+    if not all(item.isascii() and item.isdecimal() and 0 < int(item) < 2**16 for item in _listed(value)):
+        raise ValueError("ports are numbers from 1 to 65535, with commas between them")
+    return value
+
+
+def _listed(value: str) -> list[str]:
+    return [item for part in value.split(",") if (item := part.strip())]
 
 
 class Settings(BaseSettings):
@@ -68,6 +100,19 @@ class Settings(BaseSettings):
     media_seconds: float = Field(
         600.0, gt=0, description="longest sound accepted; of one over 15 s three parts of 5 s are embedded"
     )
+    fetch_hosts: Annotated[str, AfterValidator(_hosts)] | None = Field(
+        default=None, description="hosts and buckets that catalogues may name media of; unset: none, only files"
+    )
+    fetch_private: Annotated[str, AfterValidator(_networks)] | None = Field(
+        default=None, description="networks and hosts that may be asked although their addresses are not public"
+    )
+    fetch_ports: Annotated[str, AfterValidator(_ports)] = Field("80,443", description="ports that URLs may name")
+    fetch_seconds: float = Field(20.0, gt=0, description="time one medium may take, attempts and redirects together")
+    fetch_attempts: _Positive = Field(4, description="times a medium is asked for while its server fails")
+    fetch_redirects: int = Field(5, ge=0, description="most redirects followed for one medium")
+    fetch_per_host: _Positive = Field(4, description="requests at once to one host, per process")
+    fetch_spool_bytes: int = Field(1_000_000_000, ge=0, description="most bytes of fetched media on disk, per batch")
+    fetch_known: int = Field(100_000, ge=0, description="URLs whose ETag and digest Redis keeps; 0: none")
     decode_seconds: float = Field(10.0, gt=0, description="time that decoding one picture or sound may take")
     decode_processes: _Positive = Field(2, description="processes that decode pictures and sounds, per worker or API process")
     decode_bytes: _Positive = Field(2_000_000_000, description="most memory (address space) of a process that decodes")

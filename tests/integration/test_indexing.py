@@ -243,7 +243,8 @@ def test_media_that_are_something_else_do_not_touch_their_neighbours(
         "text.jpg": "not_a_picture",
         "empty.jpg": "empty",
         "folder.jpg": "not_a_file",
-        "http://a/b.jpg": "unsupported_reference",
+        "http://a/b.jpg": "host_not_allowed",
+        "ftp://a/b.jpg": "unsupported_reference",
     }
     records: list[dict[str, Any]] = [{"id": ref, "title": ref, "images": [ref]} for ref in references]
     records += [
@@ -256,7 +257,7 @@ def test_media_that_are_something_else_do_not_touch_their_neighbours(
     (path.parent / "folder.jpg").mkdir()
     (path.parent / "picture.ogg").write_bytes((path.parent / PICTURE).read_bytes())
     job = add(command, index, path, code=3)
-    assert counters(job) == {"written": 1, "unchanged": 0, "partial": 5, "dead": 0}
+    assert counters(job) == {"written": 1, "unchanged": 0, "partial": 6, "dead": 0}
     codes = {letter["reference"]: letter["code"].removeprefix("media.") for letter in job["letters"]}
     assert codes == {**references, "picture.ogg": "not_a_sound"}
     assert set(versions(services, index)) == {record["id"] for record in records}

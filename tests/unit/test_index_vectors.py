@@ -20,6 +20,7 @@ from triptych.elastic.client import Server
 from triptych.elastic.engine import Written
 from triptych.encoders.base import Encoder
 from triptych.errors import RecordError
+from triptych.media.fetcher import BatchMedia
 from triptych.schema import FIELD, MOST_DIMS, IndexSchema, Space
 from triptych.services import Services
 
@@ -259,7 +260,7 @@ def test_a_vector_that_is_kept_as_it_is_counts_in_a_fused_space_as_one_of_length
     class Without:
         encoders = staticmethod(lambda _schema: dict[str, Encoder]())
 
-    pipeline._embed([work], Target("shop-1", schema, Path(), "job"), cast("Services", Without()))
+    pipeline._embed([work], Target("shop-1", schema, Path(), "job"), cast("Services", Without()), cast("BatchMedia", None))
     assert work.vectors["far"].tolist() == [0, 7]
     assert work.vectors["all"].tolist() == pytest.approx([0.6, 0, 0, 0.8])
 

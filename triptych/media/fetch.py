@@ -1,6 +1,6 @@
-"""From a media reference to its bytes, with every limit checked before anything is read.
+"""From a file's reference to its bytes, with every limit checked before anything is read. Other kinds: triptych.media.fetcher.
 
-A reference is a path relative to the catalogue's folder (its *root*). It cannot leave the root: neither by `..`, nor by an
+The reference is a path relative to the catalogue's folder (its *root*). It cannot leave the root: neither by `..`, nor by an
 absolute path, nor by a symbolic link. Catalogues come from strangers.
 """
 
@@ -19,10 +19,10 @@ def fetch(media: Media, *, root: Path, most_bytes: int) -> bytes:
     reference = media.reference
     if "://" in reference or reference.lower().startswith("data:"):
         raise MediaError(
-            f"{reference[:200]!r} is a URL; only files beside the catalogue can be read.",
+            f"{reference[:200]!r} is a URL of a kind that is not read.",
             code="media.unsupported_reference",
             field=media.modality,
-            remedy="Put the file in the catalogue's folder and give its path.",
+            remedy="Put the file in the catalogue's folder and give its path, or use https, s3, gs or data.",
         )
     path = _inside(root, reference, media)
     try:
