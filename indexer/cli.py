@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.sources.options import source_options
+from indexer.sources.spec import SourceSpec
 from triptych.errors import InputError
 
 if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
@@ -74,19 +76,25 @@ def default_mapping() -> Path:
 
 @index.command()
 @click.argument("name")
-@click.argument("catalogue", type=click.Path(path_type=Path))
+@click.argument("catalogue")
+@source_options
 @click.option("--follow", is_flag=True, help="Show a progress bar and wait until the job has ended.")
 @_as_json
-def add(name: str, catalogue: Path, *, follow: bool, as_json: bool) -> None:
-    """Submit CATALOGUE (JSON lines; media relative to its folder) as a job into the index NAME.
+def add(name: str, catalogue: str, *, follow: bool, as_json: bool, **options: Any) -> None:
+    """Submit CATALOGUE as a job into the index NAME.
+
+    CATALOGUE is a file of JSON lines, CSV, TSV or Parquet (compressed or not; local, http://, s3:// or gs://), a folder of
+    media, an index as elasticsearch:INDEX, or - for stdin.
 
     Exit code 0: submitted (with --follow: every record is searchable); 3: the job ended with dead letters; 1: it failed.
     """
+    from indexer.sources.source import open_source  # noqa: PLC0415
     from indexer.submit import submit  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
-    entered = submit(catalogue, name, services)
+    source = open_source(SourceSpec(catalogue, **options), services)
+    entered = submit(source, name, services)
     if follow:
         follow_job(services, entered, quiet=as_json)
     data = describe(services, entered.id)
