@@ -184,8 +184,10 @@ def test_columns_without_a_name_are_left_out(read: Read) -> None:
 @pytest.mark.parametrize(
     ("header", "word"),
     [
-        (b"sku,title", "--columns"), (b"id,title,title", "two columns"), (b"id,price,price", "two columns"), (b"id,a,a.b", "above"),
-        (b"id,triptych.image", "own"), (b"id,triptych", "own"), (b'id,"title', "no header"), (b"id," + b"x" * 2_000_000, "no header"),
+        (b"sku,title", "--columns"), (b"id,title,title", "two columns"), (b"id,price,price", "two columns"),
+        (b"id,a,a.b", "above"),
+        (b"id,triptych.image", "own"), (b"id,triptych", "own"), (b'id,"title', "no header"),
+        (b"id," + b"x" * 2_000_000, "no header"),
     ],
 )  # fmt: skip
 def test_a_header_that_makes_no_records_is_an_error_at_once(
