@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import string
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -48,7 +49,11 @@ def read_folder(spec: SourceSpec, most: int) -> Iterator[RawRecord]:
         os.listdir(root)  # noqa: PTH208  a generator would notice too late
     except OSError as error:
         raise unreadable(spec.shown, str(error.strerror)) from error
-    return _records(root, templates, most)
+    found = _records(root, templates, most)
+    first = next(found, None)
+    if first is None:
+        raise unreadable(spec.shown, "no picture or sound lies in this folder")
+    return chain([first], found)
 
 
 def _check(option: str, template: str) -> None:

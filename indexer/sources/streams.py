@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -26,6 +27,9 @@ _ZSTD_STEP: Final = 1 << 8
 
 _SCHEMES: Final = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs"}
 """Schemes of URLs, with the extra of Triptych that brings what reads them."""
+
+_TALKATIVE: Final = ("smart_open", "urllib3", "boto3", "botocore", "s3transfer", "google")
+"""Loggers that at the level DEBUG write addresses and headers with their secrets."""
 
 
 @dataclass(slots=True)
@@ -176,6 +180,8 @@ def _open_url(spec: SourceSpec) -> BinaryIO:
             remedy=f"Give a path, or a URL of {', '.join(_SCHEMES)}.",
         )
     extra = _SCHEMES[scheme]
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         import smart_open  # noqa: PLC0415
 

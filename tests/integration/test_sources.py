@@ -167,6 +167,35 @@ def test_bad_rows_are_dead_letters_with_their_lines(command: Any, index: str, fo
     assert sorted(found) == [(4, "record.bad_row", "read"), (6, "record.duplicate_id", "parse")]
 
 
+def test_a_dry_run_says_what_would_come_and_does_nothing(command: Any, services: Services, index: str, folder: Path) -> None:
+    path = folder / "dry.jsonl"
+    more = [json.dumps({"id": f"n-{n}", "title": f"Hat {n}"}).encode() for n in range(300)]
+    bad = [b"no json", b'{"id": 3}', b"\xff", json.dumps({"id": "x", "images": ["none.jpg"]}).encode()]
+    path.write_bytes(LINES + b"\n".join([*bad, *more, b"\xff", b"not seen any more"]) + b"\n")
+    before = {job.id for job in services.jobs.newest(size=1000)}
+    report = command.json("index", "add", index, str(path), "--dry-run")
+    assert report["records"] == 309
+    assert report["bad"] == {"record.not_json": 1, "record.invalid": 1, "record.not_utf8": 2}
+    assert (report["checked"], report["timed"]) == (200, 16)
+    assert report["media"] == {"image": 4, "audio": 1}
+    assert report["bad_media"] == {"media.not_found": 1}
+    assert 300 < report["valid_estimate"] <= 305
+    assert report["embed_seconds_estimate"] > 0
+    dims = {space.name: space.dims for space in services.schema().spaces}
+    assert 305 * dims["text"] * 4 < report["vector_bytes_estimate"] < 305 * sum(dims.values()) * 6
+    assert {job.id for job in services.jobs.newest(size=1000)} == before
+    assert documents(services, index) == {}
+    said = command("index", "add", index, str(path), "--dry-run").stdout
+    assert "records:          309" in said
+    assert "Estimates" in said
+
+
+def test_a_dry_run_of_nothing(command: Any, index: str, folder: Path) -> None:
+    (folder / "empty.csv").write_bytes(b"id,title\n")
+    report = command.json("index", "add", index, str(folder / "empty.csv"), "--dry-run")
+    assert (report["records"], report["embed_seconds_estimate"], report["vector_bytes_estimate"]) == (0, None, None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -107,6 +107,12 @@ def test_a_folder_that_is_not_there(tmp_path: Path, settings: Settings) -> None:
     assert caught.value.code == "catalogue.unreadable"
 
 
+def test_a_folder_without_media_is_an_error_at_once(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "catalogue.csv").write_bytes(b"id\n1\n")
+    with pytest.raises(InputError, match="no picture or sound"):
+        open_source(SourceSpec(str(tmp_path)), Services(settings)).records()
+
+
 def test_every_kind_of_file_that_can_be_read_has_an_ending() -> None:
     assert set(SUFFIXES) == set(Kind)
     endings = [ending for some in SUFFIXES.values() for ending in some]

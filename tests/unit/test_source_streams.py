@@ -6,6 +6,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import logging
 import sys
 import threading
 import tracemalloc
@@ -171,6 +172,15 @@ def test_messages_of_a_server_that_fails_have_no_secrets(shop: str, settings: Se
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "403" in str(caught.value) or "cut" in path
+
+
+def test_logs_have_no_secrets(
+    shop: str, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    address = shop.replace("http://", "http://anna:hunter2@")
+    assert bodies(list(over_http(f"{address}/a.csv?sign=hunter2", settings).records())) == [{"id": "1", "title": "a"}]
+    assert "hunter2" not in caplog.text
 
 
 def test_a_server_that_is_not_there(settings: Settings) -> None:
