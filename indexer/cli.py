@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.sources.options import source_options
+from indexer.sources.spec import SourceSpec
 from triptych.errors import InputError
 
 if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
+    from indexer.dry_run import Report
     from triptych.jobs.job import Job
     from triptych.services import Services
 
@@ -74,25 +77,56 @@ def default_mapping() -> Path:
 
 @index.command()
 @click.argument("name")
-@click.argument("catalogue", type=click.Path(path_type=Path))
+@click.argument("catalogue")
+@source_options
+@click.option("--dry-run", is_flag=True, help="Enter no job: count the records, check the first ones, estimate the rest.")
 @click.option("--follow", is_flag=True, help="Show a progress bar and wait until the job has ended.")
 @_as_json
-def add(name: str, catalogue: Path, *, follow: bool, as_json: bool) -> None:
-    """Submit CATALOGUE (JSON lines; media relative to its folder) as a job into the index NAME.
+def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, as_json: bool, **options: Any) -> None:
+    """Submit CATALOGUE as a job into the index NAME.
+
+    CATALOGUE is a file of JSON lines, CSV, TSV or Parquet (compressed or not; local, http://, s3:// or gs://), a folder of
+    media, an index as elasticsearch:INDEX, or - for stdin.
 
     Exit code 0: submitted (with --follow: every record is searchable); 3: the job ended with dead letters; 1: it failed.
     """
+    from indexer.sources.source import open_source  # noqa: PLC0415
     from indexer.submit import submit  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
-    entered = submit(catalogue, name, services)
+    source = open_source(SourceSpec(catalogue, **options), services)
+    if dry_run:
+        from indexer import dry_run as trial  # noqa: PLC0415
+
+        _show_report(trial.dry_run(source, name, services), as_json=as_json)
+        return
+    entered = submit(source, name, services)
     if follow:
         follow_job(services, entered, quiet=as_json)
     data = describe(services, entered.id)
     _show(data, as_json=as_json)
     if follow and data["state"] != "completed":
         raise SystemExit(1 if data["state"] == "failed" else 3)
+
+
+def _show_report(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return
+
+    def listed(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{number} {name}" for name, number in sorted(counts.items())) or "none"
+
+    click.echo(f"records:          {report.records}")
+    click.echo(f"bad records:      {listed(report.bad)}")
+    click.echo(f"checked:          the first {report.checked} valid records")
+    click.echo(f"  media:          {listed(report.media)}; of these not to be had: {listed(report.bad_media)}")
+    if report.embed_seconds_estimate is None or report.vector_bytes_estimate is None:
+        return
+    click.echo(f"Estimates for about {report.valid_estimate} valid records, from {report.timed} that were embedded:")
+    click.echo(f"  embedding:      {report.embed_seconds_estimate / 60:.1f} min with one process on this machine")
+    click.echo(f"  vectors:        {report.vector_bytes_estimate / 1e6:.1f} MB on disk, for each copy")
 
 
 def follow_job(services: Services, entered: Job, *, quiet: bool = False, check: Callable[[], None] = lambda: None) -> None:

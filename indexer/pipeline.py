@@ -27,7 +27,7 @@ from triptych.media.fetcher import BatchMedia
 from triptych.schema import FIELD, IndexSchema
 from triptych.services import Services
 
-__all__ = ["AT_ONCE", "LeaseLostError", "Result", "Target", "Work", "run"]
+__all__ = ["AT_ONCE", "LeaseLostError", "Result", "Target", "Work", "embed_only", "run"]
 
 
 class LeaseLostError(TriptychError):
@@ -60,6 +60,15 @@ def run(
         raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
     _write(work, target, services, outcomes, letters)
     return Result([outcomes[record["line"]] for record in records], letters)
+
+
+def embed_only(records: Sequence[RawRecord], target: Target, services: Services) -> list[Work]:
+    """The valid ones of `records` with their vectors; nothing is looked up and nothing written."""
+    work = _parse(records, {}, [])
+    for item in work:
+        _fetch(item, target.root, services)
+    _embed(work, target, services)
+    return work
 
 
 def _parse(records: Sequence[RawRecord], outcomes: dict[int, Outcome], letters: list[DeadLetter]) -> list[Work]:

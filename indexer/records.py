@@ -123,10 +123,11 @@ def read(path: Path, settings: Settings) -> Iterator[RawRecord]:
         raise InputError(
             f"The catalogue {path} cannot be read: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
         ) from error
-    return _lines(file, settings.record_bytes)
+    return lines_of(file, settings.record_bytes)
 
 
-def _lines(file: BinaryIO, most: int) -> Iterator[RawRecord]:
+def lines_of(file: BinaryIO, most: int) -> Iterator[RawRecord]:
+    """The records of an open file as `read` gives them, at most `most` bytes each; closes it at its end."""
     with file:
         number = 0
         while line := file.readline(most + 3):  # the line break does not count

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Final
 
 from indexer import batching, records
+from indexer.sources.source import Source
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
@@ -14,9 +16,12 @@ from triptych.jobs.job import Batch, Job
 from triptych.jobs.queue import ping, send_batch, send_finish
 from triptych.services import Services
 
+_NO_FOLDER: Final = os.devnull
+"""The root of a catalogue that has none: nothing lies below a file, so each of its media ends as a dead letter."""
 
-def submit(catalogue: Path, index: str, services: Services) -> Job:
-    """Submit `catalogue` (JSON lines; media relative to its folder) to the index behind the alias `index`.
+
+def submit(source: Source, index: str, services: Services) -> Job:
+    """Submit the catalogue `source` to the index behind the alias `index`.
 
     Returns when the whole catalogue is read and queued, with the job to follow. Raises before anything is entered if the
     catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders.
@@ -24,9 +29,8 @@ def submit(catalogue: Path, index: str, services: Services) -> Job:
     version = current_version(services.elasticsearch, index)
     services.check(read_schema(services.elasticsearch, version))
     ping(services.redis)
-    lines = _once(records.read(catalogue, services.settings))
-    path = catalogue.resolve()
-    job = services.jobs.open(index=version, alias=index, catalogue=str(path), root=str(path.parent))
+    lines = _once(source.records())
+    job = services.jobs.open(index=version, alias=index, catalogue=source.name, root=str(source.root or _NO_FOLDER))
     try:
         alive = heartbeat(
             lambda: services.jobs.see(job.id), seconds=services.settings.batch_lease_seconds, what=f"job {job.id}"
@@ -39,7 +43,7 @@ def submit(catalogue: Path, index: str, services: Services) -> Job:
         services.jobs.update(job.id, reading=False, error=f"Reading stopped: {error}")
         if isinstance(error, OSError):
             raise InputError(
-                f"Reading {catalogue} failed: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
+                f"Reading {source.name} failed: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
             ) from error
         raise
     failed = services.jobs.get(job.id).error

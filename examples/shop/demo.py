@@ -35,6 +35,8 @@ from evaluation.metrics import read_qrels
 from evaluation.runs import DEPTHS, Hits, Query, by_kind, count, read_queries
 from indexer.cli import default_mapping, follow_job
 from indexer.fit import fit_shown
+from indexer.sources.source import open_source
+from indexer.sources.spec import SourceSpec
 from indexer.submit import submit
 from search_api.shown import title_of
 from triptych import TriptychError
@@ -183,7 +185,7 @@ def index_shop(services: Services, processes: Processes) -> None:
         console.print("The shop was indexed with other encoders; it is indexed anew.")
         services.elasticsearch.indices.delete(index=version)
         create_shop(services)
-    job = submit(SHOP / "catalogue.jsonl", INDEX, services)
+    job = submit(open_source(SourceSpec(str(SHOP / "catalogue.jsonl")), services), INDEX, services)
     follow_job(services, job, check=processes.check)
     counts = services.jobs.counts(job.id)
     state = services.jobs.get(job.id).state(counts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from source_reading import read_source  # noqa: F401  a fixture
 from toys import with_toys
 
 from triptych.encoders import profiles

@@ -1,0 +1,149 @@
+"""CSV and TSV: a header, then a row for each record. A row that makes no record is one in the dead letters; reading goes on.
+
+Rows are numbered by the line they begin on. Quoting is RFC 4180's, taken strictly: what stands behind a closing quote is a
+fault of that row, not silently a part of the cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final, Protocol
+
+import orjson
+
+from indexer.records import RawRecord
+from indexer.sources.columns import Columns, Field, cell, raw, too_long
+from indexer.sources.spec import SourceSpec, bad_option
+from triptych.errors import InputError
+
+_SHOWN: Final = 2000
+_UNDECODED: Final = re.compile("[\udc80-\udcff]")
+"""How bytes that are not of the encoding come out of `surrogateescape`."""
+
+_NO_QUOTE: Final = "none"
+
+
+class _TooLongError(Exception):
+    """A row grew beyond what a record may have."""
+
+
+class _Reader(Protocol):
+    def __next__(self) -> list[str]: ...
+
+
+class _Lines:
+    """Lines for csv.reader, which would read a row of any length: counted, and no row may exceed `most` characters."""
+
+    def __init__(self, text: io.TextIOWrapper, most: int) -> None:
+        self._text, self._most = text, most
+        self._filled = 0
+        self.number = 0
+
+    def begin(self) -> int:
+        """A row begins: the number of its first line."""
+        self._filled = 0
+        return self.number + 1
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._most + 3)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self._filled += len(line)
+        if self._filled > self._most + 2:  # the line break does not count
+            while line and not line.endswith(("\n", "\r")):
+                line = self._text.readline(self._most)
+            raise _TooLongError
+        return line
+
+
+def read_rows(stream: BinaryIO, spec: SourceSpec, columns: Columns, most: int) -> Iterator[RawRecord]:
+    """The records of a table. Reads the header at once; raises InputError for an encoding or a header that cannot be."""
+    text = _decoded(stream, spec)
+    lines = _Lines(text, most)
+    reader = _reader(lines, spec, most)
+    header: list[str] = []
+    try:
+        while not header:  # empty lines above the header
+            lines.begin()
+            header = next(reader)
+    except StopIteration:
+        return iter(())
+    except (csv.Error, _TooLongError) as error:
+        raise InputError(
+            f"The first line of {spec.shown} is no header: {'it is too long' if isinstance(error, _TooLongError) else error}.",
+            code="catalogue.bad_header",
+            field="catalogue",
+        ) from error
+    if any("\0" in name or _UNDECODED.search(name) for name in header):
+        raise InputError(
+            f"The header of {spec.shown} is not {_encoding(spec)}.",
+            code="catalogue.bad_header",
+            field="catalogue",
+            remedy="Say its encoding, as --encoding utf-16 or --encoding latin-1.",
+        )
+    return _records(reader, lines, columns.check(header, "The header"), columns, _encoding(spec), most)
+
+
+def _encoding(spec: SourceSpec) -> str:
+    return spec.encoding or "utf-8"
+
+
+def _decoded(stream: BinaryIO, spec: SourceSpec) -> io.TextIOWrapper:
+    encoding = _encoding(spec)
+    plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    try:
+        return io.TextIOWrapper(stream, encoding="utf-8-sig" if plain else encoding, errors="surrogateescape", newline="")
+    except LookupError as error:
+        raise bad_option("encoding", f"There is no encoding {encoding!r}.") from error
+
+
+def _reader(lines: _Lines, spec: SourceSpec, most: int) -> _Reader:
+    delimiter = spec.delimiter if spec.delimiter is not None else "\t" if spec.format == "tsv" else ","
+    delimiter = "\t" if delimiter == "\\t" else delimiter  # as shells pass it
+    if csv.field_size_limit() < most:  # it is the process's; rows are bounded by `_Lines` already
+        csv.field_size_limit(most)
+    try:
+        if spec.quote == _NO_QUOTE:
+            return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        return csv.reader(lines, delimiter=delimiter, quotechar='"' if spec.quote is None else spec.quote, strict=True)
+    except (TypeError, ValueError) as error:
+        message = f'"delimiter" and "quote" are one character each, and not the same ({error}).'
+        raise bad_option("delimiter", message) from error
+
+
+def _records(
+    reader: _Reader, lines: _Lines, fields: Sequence[Field | None], columns: Columns, encoding: str, most: int
+) -> Iterator[RawRecord]:
+    while True:
+        line = lines.begin()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except _TooLongError:
+            yield too_long(line, most)
+        except csv.Error as error:
+            yield {"line": line, "code": "record.bad_row", "message": f"The row cannot be read: {error}."}
+        else:
+            if cells:
+                yield _record(line, cells, fields, columns, encoding, most)
+
+
+def _record(
+    line: int, cells: Sequence[str], fields: Sequence[Field | None], columns: Columns, encoding: str, most: int
+) -> RawRecord:
+    if any(map(_UNDECODED.search, cells)):
+        return {"line": line, "code": "record.not_utf8", "message": f"The row is not {encoding}."}
+    if len(cells) != len(fields):
+        message = f"The row has {len(cells)} cells, the header {len(fields)}."
+        shown = orjson.dumps(cells).decode()[:_SHOWN]
+        return {"line": line, "code": "record.bad_row", "message": message, "text": shown}
+    values = ((field, cell(text, field)) for field, text in zip(fields, cells, strict=True))
+    return raw(line, columns.record(values), most)

@@ -1,0 +1,107 @@
+"""A folder of pictures and sounds: each file a product, or several that get the same id.
+
+The walk is sorted, so records have the same numbers each time. One folder's names lie in memory at once.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from indexer.records import RawRecord
+from indexer.sources.columns import raw
+from indexer.sources.spec import SourceSpec, bad_option
+from indexer.sources.streams import unreadable
+from triptych.domain import Modality
+from triptych.media.signature import Kind
+
+SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.JPEG: (".jpg", ".jpeg", ".jpe", ".jfif"), Kind.PNG: (".png",), Kind.GIF: (".gif",), Kind.WEBP: (".webp",),
+    Kind.BMP: (".bmp",), Kind.AVIF: (".avif",), Kind.HEIF: (".heic", ".heif"),
+    Kind.WAV: (".wav",), Kind.AIFF: (".aif", ".aiff", ".aifc"), Kind.FLAC: (".flac",), Kind.OGG: (".ogg", ".oga", ".opus"),
+    Kind.MP3: (".mp3",), Kind.OTHER_SOUND: (".au", ".snd", ".caf", ".rf64", ".w64"),
+    Kind.MP4: (".m4a", ".mp4", ".mov"), Kind.ADTS: (".aac",), Kind.MATROSKA: (".webm", ".mka", ".mkv"),
+}  # fmt: skip
+"""Endings of names, by what such a file usually is. What it really is, its bytes say when it is indexed."""
+
+_PICTURES: Final = (Kind.JPEG, Kind.PNG, Kind.GIF, Kind.WEBP, Kind.BMP, Kind.AVIF, Kind.HEIF)
+_MODALITY: Final = {
+    suffix: Modality.IMAGE if kind in _PICTURES else Modality.AUDIO
+    for kind, suffixes in SUFFIXES.items()
+    for suffix in suffixes
+}
+_FIELD_OF: Final = {Modality.IMAGE: "images", Modality.AUDIO: "audio"}
+_NAMES: Final = ("stem", "name", "parent", "path")
+_DEFAULT: Final = "{stem}"
+
+
+def read_folder(spec: SourceSpec, most: int) -> Iterator[RawRecord]:
+    """The records of a folder. Raises InputError for a folder or a template that cannot be."""
+    templates = {"id": spec.id_template or _DEFAULT, "title": spec.title_template or _DEFAULT}
+    for name, template in templates.items():
+        _check(f"{name}_template", template)
+    root = Path(spec.location)
+    try:
+        os.listdir(root)  # noqa: PTH208  a generator would notice too late
+    except OSError as error:
+        raise unreadable(spec.shown, str(error.strerror)) from error
+    found = _records(root, templates, most)
+    first = next(found, None)
+    if first is None:
+        raise unreadable(spec.shown, "no picture or sound lies in this folder")
+    return chain([first], found)
+
+
+def _check(option: str, template: str) -> None:
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise bad_option(option, f"{template!r}: {error}.") from error
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in _NAMES or form or conversion):
+            raise bad_option(option, f"{{{name}}} is not one of {', '.join(f'{{{known}}}' for known in _NAMES)}.")
+
+
+def _records(root: Path, templates: Mapping[str, str], most: int) -> Iterator[RawRecord]:
+    line = 0
+    for folder in _folders(root):
+        found: dict[str, dict[str, Any]] = {}
+        for path in _files(root, folder):
+            words = _words(root, path)
+            key = templates["id"].format_map(words)
+            record = found.setdefault(key, {"id": key, "title": templates["title"].format_map(words)})
+            record.setdefault(_FIELD_OF[_MODALITY[path.suffix.lower()]], []).append(words["path"])
+        for record in found.values():
+            line += 1
+            yield raw(line, record, most)
+
+
+def _words(root: Path, path: Path) -> dict[str, str]:
+    relative = path.relative_to(root)
+    return {"stem": path.stem, "name": path.name, "parent": path.parent.name, "path": str(PurePosixPath(relative))}
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """The folder and those below it, sorted; hidden ones and links to folders (which may go in circles) are passed over."""
+    for place, below, _ in os.walk(root, onerror=_stop):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield Path(place)
+
+
+def _stop(error: OSError) -> None:
+    """A folder that cannot be opened ends the reading: `os.walk` would leave out its products in silence."""
+    raise error
+
+
+def _files(root: Path, folder: Path) -> Iterator[Path]:
+    """The media of one folder, sorted by name; hidden ones and links that lead out of the root are passed over."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in _MODALITY:
+            continue
+        real = Path(os.path.realpath(path))
+        if real.is_file() and real.is_relative_to(root):
+            yield path

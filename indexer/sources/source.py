@@ -1,0 +1,154 @@
+"""From a spec to a source: records in a fixed order under fixed numbers, whatever the catalogue is.
+
+    spec -> bytes (file, stdin, URL; decompressed) -> lines | rows | Parquet      \\
+         -> folder of media                                                        > records as JSON text
+         -> Elasticsearch (point in time)                                         /
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from indexer import records
+from indexer.records import RawRecord
+from indexer.sources.columns import Columns, raw
+from indexer.sources.delimited import read_rows
+from indexer.sources.folder import read_folder
+from indexer.sources.parquet import read_parquet
+from indexer.sources.spec import STDIN, SourceSpec, bad_option, query_of, renames
+from indexer.sources.streams import Progress, open_bytes, open_file, unreadable
+from triptych.elastic.scan import scan
+from triptych.errors import ElasticsearchError
+from triptych.schema import FIELD
+from triptych.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A catalogue that can be read.
+
+    `name` is what the ledger and people see, without secrets. `root` is the folder its media are relative to; None where there
+    is none. `size_bytes` is what `progress.read` will come to, None where that is not known (a URL, stdin, an index).
+    """
+
+    spec: SourceSpec
+    name: str
+    root: Path | None
+    size_bytes: int | None
+    _read: Callable[[Progress], Iterator[RawRecord]] = field(repr=False)
+    progress: Progress = field(default_factory=Progress)
+
+    def records(self, *, after: int = 0) -> Iterator[RawRecord]:
+        """The records whose number ("line") is greater than `after`. Numbers begin with 1, rise, and are the same each time,
+        except those of an index (`spec.resumable`). What is passed over is read, but nothing is done with it.
+
+        Raises InputError or ElasticsearchError, at once where the catalogue is not there or its options do not fit, and while
+        it is read.
+        """
+        self.progress.read = 0
+        found = self._read(self.progress)
+        return (record for record in found if record["line"] > after) if after else found
+
+
+def open_source(spec: SourceSpec, services: Services) -> Source:
+    """The source of a spec, with its options checked. Nothing is read yet. Raises InputError."""
+    spec = spec.resolved()
+    columns = Columns(renames(spec.columns), separator=spec.separator)
+    query_of(spec.query)
+    if spec.format == "parquet" and spec.location == STDIN:
+        raise bad_option("format", "Parquet cannot be read from stdin: its table of contents is at its end.")
+    most = services.settings.record_bytes
+
+    def read(progress: Progress) -> Iterator[RawRecord]:
+        match spec.format:
+            case "folder":
+                return read_folder(spec, most)
+            case "elasticsearch":
+                return _read_index(spec, services, columns, most)
+            case "parquet":
+                return _closing(open_file(spec), lambda stream: read_parquet(stream, spec, columns, most))
+            case "csv" | "tsv":
+                return _closing(open_bytes(spec, progress), lambda stream: read_rows(stream, spec, columns, most))
+        lines = records.lines_of(open_bytes(spec, progress), most)
+        return _renamed(lines, Columns(renames(spec.columns), aliases={}), most) if spec.columns else lines
+
+    return Source(spec, spec.shown, _root(spec), _size(spec), read)
+
+
+def _closing(stream: BinaryIO, begin: Callable[[BinaryIO], Iterator[RawRecord]]) -> Iterator[RawRecord]:
+    """What `begin` reads from a stream, which is closed at the end and where it cannot begin."""
+    try:
+        found = begin(stream)
+    except BaseException:
+        stream.close()
+        raise
+    return _until_end(stream, found)
+
+
+def _until_end(stream: BinaryIO, found: Iterator[RawRecord]) -> Iterator[RawRecord]:
+    try:  # no `with`: a reader that has gone may have closed it already
+        yield from found
+    finally:
+        stream.close()
+
+
+def _root(spec: SourceSpec) -> Path | None:
+    if spec.root is not None:
+        return Path(spec.root)
+    if spec.location == STDIN:
+        return Path.cwd()
+    if spec.remote or spec.index is not None:
+        return None
+    path = Path(spec.location)
+    return path if spec.format == "folder" else path.parent
+
+
+def _size(spec: SourceSpec) -> int | None:
+    counted = spec.format not in ("folder", "elasticsearch", "parquet") and not spec.remote and spec.location != STDIN
+    try:
+        return Path(spec.location).stat().st_size if counted else None
+    except OSError:  # it is told when the source is read
+        return None
+
+
+def _renamed(lines: Iterator[RawRecord], columns: Columns, most: int) -> Iterator[RawRecord]:
+    """JSON lines with other names of fields; a line that is no object stays as it is, for the parser to say so."""
+    for line in lines:
+        try:
+            data = orjson.loads(line.get("text", ""))
+        except orjson.JSONDecodeError:
+            yield line
+            continue
+        yield raw(line["line"], _record(data, columns), most) if isinstance(data, dict) else line
+
+
+def _record(data: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    return columns.record((columns.field_of(name), value) for name, value in data.items())
+
+
+def _read_index(spec: SourceSpec, services: Services, columns: Columns, most: int) -> Iterator[RawRecord]:
+    index = str(spec.index)
+    query = query_of(spec.query)
+    try:
+        hits = scan(services.elasticsearch, index, query=query, excludes=(FIELD, f"{FIELD}.*"))
+    except ElasticsearchError as error:
+        if error.code == "elasticsearch.not_found":
+            raise unreadable(spec.shown, "there is no such index") from error
+        raise
+    own_id = "id" not in renames(spec.columns).values()
+    return _documents(hits, spec, columns, own_id=own_id, most=most)
+
+
+def _documents(
+    hits: Iterator[dict[str, Any]], spec: SourceSpec, columns: Columns, *, own_id: bool, most: int
+) -> Iterator[RawRecord]:
+    for line, hit in enumerate(hits, start=1):
+        if "_source" not in hit:
+            raise unreadable(spec.shown, "its documents are not kept (`_source` is off)")
+        record = _record(hit["_source"], columns)
+        yield raw(line, {**record, "id": hit["_id"]} if own_id else record, most)

@@ -1,0 +1,219 @@
+"""Bytes of a catalogue: from a file, stdin or a URL, decompressed while they are read, with their faults as InputError."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import logging
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from indexer.sources.spec import STDIN, SourceSpec
+from triptych.errors import InputError, TriptychError
+
+TIMEOUT_SECONDS: Final = 60.0
+"""Longest silence of a server from which a catalogue is read."""
+
+_CHUNK: Final = 1 << 16
+_WINDOW_BYTES: Final = 1 << 27
+"""Most memory a zstd frame may ask for: 128 MB, what `zstd --long` needs and the default of its decoder."""
+_ZSTD_STEP: Final = 1 << 8
+"""Bytes decompressed at once: 4 bytes can make 128 KB (RFC 8878, 3.1.1.2), so this is at most 8 MB."""
+
+_SCHEMES: Final = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs"}
+"""Schemes of URLs, with the extra of Triptych that brings what reads them."""
+
+_TALKATIVE: Final = ("smart_open", "urllib3", "boto3", "botocore", "s3transfer", "google")
+"""Loggers that at the level DEBUG write addresses and headers with their secrets."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a source is read: bytes as they lie on disk, before they are decompressed."""
+
+    read: int = 0
+
+
+class _Watched(io.RawIOBase):
+    """A stream that counts its bytes; whatever breaks in it comes out as InputError with a sentence `why` makes."""
+
+    def __init__(self, inner: BinaryIO, shown: str, why: Callable[[Exception], str], progress: Progress | None = None) -> None:
+        self._inner, self._shown, self._why, self._progress = inner, shown, why, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._inner.read(min(len(buffer), _CHUNK))
+        except TriptychError:
+            raise
+        except Exception as error:  # noqa: BLE001  every store and every compression has errors of its own
+            raise unreadable(self._shown, self._why(error)) from None  # its message may hold the address with its secrets
+        buffer[: len(data)] = data
+        if self._progress is not None:
+            self._progress.read += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if self._inner is not sys.stdin.buffer:  # it is the process's
+            self._inner.close()
+        super().close()
+
+
+def unreadable(shown: str, why: str) -> InputError:
+    """The error of a catalogue that cannot be read, or not to its end."""
+    return InputError(f"The catalogue {shown} cannot be read: {why}.", code="catalogue.unreadable", field="catalogue")
+
+
+def open_bytes(spec: SourceSpec, progress: Progress) -> BinaryIO:
+    """The decompressed bytes of a catalogue, as a stream. Raises InputError here and while it is read.
+
+    Which compression it is, is read from the first bytes, so a stream without a name is right too.
+    """
+    raw = io.BufferedReader(_Watched(open_file(spec), spec.shown, reason_of, progress), _CHUNK)
+    try:
+        inner = _decompressed(raw)
+    except TriptychError:
+        raw.close()
+        raise
+    if inner is None:
+        return cast("BinaryIO", raw)
+    return cast(
+        "BinaryIO", io.BufferedReader(_Watched(inner, spec.shown, lambda e: f"its compression is damaged ({e})"), _CHUNK)
+    )
+
+
+def _decompressed(raw: io.BufferedReader[Any]) -> BinaryIO | None:
+    """What decompresses a stream, None where it is not compressed."""
+    start = raw.peek(10)[:10]
+    if start.startswith(b"\x1f\x8b"):
+        return cast("BinaryIO", _Owning(gzip.GzipFile(fileobj=raw), raw))
+    if re.match(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)", start):
+        return cast("BinaryIO", _Owning(bz2.BZ2File(raw), raw))
+    return _zstd(raw) if re.match(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", start) else None
+
+
+class _Owning:
+    """A decompressor of the standard library that closes the file it reads, which by itself it leaves open."""
+
+    def __init__(self, inner: Any, raw: io.BufferedReader[Any]) -> None:
+        self._inner, self._raw = inner, raw
+
+    def read(self, size: int) -> bytes:
+        return bytes(self._inner.read(size))
+
+    def close(self) -> None:
+        self._inner.close()
+        self._raw.close()
+
+
+def _zstd(raw: io.BufferedReader[Any]) -> BinaryIO:
+    try:
+        import zstandard  # noqa: PLC0415
+    except ImportError as error:
+        raise needs("zstd", "zstandard", "Catalogues compressed by zstd") from error
+    return cast("BinaryIO", _Zstd(raw, zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES)))
+
+
+class _Zstd:
+    """zstd frames, read a little at a time: zstandard's own reader takes a file that was cut off for a whole one."""
+
+    def __init__(self, raw: io.BufferedReader[Any], decompressor: Any) -> None:
+        self._raw, self._decompressor = raw, decompressor
+        self._frame: Any = None
+        self._ready = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        while not self._ready:
+            data = (self._frame.unused_data if self._frame is not None and self._frame.eof else b"") or self._raw.read(
+                _ZSTD_STEP
+            )
+            if not data:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("it ends in the middle of a frame")
+                return b""
+            if self._frame is None or self._frame.eof:
+                self._frame = self._decompressor.decompressobj()
+            self._ready = memoryview(self._frame.decompress(data))
+        out, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(out)
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def needs(extra: str, package: str, what: str) -> InputError:
+    """The error where an optional package is missing."""
+    return InputError(
+        f"{what} need the package {package}, which is not installed.",
+        code="catalogue.needs_package",
+        field="catalogue",
+        remedy=f"pip install 'triptych[{extra}]'.",
+    )
+
+
+def open_file(spec: SourceSpec) -> BinaryIO:
+    """The catalogue's file as it lies there: a local one, stdin, or one behind a URL. Raises InputError."""
+    if spec.location == STDIN:
+        return sys.stdin.buffer
+    if spec.remote:
+        return _open_url(spec)
+    try:
+        return Path(spec.location).open("rb")
+    except OSError as error:
+        raise unreadable(spec.shown, str(error.strerror)) from error
+
+
+def _open_url(spec: SourceSpec) -> BinaryIO:
+    scheme = spec.location.partition("://")[0].lower()
+    if scheme not in _SCHEMES:
+        raise InputError(
+            f"A catalogue at {scheme}:// cannot be read.",
+            code="catalogue.unsupported_location",
+            field="catalogue",
+            remedy=f"Give a path, or a URL of {', '.join(_SCHEMES)}.",
+        )
+    extra = _SCHEMES[scheme]
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        import smart_open  # noqa: PLC0415
+
+        parameters = _parameters(extra)
+        stream: BinaryIO = smart_open.open(spec.location, "rb", compression="disable", transport_params=parameters)
+        return stream
+    except (ImportError, NotImplementedError) as error:  # smart_open knows no scheme whose packages are missing
+        raise needs(extra, "smart_open with its parts", f"Catalogues at {scheme}://") from error
+    except Exception as error:  # noqa: BLE001  every store has errors of its own
+        raise unreadable(spec.shown, reason_of(error)) from None  # its message may hold the address with its secrets
+
+
+def _parameters(extra: str) -> dict[str, Any]:
+    """What bounds the waiting for a server."""
+    if extra == "s3":
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"max_attempts": 3})
+        return {"client": boto3.client("s3", config=config)}
+    return {"timeout": TIMEOUT_SECONDS} if extra == "http" else {}  # Google's client has 60 s of its own
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong without the address: an operating system's words, an HTTP status, else the kind of error."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return f"the server answered with HTTP {status}"
+    if isinstance(error, OSError) and error.strerror and error.filename is None and "://" not in error.strerror:
+        return error.strerror
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):  # boto's
+        return f"the server answered with {answer.get('Error', {}).get('Code', 'an error')}"
+    inner = error.__cause__ or error.__context__
+    return type(error).__name__ if inner is None or inner is error else f"{type(error).__name__}, {type(inner).__name__}"
