@@ -21,7 +21,6 @@ from indexer.work import Target, Work
 from triptych.domain import Product
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import MediaError
-from triptych.media.fetch import fetch
 from triptych.schema import IndexSchema, IndexType
 from triptych.services import Services
 
@@ -96,14 +95,9 @@ def dry_run(source: Source, index: str, services: Services) -> Report:
 
 def _bad_media(products: Sequence[Product], root: Path, services: Services) -> dict[str, int]:
     """Media that cannot be had, by code."""
-    codes: Counter[str] = Counter()
-    for product in products:
-        for media in product.media:
-            try:
-                fetch(media, root=root, most_bytes=services.settings.media_bytes)
-            except MediaError as error:
-                codes[error.code] += 1
-    return dict(codes)
+    with services.fetcher.batch(root) as batch:
+        found = batch.digests(media for product in products for media in product.media).values()
+    return dict(Counter(one.code for one in found if isinstance(one, MediaError)))
 
 
 def _tried(some: Sequence[RawRecord], target: Target, services: Services) -> tuple[float, float]:

@@ -65,9 +65,11 @@ def run(
 def embed_only(records: Sequence[RawRecord], target: Target, services: Services) -> list[Work]:
     """The valid ones of `records` with their vectors; nothing is looked up and nothing written."""
     work = _parse(records, {}, [])
-    for item in work:
-        _fetch(item, target.root, services)
-    _embed(work, target, services)
+    with services.fetcher.batch(target.root) as media:
+        digests = media.digests(one for item in work for one in item.product.media)
+        for item in work:
+            _take_digests(item, digests)
+        _embed(work, target, services, media)
     return work
 
 

@@ -25,7 +25,7 @@ _WINDOW_BYTES: Final = 1 << 27
 _ZSTD_STEP: Final = 1 << 8
 """Bytes decompressed at once: 4 bytes can make 128 KB (RFC 8878, 3.1.1.2), so this is at most 8 MB."""
 
-_SCHEMES: Final = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs"}
+_SCHEMES: Final = {"http": "http", "https": "http", "s3": "s3", "gs": "gs"}
 """Schemes of URLs, with the extra of Triptych that brings what reads them."""
 
 _TALKATIVE: Final = ("smart_open", "urllib3", "boto3", "botocore", "s3transfer", "google")

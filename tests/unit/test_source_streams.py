@@ -208,7 +208,7 @@ def test_a_store_whose_package_is_missing_says_which_extra_brings_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "smart_open", None)
-    for scheme, extra in (("https", "http"), ("s3", "s3"), ("gs", "gcs")):
+    for scheme, extra in (("https", "http"), ("s3", "s3"), ("gs", "gs")):
         with pytest.raises(InputError, match=f"triptych\\[{extra}\\]"):
             over_http(f"{scheme}://x/a.csv", settings).records()
 

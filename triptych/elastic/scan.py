@@ -19,7 +19,7 @@ _KEPT_SECONDS: Final = 300
 
 def scan(
     client: Elasticsearch, index: str, *, query: Mapping[str, Any] | None = None, excludes: tuple[str, ...] = ()
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Mapping[str, Any]]:
     """The hits (`_id`, `_source`) of all documents that `query` finds, as the index is now; changes made later are not seen.
 
     The order is that of the shards and holds within one call only. The point in time is opened at once, so an index that is not
@@ -37,7 +37,7 @@ def scan(
     return _pages(client, pit, body)
 
 
-def _pages(client: Elasticsearch, pit: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _pages(client: Elasticsearch, pit: str, body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     after: Mapping[str, Any] = {}
     try:
         while True:
