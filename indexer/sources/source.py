@@ -145,7 +145,7 @@ def _read_index(spec: SourceSpec, services: Services, columns: Columns, most: in
 
 
 def _documents(
-    hits: Iterator[dict[str, Any]], spec: SourceSpec, columns: Columns, *, own_id: bool, most: int
+    hits: Iterator[Mapping[str, Any]], spec: SourceSpec, columns: Columns, *, own_id: bool, most: int
 ) -> Iterator[RawRecord]:
     for line, hit in enumerate(hits, start=1):
         if "_source" not in hit:
