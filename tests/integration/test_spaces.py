@@ -118,6 +118,36 @@ def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, 
             assert any(hit.id == "p7" for hit in hits)
 
 
+FEW = """
+description: words everywhere, pictures here and there
+spaces:
+  words: {family: precomputed, fingerprint: made, dims: 64, licence: none}
+  seen: {family: precomputed, fingerprint: made, dims: 64, licence: none}
+"""
+
+
+def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Services, run_id: str, tmp_path: Path) -> None:
+    """A sample of the whole catalogue would have 16 of the 20 pictures in it, or of a larger catalogue none."""
+    mine = with_profile(services, FEW, tmp_path)
+    random = np.random.default_rng(3)
+    records = [
+        {
+            "id": f"p{number:03}",
+            "title": {"en": f"thing {number}"},
+            "vectors": {
+                "words": unit(random.normal(size=(1, 64)))[0].tolist(),
+                **({"seen": unit(random.normal(size=(1, 64)))[0].tolist()} if number % 20 == 0 else {}),
+            },
+        }
+        for number in range(400)
+    ]
+    version, _ = fill(mine, f"few-{run_id}", records)
+    levels = read_schema(mine.elasticsearch, version).levels
+    assert {name: level.sample for name, level in levels.items()} == {
+        "lexical": calibrate.SAMPLE, "vector.words": calibrate.SAMPLE, "vector.seen": 20,
+    }  # fmt: skip
+
+
 FUSED = """
 description: one field for everything
 spaces:
