@@ -21,6 +21,7 @@ from triptych.encoders.cache import VectorCache
 from triptych.errors import EncoderError
 from triptych.jobs import queue
 from triptych.jobs.store import JobStore
+from triptych.jobs.uploads import Uploads
 from triptych.media.decoder import Decoder
 from triptych.media.fetcher import Fetcher
 from triptych.schema import IndexSchema
@@ -61,6 +62,10 @@ class Services:
     @cached_property
     def jobs(self) -> JobStore:
         return JobStore(self.elasticsearch, self.settings)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads(self.elasticsearch, self.settings)
 
     @cached_property
     def decoder(self) -> Decoder:

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     ffmpeg: Path | None = Field(
         default=None, description="ffmpeg program for M4A, AAC and WebM sounds; unset: the one on PATH, if there is one"
     )
+    upload_bytes: _Positive = Field(
+        1_000_000_000, description="most bytes of a catalogue sent over HTTP, kept in Elasticsearch until it is read"
+    )
     record_bytes: _Positive = Field(1_000_000, description="most bytes of one catalogue record")
     api_host: str = Field("127.0.0.1", description="address `triptych serve` listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")

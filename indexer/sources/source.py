@@ -60,8 +60,8 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
     spec = spec.resolved()
     columns = Columns(renames(spec.columns), separator=spec.separator)
     query_of(spec.query)
-    if spec.format == "parquet" and spec.location == STDIN:
-        raise bad_option("format", "Parquet cannot be read from stdin: its table of contents is at its end.")
+    if spec.format == "parquet" and (spec.location == STDIN or spec.upload is not None):
+        raise bad_option("format", "Parquet is read from a file or a URL only: its table of contents is at its end.")
     most = services.settings.record_bytes
 
     def read(progress: Progress) -> Iterator[RawRecord]:
@@ -71,10 +71,14 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
             case "elasticsearch":
                 return _read_index(spec, services, columns, most)
             case "parquet":
-                return _closing(open_file(spec), lambda stream: read_parquet(stream, spec, columns, most))
+                return _closing(
+                    open_file(spec, services.uploads.open), lambda stream: read_parquet(stream, spec, columns, most)
+                )
             case "csv" | "tsv":
-                return _closing(open_bytes(spec, progress), lambda stream: read_rows(stream, spec, columns, most))
-        lines = records.lines_of(open_bytes(spec, progress), most)
+                return _closing(
+                    open_bytes(spec, progress, services.uploads.open), lambda stream: read_rows(stream, spec, columns, most)
+                )
+        lines = records.lines_of(open_bytes(spec, progress, services.uploads.open), most)
         return _renamed(lines, Columns(renames(spec.columns), aliases={}), most) if spec.columns else lines
 
     return Source(spec, spec.shown, _root(spec), _size(spec), read)
@@ -102,7 +106,7 @@ def _root(spec: SourceSpec) -> Path | None:
         return Path(spec.root)
     if spec.location == STDIN:
         return Path.cwd()
-    if spec.remote or spec.index is not None:
+    if spec.remote or spec.index is not None or spec.upload is not None:
         return None
     path = Path(spec.location)
     return path if spec.format == "folder" else path.parent
@@ -110,6 +114,7 @@ def _root(spec: SourceSpec) -> Path | None:
 
 def _size(spec: SourceSpec) -> int | None:
     counted = spec.format not in ("folder", "elasticsearch", "parquet") and not spec.remote and spec.location != STDIN
+    counted = counted and spec.upload is None
     try:
         return Path(spec.location).stat().st_size if counted else None
     except OSError:  # it is told when the source is read

@@ -18,6 +18,8 @@ Format = Literal["jsonl", "csv", "tsv", "parquet", "folder", "elasticsearch"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 STDIN: Final = "-"
+UPLOAD: Final = "upload:"
+"""Begins the location of a catalogue that was sent over HTTP (triptych.jobs.uploads)."""
 
 _INDEX = re.compile(r"(?:elasticsearch:|es://)(?P<index>.+)")
 _COMPRESSED = (".gz", ".zst", ".bz2")
@@ -66,6 +68,11 @@ class SourceSpec:
         return found["index"] if found else None
 
     @property
+    def upload(self) -> str | None:
+        """The id of the upload that is read, None for every other source."""
+        return self.location.removeprefix(UPLOAD) if self.location.startswith(UPLOAD) else None
+
+    @property
     def remote(self) -> bool:
         """Whether the location is a URL of a file."""
         return "://" in self.location and self.index is None
@@ -102,18 +109,18 @@ class SourceSpec:
         for name, formats in _MEANT_FOR.items():
             if getattr(self, name) is not None and kind not in formats:
                 raise bad_option(name, f"This option is not for {kind}, only for {', '.join(formats)}.")
-        local = self.location != STDIN and not self.remote and self.index is None
+        elsewhere = self.location == STDIN or self.remote or self.index is not None or self.upload is not None
         return replace(
             self,
             format=kind,
-            location=str(Path(self.location).resolve()) if local else self.location,
+            location=self.location if elsewhere else str(Path(self.location).resolve()),
             root=str(Path(self.root).resolve()) if self.root is not None else None,
         )
 
     def _guessed(self) -> Format:
         if self.index is not None:
             return "elasticsearch"
-        if not self.remote and self.location != STDIN and Path(self.location).is_dir():
+        if not self.remote and self.upload is None and self.location != STDIN and Path(self.location).is_dir():
             return "folder"
         name = PurePosixPath(urlsplit(self.location).path if self.remote else self.location).name.lower()
         for suffix in _COMPRESSED:

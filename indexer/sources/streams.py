@@ -71,12 +71,20 @@ def unreadable(shown: str, why: str) -> InputError:
     return InputError(f"The catalogue {shown} cannot be read: {why}.", code="catalogue.unreadable", field="catalogue")
 
 
-def open_bytes(spec: SourceSpec, progress: Progress) -> BinaryIO:
+Uploaded = Callable[[str], BinaryIO]
+"""Opens an upload by its id."""
+
+
+def _no_uploads(name: str) -> BinaryIO:
+    raise unreadable(name, "uploads are kept in Elasticsearch, which is not at hand here")
+
+
+def open_bytes(spec: SourceSpec, progress: Progress, uploaded: Uploaded = _no_uploads) -> BinaryIO:
     """The decompressed bytes of a catalogue, as a stream. Raises InputError here and while it is read.
 
     Which compression it is, is read from the first bytes, so a stream without a name is right too.
     """
-    raw = io.BufferedReader(_Watched(open_file(spec), spec.shown, reason_of, progress), _CHUNK)
+    raw = io.BufferedReader(_Watched(open_file(spec, uploaded), spec.shown, reason_of, progress), _CHUNK)
     try:
         inner = _decompressed(raw)
     except TriptychError:
@@ -158,8 +166,10 @@ def needs(extra: str, package: str, what: str) -> InputError:
     )
 
 
-def open_file(spec: SourceSpec) -> BinaryIO:
-    """The catalogue's file as it lies there: a local one, stdin, or one behind a URL. Raises InputError."""
+def open_file(spec: SourceSpec, uploaded: Uploaded = _no_uploads) -> BinaryIO:
+    """The catalogue's file as it lies there: a local one, stdin, an upload, or one behind a URL. Raises InputError."""
+    if spec.upload is not None:
+        return uploaded(spec.upload)
     if spec.location == STDIN:
         return sys.stdin.buffer
     if spec.remote:

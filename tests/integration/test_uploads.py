@@ -1,0 +1,77 @@
+"""Catalogues that were sent, kept in a real Elasticsearch and read as a source."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from typing import Any
+
+import pytest
+
+from indexer.sources.source import open_source
+from indexer.sources.spec import SourceSpec
+from triptych.errors import InputError, NotFoundError
+from triptych.jobs import uploads
+from triptych.services import Services
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of ten bytes: most catalogues have several."""
+    monkeypatch.setattr(uploads, "PART", 10)
+
+
+class Dripping(io.BytesIO):
+    """Gives a few bytes at a time, as a socket does."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(3, size) if size and size > 0 else 3)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("size", [1, 9, 10, 11, 20, 57])
+def test_what_was_kept_is_read(services: Services, size: int) -> None:
+    data = bytes(range(size))
+    kept = services.uploads.keep(Dripping(data))
+    assert kept.bytes == size
+    assert services.uploads.open(kept.id).read() == data
+    assert services.uploads.open(kept.id).read(4) == data[:4]
+    services.uploads.forget(kept.id)
+    with pytest.raises(NotFoundError) as caught:
+        services.uploads.open(kept.id).read()
+    assert caught.value.code == "upload.not_found"
+
+
+def count(services: Services, index: str) -> int:
+    services.elasticsearch.indices.refresh(index=index, ignore_unavailable=True)
+    return int(services.elasticsearch.count(index=index, ignore_unavailable=True)["count"])
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("data", "code"), [(b"", "upload.empty"), (b"x" * 31, "upload.too_large")])
+def test_what_is_refused_leaves_nothing(services: Services, data: bytes, code: str) -> None:
+    mine = Services(services.settings.model_copy(update={"upload_bytes": 30}))
+    index = f"{services.settings.system_prefix}uploads"
+    before = count(mine, index)
+    with pytest.raises(InputError) as caught:
+        mine.uploads.keep(io.BytesIO(data))
+    assert caught.value.code == code
+    assert count(mine, index) == before
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("compress", [lambda data: data, gzip.compress])
+def test_an_upload_is_a_source_like_any_other(services: Services, compress: Any) -> None:
+    lines = b'{"id": "a", "title": "red guitar"}\n{"id": "b", "title": "blue guitar"}\n'
+    kept = services.uploads.keep(io.BytesIO(compress(lines)))
+    source = open_source(SourceSpec(f"upload:{kept.id}", format="jsonl"), services)
+    assert (source.root, source.size_bytes, source.spec.resumable) == (None, None, True)
+    assert [record["line"] for record in source.records()] == [1, 2]
+    assert [record["text"] for record in source.records(after=1)] == ['{"id": "b", "title": "blue guitar"}']
+    rows = services.uploads.keep(io.BytesIO(compress(b"id,title\na,red guitar\n")))
+    (row,) = open_source(SourceSpec(f"upload:{rows.id}", format="csv"), services).records()
+    assert "red guitar" in row["text"]
+    with pytest.raises(InputError):
+        open_source(SourceSpec(f"upload:{rows.id}", format="parquet"), services)
