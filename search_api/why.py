@@ -57,7 +57,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
     `product` is among the session's candidates, whether a leg returned it or not. `reasons` lists what kept it out, in plain
     words with a stable name: filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
     `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
-    would come among the first `size`, and None where no share does it. `lifts_unfinished` names the legs for which time ran out.
+    would come among the first `size`, and None where no share does it. `lifts_unfinished` names those it had no time for.
     """
     ranked = ranking.rank(session, session.legs, options)
     row = session.candidates.ids.index(product)
