@@ -29,35 +29,45 @@ class Breakers:
 
     def __init__(self, *, failures: int = FAILURES, rest_seconds: float = REST_SECONDS) -> None:
         self._failures, self._rest = failures, rest_seconds
-        self._known: dict[str, pybreaker.CircuitBreaker] = {}
+        self._known: dict[str, tuple[pybreaker.CircuitBreaker, threading.Lock]] = {}
         self._making = threading.Lock()
 
     @contextmanager
     def guarding(self, name: str, error: type[TriptychError], code: str) -> Iterator[None]:
-        """Run a block under the breaker `name`; raises `error` with `code`, retryable, while it is open."""
+        """Run a block under the breaker `name`; raises `error` with `code`, retryable, while it is open or another tries."""
+        breaker, trial = self._of(name)
+        resting = error(
+            f"The {name} failed {self._failures} times in a row and rests for {self._rest:.0f} s.",
+            code=code,
+            retryable=True,
+            remedy="Wait a little; `triptych doctor` says what is wrong.",
+        )
+        tries = breaker.current_state != pybreaker.STATE_CLOSED
+        if tries and not trial.acquire(blocking=False):
+            raise resting
         try:
-            with self._of(name).calling():
+            with breaker.calling():
                 yield
         except pybreaker.CircuitBreakerError as opened:
-            raise error(
-                f"The {name} failed {self._failures} times in a row and rests for {self._rest:.0f} s.",
-                code=code,
-                retryable=True,
-                remedy="Wait a little; `triptych doctor` says what is wrong.",
-            ) from opened
+            raise resting from opened
+        finally:
+            if tries:
+                trial.release()
 
     def state(self) -> dict[str, str]:
         """closed, open or half-open, by name."""
-        return {name: str(breaker.current_state) for name, breaker in self._known.items()}
+        return {name: str(breaker.current_state) for name, (breaker, _) in self._known.items()}
 
-    def _of(self, name: str) -> pybreaker.CircuitBreaker:
+    def _of(self, name: str) -> tuple[pybreaker.CircuitBreaker, threading.Lock]:
+        """The breaker, and what the one thread holds that tries the service after its rest."""
         with self._making:
             if name not in self._known:
-                self._known[name] = pybreaker.CircuitBreaker(
+                breaker = pybreaker.CircuitBreaker(
                     fail_max=self._failures,
                     reset_timeout=self._rest,
                     exclude=[_not_its_fault],
                     name=name,
                     throw_new_error_on_trip=False,
                 )
+                self._known[name] = breaker, threading.Lock()
             return self._known[name]

@@ -62,11 +62,12 @@ def read_options(given: Mapping[str, Any], info: IndexInfo) -> Options:
     )
 
 
-def rank(session: Session, legs: Sequence[FusedLeg], options: Options) -> Ranked:
-    """Rank a session's candidates."""
+def rank(session: Session, legs: Sequence[FusedLeg], options: Options, parts: Floats | None = None) -> Ranked:
+    """Rank a session's candidates. `parts` are those of their relevance, where they are known from another ranking of them."""
     candidates = session.candidates
     fused = fuse(candidates, legs, options.method)
-    relevant = relevance(candidates, legs, fused.weight, session.words)
+    parts = relevance_parts(candidates, legs, session.words) if parts is None else parts
+    relevant = relevance(parts, legs, fused.weight)
     rows = fused.order
     cut: frozenset[int] = frozenset()
     if options.min_relevance > 0 and relevant is not None:
@@ -95,24 +96,31 @@ def _values(candidates: Candidates) -> list[Mapping[str, Sequence[Any]]]:
     return [candidates.values.get(key, {}) for key in candidates.ids]
 
 
-def relevance(candidates: Candidates, legs: Sequence[FusedLeg], weights: Floats, words: Mapping[str, int]) -> Floats | None:
-    """How far each product stands above what noise reaches, (n,), 0 to 1; None where no leg was measured.
+def relevance_parts(candidates: Candidates, legs: Sequence[FusedLeg], words: Mapping[str, int]) -> Floats:
+    """Per product and leg how far it stands above what noise reaches, (n, legs), 0 to 1, whatever the weights.
 
-    Of each leg: the share of queries about nothing in particular whose best score among the sampled products lies below the
-    product's; then the mean over the legs that seek, by weight. BM25 is counted per word of the query.
+    The share of queries about nothing in particular whose best score among the sampled products lies below the product's.
+    BM25 is counted per word of the query.
     """
-    total = np.zeros(len(candidates))
-    reached = np.zeros(len(candidates))
+    parts = np.zeros((len(candidates), len(legs)))
     for column, leg in enumerate(legs):
-        if leg.level is None or not leg.level.noise or leg.weight <= 0:
+        if leg.level is None or not leg.level.noise:
             continue
         raw = candidates.raw[:, column]
         per = max(words.get(leg.name, 1), 1) if leg.base == LEXICAL else 1
         part = normalise.relevance(raw / per, leg.level)
-        reached += weights[:, column] * np.where(np.isnan(part), 0.0, part)
-        total += weights[:, column]
+        parts[:, column] = np.where(np.isnan(part), 0.0, part)
+    return parts
+
+
+def relevance(parts: Floats, legs: Sequence[FusedLeg], weights: Floats) -> Floats | None:
+    """The mean of a product's parts over the measured legs that seek, by weight, (n,); None where no leg was measured."""
+    seeking = np.array([leg.level is not None and bool(leg.level.noise) and leg.weight > 0 for leg in legs], dtype=bool)
+    counted = weights[:, seeking]
+    total = counted.sum(axis=1)
     if not total.any():
         return None
+    reached = (counted * parts[:, seeking]).sum(axis=1)
     return np.asarray(np.divide(reached, total, out=np.zeros_like(total), where=total > 0))
 
 

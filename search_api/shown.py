@@ -78,7 +78,7 @@ def why(reasons: Mapping[str, Any]) -> None:
         lift = reasons["lifts"].get(name)
         cells = [name, f"{leg['weight']:.2f}", f"{leg['normalised']:.2f}", f"{leg['contribution']:.3f}"]
         cells += [f"{last['legs'][name]['contribution']:.3f}"] if last else []
-        table.add_row(*cells, f"{lift['share']:.2f}" if lift else "")
+        table.add_row(*cells, f"{lift['share']:.2f}" if lift else "?" if name in reasons.get("lifts_unfinished", ()) else "")
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,6 +18,9 @@ from search_api.weights import scaled
 
 _STEPS: Final = 200
 """Shares of a leg that are tried between 0 and 1."""
+
+LIFTS_SECONDS: Final = 1.0
+"""How long `lifts` may take for all legs together."""
 
 
 def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
     `product` is among the session's candidates, whether a leg returned it or not. `reasons` lists what kept it out, in plain
     words with a stable name: filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
     `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
-    would come among the first `size`, and None where no share does it.
+    would come among the first `size`, and None where no share does it. `lifts_unfinished` names those it had no time for.
     """
     ranked = ranking.rank(session, session.legs, options)
     row = session.candidates.ids.index(product)
@@ -80,7 +84,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
             "legs": _legs(session, ranked, last),
         }
         found["gap"] = float(ranked.fused.score[last]) - score
-    found["lifts"] = {} if shown or not passes else lifts(session, options, row, size)
+    found["lifts"], found["lifts_unfinished"] = ({}, []) if shown or not passes else lifts(session, options, row, size)
     return found
 
 
@@ -111,34 +115,43 @@ def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, p
     return reasons
 
 
-def lifts(session: Session, options: Options, row: int, size: int) -> dict[str, Any]:
+def lifts(
+    session: Session, options: Options, row: int, size: int, *, seconds: float = LIFTS_SECONDS
+) -> tuple[dict[str, Any], list[str]]:
     """Per leg the share of the score nearest to today's that brings a candidate among the first `size`.
 
-    A leg that pushes away is tried down to -1. A query of one leg has no other share to give.
+    A leg that pushes away is tried down to -1. A query of one leg has no other share to give. The second part names the legs
+    of which not all shares were tried in time; they are None in the first.
     """
     found: dict[str, Any] = {}
+    unfinished: list[str] = []
     options = replace(options, facets=())  # they count, and do not rank
+    parts = ranking.relevance_parts(session.candidates, session.legs, session.words)
+    until = time.monotonic() + seconds
     for leg in session.legs if len(session.legs) > 1 else ():
+        found[leg.name] = None
         least = -1 if leg.weight < 0 else 0
         shares = np.linspace(least, 1, _STEPS * (1 - least) + 1).tolist()
-        nearest = sorted(shares, key=partial(_distance, leg.weight))
-        hit = next((share for share in nearest if _lifted(session, options, leg, share, row, size)), None)
-        found[leg.name] = None if hit is None else {"share": round(hit, 4), "from": round(leg.weight, 4)}
-    return found
+        for share in sorted(shares, key=partial(_distance, leg.weight)):
+            if time.monotonic() > until:
+                unfinished.append(leg.name)
+                break
+            legs = _with_share(session.legs, leg.name, share)
+            if _possible(legs, options) and row in ranking.rank(session, legs, options, parts).rows[:size]:
+                found[leg.name] = {"share": round(share, 4), "from": round(leg.weight, 4)}
+                break
+    return found, unfinished
 
 
 def _distance(now: float, share: float) -> float:
     return abs(share - now)
 
 
-def _lifted(session: Session, options: Options, leg: FusedLeg, share: float, row: int, size: int) -> bool:
-    """Whether `row` is among the first `size` where `leg` has `share` of the score."""
-    legs = _with_share(session.legs, leg.name, share)
+def _possible(legs: Sequence[FusedLeg], options: Options) -> bool:
+    """Whether a query may have these weights."""
     if options.method.mean != "arithmetic" and any(one.weight < 0 for one in legs):
         return False
-    if not any(one.weight > 0 for one in legs):
-        return False
-    return row in ranking.rank(session, legs, options).rows[:size]
+    return any(one.weight > 0 for one in legs)
 
 
 def _with_share(legs: Sequence[FusedLeg], name: str, share: float) -> list[FusedLeg]:

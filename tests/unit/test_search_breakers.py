@@ -154,6 +154,29 @@ def test_threads_share_one() -> None:
     assert breakers.state() == {"elasticsearch": "open"}
 
 
+def test_after_the_rest_one_thread_tries_and_the_others_go_on_resting(later: list[float]) -> None:
+    breakers = Breakers()
+    fail(breakers)
+    later[0] = REST_SECONDS + 1
+    inside, go = threading.Event(), threading.Event()
+
+    def attempt() -> None:
+        with breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
+            inside.set()
+            assert go.wait(10)
+
+    one = threading.Thread(target=attempt)
+    one.start()
+    assert inside.wait(10)
+    for _ in range(3):
+        with pytest.raises(ElasticsearchError, match="rests"):
+            call(breakers)
+    go.set()
+    one.join()
+    assert breakers.state() == {"elasticsearch": "closed"}
+    call(breakers)
+
+
 def test_one_that_rests_is_told_even_while_another_error_is_handled() -> None:
     """The second error must be that of the resting service, not the one being handled."""
     breakers = Breakers(failures=1)

@@ -13,7 +13,7 @@ from toys import a_table
 from search_api.answer import MatchedMedia, Variant
 from search_api.candidates import COMPLETED, NO_MATCH, NOT_RETRIEVED
 from search_api.fusion import FusedLeg, Method
-from search_api.ranking import Options, Ranked, hit, rank, read_options, relevance
+from search_api.ranking import Options, Ranked, hit, rank, read_options, relevance, relevance_parts
 from search_api.session import Session
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import QueryError
@@ -112,7 +112,8 @@ def test_relevance_is_a_share(raw: list[float | None]) -> None:
     found = rank(session, session.legs, options()).relevance
     assert found is not None
     assert ((found >= 0) & (found <= 1)).all()
-    again = relevance(table, session.legs, rank(session, session.legs, options()).fused.weight, {})
+    parts = relevance_parts(table, session.legs, {})
+    again = relevance(parts, session.legs, rank(session, session.legs, options()).fused.weight)
     assert again is not None
     assert again.tolist() == found.tolist()
 

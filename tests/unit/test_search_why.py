@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +130,7 @@ def place(session: Session, options_: Options, name: str, to: float, row: int) -
 def test_a_lift_is_the_nearest_share_that_does_it() -> None:
     """c passes b where p > 2 x .9 (1 - p) / 3 + (1 - p) / 3 - ... : with the words at two to one, from p = .465 on."""
     session = a_session(ROWS)
-    found = lifts(session, PLAIN, 2, 2)
+    found = lifts(session, PLAIN, 2, 2)[0]
     words = (0.9 * 2 + 1.0) / 3  # b by its words: two thirds BM25, one third vectors
     exact = (words - 0.1) / (words - 0.1 + 1)
     assert found["three"] == {"share": pytest.approx(exact, abs=0.005), "from": 0.25}
@@ -156,7 +157,7 @@ def test_lifts_really_lift(rows: Any, size: int, way: dict[str, Any], third: flo
     values = {chr(97 + n): {"brand": ["xy"[n % 2]], "price": [float(n * 7 % 5)]} for n in range(len(rows))}
     session = a_session({chr(97 + n): row for n, row in enumerate(rows)}, shared, values=values)
     row = len(rows) - 1
-    for name, found in lifts(session, options(**way), row, size).items():
+    for name, found in lifts(session, options(**way), row, size)[0].items():
         if found is not None:
             reached = place(session, options(**way), name, found["share"], row)
             assert reached is not None
@@ -166,7 +167,7 @@ def test_lifts_really_lift(rows: Any, size: int, way: dict[str, Any], third: flo
 def test_a_leg_that_pushes_away_can_push_less() -> None:
     legs = (replace(LEGS[0], weight=0.5), replace(LEGS[1], weight=-0.5, source="text#2"))
     session = a_session({"a": [0.6, 0.0], "b": [1.0, 1.0]}, legs)
-    found = lifts(session, PLAIN, 1, 1)
+    found = lifts(session, PLAIN, 1, 1)[0]
     # b leads where 1 - p - p > .6 (1 - p) with p what is pushed: p < 2 / 7
     assert found["two"]["from"] == -0.5
     assert found["two"]["share"] == pytest.approx(-2 / 7, abs=0.006)
@@ -174,7 +175,7 @@ def test_a_leg_that_pushes_away_can_push_less() -> None:
 
 def test_a_query_of_one_leg_has_no_other_share_to_give() -> None:
     session = a_session({"a": [0.1], "b": [1.0]}, (replace(LEGS[0], weight=1.0),))
-    assert lifts(session, PLAIN, 0, 1) == {}
+    assert lifts(session, PLAIN, 0, 1) == ({}, [])
 
 
 def test_no_lift_leaves_nothing_above_zero() -> None:
@@ -182,7 +183,7 @@ def test_no_lift_leaves_nothing_above_zero() -> None:
     legs = (replace(LEGS[0], weight=0.5), replace(LEGS[1], weight=-0.5, source="text#2"))
     session = a_session({"a": [1.0, 1.0], "b": [0.0, 0.0]}, legs)
     # as it is, both score 0 and a comes first by its id
-    found = lifts(session, PLAIN, 1, 1)
+    found = lifts(session, PLAIN, 1, 1)[0]
     assert found["one"] is None or found["one"]["share"] > 0
 
 
@@ -214,5 +215,7 @@ def test_what_lifts_is_found_soon_even_among_many() -> None:
     legs = tuple(FusedLeg(name, f"input{n % 2}", name, 0.2, NOISY) for n, name in enumerate(names))
     rows = {f"{n:03}": [float(x) for x in chance.random(5)] for n in range(400)}
     session = a_session({**rows, "zzz": [0.0] * 5}, legs)
-    found = lifts(session, PLAIN, 400, 10)
-    assert found == dict.fromkeys(names)
+    assert lifts(session, PLAIN, 400, 10, seconds=60) == (dict.fromkeys(names), [])
+    started = time.monotonic()
+    assert lifts(session, PLAIN, 400, 10, seconds=0.02) == (dict.fromkeys(names), names)
+    assert time.monotonic() - started < 1

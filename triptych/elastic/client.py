@@ -62,7 +62,7 @@ class Serializer(OrjsonSerializer):
         if decoder is not None:
             try:
                 return decoder.decode(data)
-            except msgspec.ValidationError:  # the answer says what is wrong, in another form
+            except msgspec.DecodeError:  # the answer says what is wrong, in another form, or is no JSON
                 pass
         return super().loads(data)
 

@@ -10,6 +10,8 @@ import io
 import os
 import threading
 import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,36 @@ _TLS = {
     pycurl.E_SSL_CACERT_BADFILE,
     pycurl.E_SSL_ISSUER_ERROR,
 }
+_LENGTH_WANTED = {"POST", "PUT", "PATCH"}
+"""Without a body these say so by "Content-Length: 0", else proxies answer with 411 (RFC 9110, 8.6)."""
+
+_LISTING = threading.Lock()
+_ALL: weakref.WeakSet[pycurl.Curl] = weakref.WeakSet()
+_FORKED: list[pycurl.Curl] = []
+"""Handles that came with a fork. Were one freed in the child, it would end a TLS session that the parent still uses."""
+
+
+def _listed(handles: weakref.WeakSet[pycurl.Curl]) -> list[pycurl.Curl]:
+    with _LISTING:
+        return list(handles)
+
+
+def _before_fork() -> None:
+    _LISTING.acquire()
+    _FORKED.extend(_ALL)
+
+
+def _after_fork_in_parent() -> None:
+    _FORKED.clear()
+    _LISTING.release()
+
+
+def _after_fork_in_child() -> None:
+    _ALL.clear()
+    _LISTING.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 class CurlNode(BaseNode):
@@ -44,7 +76,11 @@ class CurlNode(BaseNode):
 
     def __init__(self, config: NodeConfig) -> None:
         super().__init__(config)
+        if config.ca_certs and not Path(config.ca_certs).exists():
+            raise FileNotFoundError(f"there is no {config.ca_certs}")
         self._mine = threading.local()
+        self._handles: weakref.WeakSet[pycurl.Curl] = weakref.WeakSet()
+        self._closed = 0
         self._address = self.base_url
         self._usual = {name.lower(): value for name, value in self._headers.items()}
 
@@ -59,10 +95,10 @@ class CurlNode(BaseNode):
         """Status and headers, and the body. Raises ConnectionTimeout, TlsError or ConnectionError."""
         curl = self._curl()
         seconds = self.config.request_timeout if isinstance(request_timeout, DefaultType) else request_timeout
-        sent = {**self._usual, **{name.lower(): value for name, value in (headers or {}).items()}, "expect": ""}
+        sent = {"content-type": "", **self._usual, **{name.lower(): value for name, value in (headers or {}).items()}}
         head, received = io.BytesIO(), io.BytesIO()
         curl.setopt(pycurl.URL, self._address + target)
-        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" if value else f"{name}:" for name, value in sent.items()])
+        curl.setopt(pycurl.HTTPHEADER, [_line(name, value) for name, value in {**sent, "expect": ""}.items()])
         curl.setopt(pycurl.TIMEOUT_MS, 0 if seconds is None else max(1, round(seconds * 1000)))
         curl.setopt(pycurl.WRITEHEADER, head)
         curl.setopt(pycurl.WRITEDATA, received)
@@ -76,10 +112,22 @@ class CurlNode(BaseNode):
         meta = ApiResponseMeta(status, "1.1", headers_of(head.getvalue()), time.perf_counter() - started, self.config)
         return Response(meta, received.getvalue())
 
+    def close(self) -> None:
+        """Close all connections; one that a request is using is left to its thread. Another request opens a new one."""
+        self._closed += 1
+        for curl in set(_listed(self._handles)) - set(_FORKED):
+            with suppress(pycurl.error):  # it is in use
+                curl.close()
+
     def _curl(self) -> pycurl.Curl:
         """This thread's handle, with all that no request changes; a forked child must not write into its parent's socket."""
-        if getattr(self._mine, "process", None) != os.getpid():
-            self._mine.curl, self._mine.process = self._made(), os.getpid()
+        made = (os.getpid(), self._closed)
+        if getattr(self._mine, "made", None) != made:
+            curl = self._made()
+            with _LISTING:
+                self._handles.add(curl)
+                _ALL.add(curl)
+            self._mine.curl, self._mine.made = curl, made
         found: pycurl.Curl = self._mine.curl
         return found
 
@@ -88,6 +136,7 @@ class CurlNode(BaseNode):
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROXY, "")  # none, whatever the environment says
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.PATH_AS_IS, 1)  # else "/index/_doc/.." would become "/index/"
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.TCP_KEEPALIVE, 1)
         if config.scheme == "https":
@@ -111,23 +160,42 @@ class Response(NamedTuple):
 
 def _ask(curl: pycurl.Curl, method: str, body: bytes | None) -> None:
     """Set method and body. The handle remembers those of the request before."""
-    curl.setopt(pycurl.NOBODY, int(method == "HEAD"))
-    if body is not None:
-        curl.setopt(pycurl.POST, 1)
-        curl.setopt(pycurl.POSTFIELDS, body)
-    elif method != "HEAD":
-        curl.setopt(pycurl.HTTPGET, 1)
     if method == "HEAD":
+        curl.setopt(pycurl.NOBODY, 1)
         curl.unsetopt(pycurl.CUSTOMREQUEST)
+        return
+    curl.setopt(pycurl.NOBODY, 0)
+    if body is not None or method in _LENGTH_WANTED:
+        curl.setopt(pycurl.POST, 1)
+        curl.setopt(pycurl.POSTFIELDS, body or b"")
     else:
-        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.HTTPGET, 1)
+    curl.setopt(pycurl.CUSTOMREQUEST, method)
+
+
+def _line(name: str, value: str) -> bytes:
+    """A header as libcurl takes it: without a value it is not sent, not even where libcurl has one of its own."""
+    if "\r" in value or "\n" in value:
+        raise ValueError(f"the header {name} has a line break in it")
+    return f"{name}: {value}".encode("latin-1") if value else f"{name}:".encode("latin-1")
 
 
 def headers_of(head: bytes) -> HttpHeaders:
-    """The headers of the last response in `head`: before it there may be those of a proxy, or a 100 Continue."""
-    last = head.decode("latin-1").rstrip().rpartition("\r\n\r\n")[2]
-    pairs = (line.partition(":") for line in last.split("\r\n")[1:])
-    return HttpHeaders({name.strip().lower(): value.strip() for name, _, value in pairs})
+    """The headers of the last response in `head`: before it there may be a 100 Continue, behind it the trailers of its body."""
+    lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
+    start = max((number for number, line in enumerate(lines) if line.startswith("HTTP/")), default=-1)
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines[start + 1 :]:
+        if not line:
+            break
+        if line[0] in " \t":  # a folded header goes on
+            found[name] = f"{found.get(name, '')} {line.strip()}"
+            continue
+        name, _, value = line.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return HttpHeaders(found)
 
 
 def translated(error: pycurl.error) -> TransportError:

@@ -27,8 +27,8 @@ _ITEM_ATTEMPTS = 5
 class Scored(msgspec.Struct, gc=False):
     """A hit of which only the score and the doc values are wanted."""
 
-    fields: dict[str, list[Any]]
     score: float = msgspec.field(name="_score")
+    fields: dict[str, list[Any]] = {}
 
 
 class _Hits(msgspec.Struct):
@@ -137,6 +137,13 @@ def msearch(  # noqa: PLR0913
         answer = client.msearch(index=None if moment else index, searches=lines).body
     if isinstance(answer, _Answers):
         return [_scored(one) for one in answer.responses]
+    if scored or not isinstance(answer, dict) or "responses" not in answer:
+        raise ElasticsearchError(
+            f"Elasticsearch's answer to a search has not the form it should have: {str(answer)[:200]}",
+            code="elasticsearch.unavailable",
+            retryable=True,
+            remedy="Check that TRIPTYCH_ELASTICSEARCH_URL leads to Elasticsearch.",
+        )
     return [_found(one) for one in answer["responses"]]
 
 
