@@ -96,7 +96,7 @@ FILTER = Use(_PLAIN | {"geo_point"}, "filtered by", "query.not_filterable", doc_
 
 def kind_of(name: str, info: IndexInfo, use: Use, *, where: str) -> str:
     """The type of a field that can be used so. Raises QueryError at `where` for any other, and for our own fields."""
-    kind = None if _is_ours(name) else info.fields.get(name)
+    kind = None if _is_ours(name) else info.fields.get(name) or _inside_flattened(name, info)
     nested = _nested(name, info)
     bare = use.doc_values and name in info.no_doc_values
     if kind in use.kinds and nested is None and not bare:
@@ -125,9 +125,17 @@ def _can(name: str, info: IndexInfo, use: Use) -> bool:
 
 def _nested(name: str, info: IndexInfo) -> str | None:
     """The nested field `name` lies in: its values are documents of their own, which a plain clause never meets."""
+    return next((parent for parent in _above(name) if info.fields.get(parent) == "nested"), None)
+
+
+def _inside_flattened(name: str, info: IndexInfo) -> str | None:
+    """keyword for a name in a flattened field: all that lies there is a keyword, whether any product has it or not."""
+    return "keyword" if any(info.fields.get(parent) == "flattened" for parent in _above(name)) else None
+
+
+def _above(name: str) -> list[str]:
     parts = name.split(".")
-    above = [".".join(parts[:end]) for end in range(1, len(parts))]
-    return next((parent for parent in above if info.fields.get(parent) == "nested"), None)
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def shown(value: object) -> str:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
+from pydantic import SecretStr
 
-from engine import elasticsearch_node, redis_server
+from engine import ElasticsearchNode, elasticsearch_node, redis_server
 from triptych.elastic.engine import unpack
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.elastic.products import vectors_of
@@ -57,6 +58,18 @@ def settings(environment: dict[str, str]) -> Settings:
 @pytest.fixture(scope="session")
 def services(settings: Settings) -> Services:
     return Services(settings)
+
+
+@pytest.fixture(scope="session")
+def oldest_node() -> Iterator[ElasticsearchNode]:
+    """The session's Elasticsearch of the oldest version that is supported."""
+    with elasticsearch_node(Settings(), version="8.19.x") as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def oldest_services(settings: Settings, oldest_node: ElasticsearchNode) -> Services:
+    return Services(settings.model_copy(update={"elasticsearch_url": SecretStr(oldest_node.url)}))
 
 
 @pytest.fixture(scope="session")

@@ -373,6 +373,10 @@ def test_a_forked_child_has_its_own_connection(secure: Callable[..., PlainServer
                 code = 1
                 try:
                     code = 0 if body_of(node, "GET", "/") == b"GET 3 " else 2
+                    grandchild = os.fork()
+                    if grandchild == 0:
+                        os._exit(0)
+                    os.waitpid(grandchild, 0)
                     gc.collect()
                     node.close()
                 finally:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from processes import spaces_here
-from pydantic import SecretStr
 
-from engine import elasticsearch_node
 from indexer import pipeline
 from search_api import Searcher, SearchRequest
 from triptych.domain import Modality, Outcome
@@ -21,7 +18,6 @@ from triptych.encoders.base import Input
 from triptych.media.decode import decode
 from triptych.schema import IndexSchema
 from triptych.services import Services
-from triptych.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -32,9 +28,8 @@ CELLO, VIOLIN = "demo-001", "demo-002"
 
 
 @pytest.fixture(scope="module")
-def oldest(settings: Settings) -> Iterator[Services]:
-    with elasticsearch_node(settings, version="8.19.x") as node:
-        yield Services(settings.model_copy(update={"elasticsearch_url": SecretStr(node.url), "system_prefix": "old-"}))
+def oldest(oldest_services: Services) -> Services:
+    return Services(oldest_services.settings.model_copy(update={"system_prefix": "old-"}))
 
 
 @pytest.fixture(scope="module")

@@ -39,13 +39,7 @@ def newest(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield node
 
 
-@pytest.fixture(scope="module")
-def oldest(settings: Settings) -> Iterator[ElasticsearchNode]:
-    with elasticsearch_node(settings, version="8.19.x") as node:
-        yield node
-
-
-@pytest.fixture(params=["newest", "oldest"])
+@pytest.fixture(params=["newest", "oldest_node"])
 def node(request: pytest.FixtureRequest) -> ElasticsearchNode:
     """Each version in turn; from the second test on both run at once."""
     found: ElasticsearchNode = request.getfixturevalue(request.param)
@@ -101,18 +95,18 @@ def test_an_index_with_its_own_analysis_and_vectors(node: ElasticsearchNode) -> 
     vector = {"type": "dense_vector", "dims": 64, "index": True, "similarity": "cosine"}
     with client(node) as es:
         es.indices.create(
-            index="shop",
+            index="analysed",
             settings={"analysis": analysis, "number_of_replicas": 0},
             mappings={"properties": {"title": {"type": "text", "analyzer": "mine"}, "v": vector}},
         )
-        shown = es.indices.analyze(index="shop", analyzer="mine", text="Shoes AB12 and AB12")["tokens"]
+        shown = es.indices.analyze(index="analysed", analyzer="mine", text="Shoes AB12 and AB12")["tokens"]
         assert [token["token"] for token in shown] == ["shoe", "ab12", "ab", "12"]
         for number in range(20):
-            es.index(index="shop", id=str(number), document={"title": "shoes", "v": [1.0] * 32 + [float(number)] * 32})
-        es.indices.refresh(index="shop")
-        nearest = es.search(index="shop", knn={"field": "v", "query_vector": [1.0] * 64, "k": 1, "num_candidates": 20})
+            es.index(index="analysed", id=str(number), document={"title": "shoes", "v": [1.0] * 32 + [float(number)] * 32})
+        es.indices.refresh(index="analysed")
+        nearest = es.search(index="analysed", knn={"field": "v", "query_vector": [1.0] * 64, "k": 1, "num_candidates": 20})
         assert nearest["hits"]["hits"][0]["_id"] == "1"
-        es.indices.delete(index="shop")
+        es.indices.delete(index="analysed")
 
 
 def test_documents_survive_a_crash(newest: ElasticsearchNode) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import made_shop
 import pytest
 from made_shop import vector
-from pydantic import SecretStr
 
-from engine import elasticsearch_node
 from search_api import QueryInput, Searcher, SearchRequest, SearchResult, TextOptions
 from search_api.filters import clauses
 from search_api.legs import Asked, Leg, body, completion_body
@@ -100,18 +97,11 @@ class Cluster:
 
 
 @pytest.fixture(params=["9.5", "8.19"], scope="module")
-def cluster(
-    request: pytest.FixtureRequest, services: Services, run_id: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     folder = tmp_path_factory.mktemp("bodies")
     types = {"words": "int8_hnsw", "picture": "hnsw", "sound": "int8_flat"}
-    text = made_shop.profile(types)
-    if request.param == "9.5":
-        yield filled(made_shop.services_of(services, folder, text), f"bodies-{run_id}")
-        return
-    with elasticsearch_node(services.settings, version="8.19.x") as node:
-        old = Services(services.settings.model_copy(update={"elasticsearch_url": SecretStr(node.url)}))
-        yield filled(made_shop.services_of(old, folder, text), f"bodies-{run_id}")
+    there: Services = request.getfixturevalue("services" if request.param == "9.5" else "oldest_services")
+    return filled(made_shop.services_of(there, folder, made_shop.profile(types)), f"bodies-{run_id}")
 
 
 def filled(mine: Services, name: str) -> Cluster:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from processes import spaces_here
-from pydantic import SecretStr
 
-from engine import elasticsearch_node
 from indexer import calibrate, pipeline
 from triptych.domain import Modality, Outcome, Vector
 from triptych.elastic.engine import pack, unpack
@@ -36,12 +33,9 @@ SEVERAL = [PICTURES[1], *PICTURES[12:]]
 
 
 @pytest.fixture(params=["9.5", "8.19"], scope="module")
-def cluster(request: pytest.FixtureRequest, services: Services) -> Iterator[Services]:
-    if request.param == "9.5":
-        yield services
-        return
-    with elasticsearch_node(services.settings, version="8.19.x") as node:
-        yield Services(services.settings.model_copy(update={"elasticsearch_url": SecretStr(node.url)}))
+def cluster(request: pytest.FixtureRequest) -> Services:
+    found: Services = request.getfixturevalue("services" if request.param == "9.5" else "oldest_services")
+    return found
 
 
 def _tone(path: Path, *pitches: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from processes import SHOP, Command
-from pydantic import SecretStr
 
-from engine import elasticsearch_node
 from indexer import calibrate, pipeline
 from search_api import Searcher, SearchRequest
 from triptych.domain import Modality, Outcome
@@ -81,12 +79,9 @@ def write(
 
 
 @pytest.fixture(params=["9.5", "8.19"], scope="module")
-def cluster(request: pytest.FixtureRequest, services: Services) -> Iterator[Services]:
-    if request.param == "9.5":
-        yield services
-        return
-    with elasticsearch_node(services.settings, version="8.19.x") as node:
-        yield Services(services.settings.model_copy(update={"elasticsearch_url": SecretStr(node.url)}))
+def cluster(request: pytest.FixtureRequest) -> Services:
+    found: Services = request.getfixturevalue("services" if request.param == "9.5" else "oldest_services")
+    return found
 
 
 def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, run_id: str, tmp_path: Path) -> None:

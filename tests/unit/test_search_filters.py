@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_api.filters import DEEPEST, LONGEST_LIST, LONGEST_TEXT, MOST_CONDITIONS, WHOLE, clauses, number_of
+from search_api.filters import (
+    DEEPEST,
+    FILTER,
+    LONGEST_LIST,
+    LONGEST_TEXT,
+    MOST_CONDITIONS,
+    WHOLE,
+    clauses,
+    kind_of,
+    number_of,
+)
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import QueryError
 from triptych.schema import IndexSchema
@@ -263,3 +273,12 @@ def test_whatever_is_given_is_read_or_refused_at_a_place(filters: dict[str, Any]
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**90), 10**90))
 def test_a_number_written_as_text_is_the_same_number(number: float) -> None:
     assert number_of(str(number)) == number
+
+
+def test_what_lies_in_a_flattened_field_is_a_keyword() -> None:
+    info = IndexInfo("v", IndexSchema(), {"attrs": "flattened", "brand": "keyword"})
+    assert clauses({"attrs.volts": "230"}, info) == [{"term": {"attrs.volts": "230"}}]
+    assert kind_of("attrs.a.b", info, FILTER, where="facets.x") == "keyword"
+    for wrong in ({"attrs": "x"}, {"attrs.volts": 230}, {"attr.volts": "x"}, {"brand.x": "y"}):
+        with pytest.raises(QueryError):
+            clauses(wrong, info)

@@ -57,7 +57,8 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    _FORKED.clear()
+    own = set(_ALL)
+    _FORKED[:] = [curl for curl in _FORKED if curl not in own]
     _LISTING.release()
 
 
@@ -97,16 +98,16 @@ class CurlNode(BaseNode):
         seconds = self.config.request_timeout if isinstance(request_timeout, DefaultType) else request_timeout
         sent = {"content-type": "", **self._usual, **{name.lower(): value for name, value in (headers or {}).items()}}
         head, received = io.BytesIO(), io.BytesIO()
-        curl.setopt(pycurl.URL, self._address + target)
-        curl.setopt(pycurl.HTTPHEADER, [_line(name, value) for name, value in {**sent, "expect": ""}.items()])
-        curl.setopt(pycurl.TIMEOUT_MS, 0 if seconds is None else max(1, round(seconds * 1000)))
-        curl.setopt(pycurl.WRITEHEADER, head)
-        curl.setopt(pycurl.WRITEDATA, received)
-        _ask(curl, method, body)
         started = time.perf_counter()
         try:
+            curl.setopt(pycurl.URL, self._address + target)
+            curl.setopt(pycurl.HTTPHEADER, [_line(name, value) for name, value in {**sent, "expect": ""}.items()])
+            curl.setopt(pycurl.TIMEOUT_MS, 0 if seconds is None else max(1, round(seconds * 1000)))
+            curl.setopt(pycurl.WRITEHEADER, head)
+            curl.setopt(pycurl.WRITEDATA, received)
+            _ask(curl, method, body)
             curl.perform()
-        except pycurl.error as error:
+        except pycurl.error as error:  # also where another thread closed the node just now
             raise translated(error) from error
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         meta = ApiResponseMeta(status, "1.1", headers_of(head.getvalue()), time.perf_counter() - started, self.config)
@@ -200,7 +201,7 @@ def headers_of(head: bytes) -> HttpHeaders:
 
 def translated(error: pycurl.error) -> TransportError:
     """libcurl's error as elastic_transport's, which decides what is tried again."""
-    code, message = (*error.args, "")[:2]
+    code, message = error.args[0], error.args[-1]
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return ConnectionTimeout(f"Connection timed out: {message}", errors=(error,))
     kind = TlsError if code in _TLS else NoConnectionError

@@ -171,8 +171,8 @@ class Google:
 
         if isinstance(error, GoogleAuthError) and not error.retryable:
             return HTTPStatus.UNAUTHORIZED
-        code = getattr(error, "code", None)
-        return int(code) if isinstance(code, int) else None
+        found = getattr(error, "code", None)
+        return int(found) if isinstance(found, int) else None
 
 
 STORES: Final[dict[str, Callable[[Settings], Store]]] = {"s3": S3, "gs": Google}
