@@ -19,7 +19,7 @@ import yaml
 from evaluation.catalogues import Data, write
 from evaluation.runs import Query
 from evaluation.task_list import Recipe, Task
-from indexer import batching, calibrate, pipeline, records
+from indexer import calibrate, pipeline, records
 from indexer.cli import default_mapping
 from indexer.fit import fit
 from search_api.legs import wanted
@@ -30,6 +30,7 @@ from triptych.elastic.lifecycle import create_version, read_mapping_file, read_s
 from triptych.encoders import profiles
 from triptych.encoders.registry import learning
 from triptych.errors import QueryError
+from triptych.jobs import batching
 from triptych.services import Services
 from triptych.settings import Settings
 

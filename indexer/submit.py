@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from typing import Final
 
-from indexer import batching, records
-from indexer.sources.source import Source
+from indexer import records
+from indexer.sources.source import Source, open_source
+from indexer.sources.spec import SourceSpec
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
+from triptych.jobs import batching
+from triptych.jobs.batches import Position, taken_over
 from triptych.jobs.heartbeat import heartbeat
-from triptych.jobs.job import Batch, Job
+from triptych.jobs.job import Batch, Job, Wanted, not_resumable
 from triptych.jobs.queue import ping, send_batch, send_finish
 from triptych.services import Services
 
@@ -20,39 +24,112 @@ _NO_FOLDER: Final = os.devnull
 """The root of a catalogue that has none: nothing lies below a file, so each of its media ends as a dead letter."""
 
 
-def submit(source: Source, index: str, services: Services) -> Job:
+def submit(source: Source, index: str, services: Services, *, key: str | None = None) -> Job:
     """Submit the catalogue `source` to the index behind the alias `index`.
 
-    Returns when the whole catalogue is read and queued, with the job to follow. Raises before anything is entered if the
-    catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders.
+    Returns when the whole catalogue is read and queued, or somebody stopped the job, with the job to follow. With an
+    idempotency `key` that a job of this alias has already, that job is returned and nothing is read. Raises before anything is
+    entered if the catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders. An
+    error while the catalogue is read fails the job, which can be resumed.
     """
     version = current_version(services.elasticsearch, index)
     services.check(read_schema(services.elasticsearch, version))
     ping(services.redis)
-    lines = _once(source.records())
-    job = services.jobs.open(index=version, alias=index, catalogue=source.name, root=str(source.root or _NO_FOLDER))
+    services.jobs.prepare()
+    known = services.jobs.of_key(index, key) if key is not None else None
+    if known is not None:
+        return known
+    lines = source.records()
+    root = str(source.root or _NO_FOLDER)
+    spec = source.spec
+    job, new = services.jobs.open(
+        index=version, alias=index, catalogue=source.name, root=root, source=spec.to_dict(), resumable=spec.resumable, key=key
+    )
+    return _read(job, source, lines, services, Position()) if new else job
+
+
+def resume(job: str, services: Services) -> Job:
+    """Go on with a job that was paused, stopped or failed, and read the rest of its catalogue where nobody does.
+
+    Waits for a lease to see whether its reader lives. Returns when the catalogue is read and queued. Raises NotFoundError,
+    QueueError, and InputError if the job is completed (`job.ended`), its catalogue cannot be read again (`job.not_resumable`)
+    or is not there any more.
+    """
+    entry = services.jobs.get(job)
+    if entry.reading and entry.reader is not None and reader_lives(entry, services):
+        return services.control.resume(job)
+    lost = services.jobs.get(job)
+    if not lost.reading:
+        return services.control.resume(job)
+    if not lost.resumable or lost.source is None:
+        raise not_resumable(lost)
+    source = open_source(SourceSpec.from_dict(lost.source), services)
+    lines = source.records()
+    mine = services.jobs.take_over(lost)
+    services.control.resume(job)
+    if mine is None:  # another process was quicker, or the reader lives after all
+        return services.jobs.get(job)
+    return _read(mine, source, lines, services, services.jobs.position(job))
+
+
+def reader_lives(job: Job, services: Services) -> bool:
+    """Whether the process that reads the job's catalogue gives a sign of life, or ends in good order, within a lease."""
+    until = time.monotonic() + services.settings.batch_lease_seconds
+    while time.monotonic() < until:
+        time.sleep(min(0.2, services.settings.batch_lease_seconds / 3))
+        seen = services.jobs.get(job.id)
+        if seen.reader is None:
+            return False
+        if not seen.reading or (seen.reader, seen.beat) != (job.reader, job.beat):
+            return True
+    return False
+
+
+def _read(job: Job, source: Source, lines: Iterator[records.RawRecord], services: Services, begin: Position) -> Job:
+    """Enter the batches of `lines` that come after `begin`, as the job's reader."""
+    jobs = services.jobs
+    alive = heartbeat(
+        lambda: jobs.see(job.id, job.reader), seconds=services.settings.batch_lease_seconds / 3, what=f"job {job.id}"
+    )
     try:
-        alive = heartbeat(
-            lambda: services.jobs.see(job.id), seconds=services.settings.batch_lease_seconds, what=f"job {job.id}"
-        )
         with alive:
-            for number, batch in enumerate(_batches(lines, services)):
-                services.jobs.add(Batch(job.id, number, tuple(batch)))
-                send_batch(services.queue, job.id, number)
+            whole = _enter(job, lines, services, begin)
     except (TriptychError, OSError) as error:
-        services.jobs.update(job.id, reading=False, error=f"Reading stopped: {error}")
+        if jobs.get(job.id).error is None:
+            jobs.leave(job.id, job.reader, error=f"Reading stopped: {error}")
+        else:
+            jobs.leave(job.id, job.reader)
         if isinstance(error, OSError):
             raise InputError(
                 f"Reading {source.name} failed: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
             ) from error
         raise
+    except BaseException:  # Ctrl-C
+        jobs.leave(job.id, job.reader)
+        raise
+    jobs.leave(job.id, job.reader, **({"reading": False} if whole else {}))
+    if whole and jobs.counts(job.id).pending == 0:
+        send_finish(services.queue, job.id)
+    return jobs.get(job.id)
+
+
+def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, begin: Position) -> bool:
+    """Enter and send the batches after `begin`; whether that was the whole catalogue. False if the job was stopped."""
+    fresh = (raw for raw in _once(lines) if raw["line"] > begin.line)
+    for number, batch in enumerate(_batches(fresh, services), start=begin.number):
+        current = services.jobs.get(job.id)
+        if current.error is not None:
+            raise TriptychError(f"The job failed while the catalogue was read: {current.error}", code="job.failed")
+        if current.reader != job.reader:
+            raise taken_over(job.id)
+        if current.wanted == Wanted.STOP:
+            return False
+        services.jobs.add(Batch(job.id, number, tuple(batch)))
+        send_batch(services.queue, job.id, number)
     failed = services.jobs.get(job.id).error
     if failed is not None:
         raise TriptychError(f"The job failed while the catalogue was read: {failed}", code="job.failed")
-    services.jobs.update(job.id, reading=False)
-    if services.jobs.counts(job.id).pending == 0:
-        send_finish(services.queue, job.id)
-    return services.jobs.get(job.id)
+    return True
 
 
 def _batches(lines: Iterator[records.RawRecord], services: Services) -> Iterator[list[records.RawRecord]]:

@@ -1,16 +1,22 @@
 """Brings back what was lost: batches whose worker died, messages that Redis forgot, jobs that nobody closed.
 
-Runs in a thread of every worker. Several at once do no harm: a batch is started by whoever takes its lease, and closing a job
-twice changes nothing.
+Runs in a thread of every worker, and believes no other machine's clock: it gives a batch back when its entry has not changed
+for a lease of this process's own time (`watch`). Several at once do no harm: a batch is started by whoever claims it, and
+closing a job twice changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from triptych.errors import TriptychError
+from triptych.jobs.job import Job, Wanted
 from triptych.jobs.queue import send_batch, send_finish, waiting
+from triptych.jobs.watch import Watch
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
@@ -18,35 +24,78 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10
 """Leases without a sign of life after which a submitter counts as lost."""
 
-_ABANDONED = (
-    "The submitter was lost before it had read the whole catalogue. What was read is indexed; "
-    "submit the catalogue again for the rest: what is there stays unchanged."
-)
+_ABANDONED = "The submitter was lost before it had read the whole catalogue. What was read is indexed; "
 
 
 def run(services: Services, stop: threading.Event) -> None:
     """Sweep until `stop` is set, a few times per lease."""
+    sweeper = Sweeper(services)
     while not stop.wait(services.settings.batch_lease_seconds / 3):
         try:
-            sweep(services)
+            sweeper.sweep()
         except TriptychError as error:
             log.warning("sweep: %s", error)
         except Exception:
             log.exception("sweep failed; the next one follows")  # this thread must outlive any fault
 
 
-def sweep(services: Services) -> None:
-    """Send again every batch nobody works on and the closing of every job that is done but open."""
-    jobs = services.jobs
-    idle = waiting(services.redis, services.settings) == 0
-    for job, number in jobs.lost(queue_empty=idle):
-        log.warning("job %s: batch %d was lost with its worker or its message; sending it again", job, number)
-        send_batch(services.queue, job, number)
-    for unread in jobs.abandoned(seconds=services.settings.batch_lease_seconds * _PATIENCE):
-        if jobs.counts(unread.id).pending == 0:
-            log.warning("job %s: its submitter was lost while reading", unread.id)
-            jobs.update(unread.id, reading=False, error=_ABANDONED)
-    if idle:
-        for open_job in jobs.unfinished():
-            if jobs.counts(open_job.id).pending == 0:
-                send_finish(services.queue, open_job.id)
+class Sweeper:
+    """Looks again and again, and remembers since when what it sees has not changed. One per worker."""
+
+    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+        self._services = services
+        self._lease = services.settings.batch_lease_seconds
+        self._running, self._queued, self._readers = Watch(clock), Watch(clock), Watch(clock)
+
+    def sweep(self) -> None:
+        """Give back and send again every batch nobody works on, and the closing of every job that is done but open."""
+        jobs = self._services.jobs
+        active = jobs.active()
+        self._give_back(set(active))
+        idle = waiting(self._services.redis, self._services.settings) == 0
+        if idle:
+            self._send_lost(active)
+        else:
+            self._queued.clear()
+        self._find_abandoned()
+        if idle:
+            for open_job in jobs.unfinished():
+                if jobs.counts(open_job.id).pending == 0:
+                    send_finish(self._services.queue, open_job.id)
+
+    def _give_back(self, active: set[str]) -> None:
+        """Batches whose worker gave no sign of life for a lease are anybody's again."""
+        seen = {batch.id: batch for batch in self._services.jobs.running()}
+        for key in self._running.unchanged({key: batch.entry.seq_no for key, batch in seen.items()}, seconds=self._lease):
+            batch = seen[key]
+            if self._services.jobs.give_back(batch) and batch.job in active:
+                log.warning("job %s: batch %d was lost with its worker; sending it again", batch.job, batch.number)
+                send_batch(self._services.queue, batch.job, batch.number)
+
+    def _send_lost(self, active: list[str]) -> None:
+        """Batches that waited for a lease while the queue was empty have lost their messages."""
+        seen = {batch.id: batch for batch in self._services.jobs.queued(active)}
+        for key in self._queued.unchanged({key: batch.entry.seq_no for key, batch in seen.items()}, seconds=self._lease):
+            log.warning("job %s: the message of batch %d was lost; sending it again", seen[key].job, seen[key].number)
+            send_batch(self._services.queue, seen[key].job, seen[key].number)
+
+    def _find_abandoned(self) -> None:
+        """Jobs whose submitter was lost while it read wait for somebody who reads on; if nobody can, they have failed."""
+        unread = {job.id: job for job in self._services.jobs.unread()}
+        alive = {key: (job.reader, job.beat) for key, job in unread.items()}
+        for key in self._readers.unchanged(alive, seconds=self._lease * _PATIENCE):
+            if self._services.jobs.counts(key).pending == 0:
+                log.warning("job %s: its submitter was lost while reading", key)
+                self._services.jobs.turn(key, lambda job: _abandoned(job, unread[job.id]))
+
+
+def _abandoned(job: Job, seen: Job) -> Job:
+    """What becomes of a job whose reader is lost, unless something happened since it was `seen`."""
+    if (job.reader, job.beat, job.wanted, job.error) != (seen.reader, seen.beat, seen.wanted, seen.error):
+        return job
+    if job.resumable:
+        because = f"{_ABANDONED}read on with `triptych job resume {job.id}`."
+        return replace(job, reader=None, wanted=Wanted.PAUSE, paused_because=because)
+    return replace(
+        job, reader=None, error=f"{_ABANDONED}submit the catalogue again for the rest: what is there stays unchanged."
+    )

@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from celery import Celery, Task
@@ -55,7 +56,11 @@ def _retried(task: Task) -> Iterator[None]:
 
 
 def index_batch(services: Services, name: str, number: int) -> None:
-    """Run one batch and keep its counts. Does nothing if it is done, another worker has it, or its job failed or is gone."""
+    """Run one batch and keep its counts.
+
+    Does nothing if it is done, another worker has it, or its job is gone, failed, or shall pause or stop. In the last cases it
+    stays queued, and whoever resumes the job sends it again.
+    """
     jobs = services.jobs
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     try:
@@ -63,13 +68,13 @@ def index_batch(services: Services, name: str, number: int) -> None:
     except NotFoundError:
         jobs.forget(name, number)
         return
-    claim = jobs.claim(name, number, owner) if job.error is None else None
+    claim = jobs.claim(name, number, owner) if job.runs else None
     if claim is None:
         return
     try:
         with _lease_renewed(services, claim):
             result = _run(services, claim, job)
-            jobs.bury(job, result.dead_letters, attempt=claim.batch.attempts)
+            jobs.bury(job, _with_records(result.dead_letters, claim), attempt=claim.batch.attempts)
     except pipeline.LeaseLostError:
         return  # another worker has the batch now, and counts it
     except TriptychError as error:
@@ -82,7 +87,9 @@ def index_batch(services: Services, name: str, number: int) -> None:
         jobs.note(claim, f"{type(error).__name__}: {error}")
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
     letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
-    if jobs.finish(claim, Counts.of(result.outcomes, letters)):
+    counts = Counts.of(result.outcomes, letters)
+    if jobs.finish(claim, counts):
+        _judge(services, job, counts)
         _finish_if_last(services, name)
 
 
@@ -92,14 +99,25 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     if batch.attempts > services.settings.batch_attempts:
         why = f"it failed with {batch.failure}" if batch.failure else "its worker was lost"
         message = f"Its batch was started {batch.attempts - 1} times and never ended: {why}."
-        letters = [
-            DeadLetter("batch.never_ended", message, "run", r["line"], id_of(r), record=r.get("text")) for r in batch.records
-        ]
+        letters = [DeadLetter("batch.never_ended", message, "run", r["line"], id_of(r)) for r in batch.records]
         return pipeline.Result([Outcome.DEAD] * len(letters), letters)
     schema = read_schema(services.elasticsearch, job.index)
     services.check(schema)
     target = pipeline.Target(job.index, schema, Path(job.root), job.id)
     return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
+
+
+def _with_records(letters: Iterable[DeadLetter], claim: Claim) -> list[DeadLetter]:
+    """Dead letters with the whole records they are of, to export and to redrive."""
+    texts = {record["line"]: record.get("text") for record in claim.batch.records}
+    return [replace(letter, record=texts.get(letter.line)) for letter in letters]
+
+
+def _judge(services: Services, job: Job, counts: Counts) -> None:
+    """Pause the job if too many of its records end badly. A batch without a bad one changes nothing about that."""
+    because = services.control.judge(job) if counts.dead or counts.partial else None
+    if because is not None:
+        log.warning("job %s: paused: %s", job.id, because)
 
 
 def _lease_renewed(services: Services, claim: Claim) -> AbstractContextManager[None]:

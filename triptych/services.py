@@ -20,6 +20,7 @@ from triptych.encoders.base import Encoder, Fitted
 from triptych.encoders.cache import VectorCache
 from triptych.errors import EncoderError
 from triptych.jobs import queue
+from triptych.jobs.control import Control
 from triptych.jobs.store import JobStore
 from triptych.jobs.uploads import Uploads
 from triptych.media.decoder import Decoder
@@ -66,6 +67,10 @@ class Services:
     @cached_property
     def uploads(self) -> Uploads:
         return Uploads(self.elasticsearch, self.settings)
+
+    @cached_property
+    def control(self) -> Control:
+        return Control(self.jobs, self.queue, self.elasticsearch, self.settings)
 
     @cached_property
     def decoder(self) -> Decoder:

@@ -94,6 +94,14 @@ class Settings(BaseSettings):
     batch_attempts: _Positive = Field(
         5, description="times a batch is started before its records become dead letters (it kills its workers)"
     )
+    job_most_dead: int | None = Field(default=None, ge=0, description="dead records after which a job is paused; unset: never")
+    job_bad_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the latest records that may end as dead or partial before a job is paused; 1: any",
+    )
+    job_window: _Positive = Field(500, description="how many of a job's latest records that share is taken of")
     cache_bytes: int = Field(256_000_000, ge=0, description="most bytes of Redis that vectors seen before take; 0: no cache")
     media_bytes: _Positive = Field(20_000_000, description="most bytes of one picture or sound")
     media_pixels: _Positive = Field(50_000_000, description="most pixels of one picture")

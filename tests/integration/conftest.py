@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
 from pydantic import SecretStr
+from worlds import BATCH, LEASE_SECONDS, READ, World
 
 from engine import ElasticsearchNode, elasticsearch_node, redis_server
 from triptych.elastic.engine import unpack
@@ -183,3 +184,42 @@ def read_vectors(services: Services) -> Callable[[str], dict[str, dict[str, npt.
         return {key: {space: unpack(vector) for space, vector in some.items()} for key, some in found.items()}
 
     return read
+
+
+@pytest.fixture(scope="module")
+def redis(settings: Settings) -> Iterator[Any]:
+    with redis_server(settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def world(
+    settings: Settings, redis: Any, command: Any, wait: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    name = f"faults-{uuid.uuid4().hex[:8]}"
+    own = settings.model_copy(
+        update={
+            "redis_url": SecretStr(redis.url),
+            "queue": name,
+            "system_prefix": f"{name}-",
+            "batch_size": BATCH,
+            "batch_lease_seconds": LEASE_SECONDS,
+        }
+    )
+    made = World(own, command, wait, tmp_path_factory.mktemp("faults") / "worker.log")
+    try:
+        yield made
+    finally:
+        made.kill_worker()
+
+
+@pytest.fixture
+def light_shop(catalogue: Callable[..., Path], shop_products: list[dict[str, Any]]) -> Path:
+    """All products of the demo shop, but most without pictures and sounds: a job of seconds that still has every modality."""
+    records = []
+    for number, product in enumerate(shop_products):
+        images = product["images"][:1] if number % 6 == 0 else []
+        audio = product.get("audio", []) if number % 12 == 0 else []
+        records.append({**product, "description": {}, "images": images, "audio": audio})
+    assert len(records) == READ
+    return catalogue(*records)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.batching import cut
+from triptych.jobs.batching import cut
 
 pytestmark = pytest.mark.unit
 

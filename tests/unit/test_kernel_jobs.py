@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych.domain import Outcome
-from triptych.jobs.job import Batch, Counts, Job, JobState, batch_id
+from triptych.jobs.job import Batch, Counts, Job, JobState, Tally, Wanted, batch_id
 
 pytestmark = pytest.mark.unit
 
@@ -68,11 +68,13 @@ def test_read_is_ended_and_pending(pending: int, written: int, unchanged: int, p
     ],
 )
 def test_the_state_follows_from_the_counts(changes: dict[str, Any], counts: Counts, state: JobState) -> None:
-    assert _job(**changes).state(counts) is state
+    assert _job(**changes).state(Tally(counts)) is state
 
 
 def test_which_states_are_the_end() -> None:
-    assert {state for state in JobState if not state.ended} == {JobState.QUEUED, JobState.RUNNING}
+    names = {JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD_LETTERS, JobState.FAILED}
+    assert {state for state in JobState if state.ended} == names
+    assert {state for state in JobState if state.rests} == names | {JobState.PAUSED, JobState.STOPPED}
 
 
 @given(
@@ -80,6 +82,7 @@ def test_which_states_are_the_end() -> None:
         Job,
         id=st.text(), index=st.text(), alias=st.text(), catalogue=st.text(), root=st.text(), submitted_at=st.text(),
         reading=st.booleans(), finished_at=st.none() | st.text(), error=st.none() | st.text(),
+        wanted=st.sampled_from(Wanted), source=st.none() | st.dictionaries(st.text(), st.text()), beat=st.integers(0),
     )
 )  # fmt: skip
 def test_a_job_survives_the_ledger(job: Job) -> None:

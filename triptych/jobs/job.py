@@ -1,29 +1,54 @@
 """A job and its states: pure values, no I/O.
 
 A job is one submitted catalogue, cut into batches. Its counters are sums over the batches' own results, so they add up at
-every moment: read = written + unchanged + partial + dead + pending.
+every moment: read = written + unchanged + partial + dead + pending. What state a job is in follows from what its entry says
+(`wanted`, `error`, `finished_at`), from its counters, and from whether a batch is running; it is not stored.
+
+    queued -> running -> completed | completed_with_dead_letters
+      pause: -> pausing (batches still run) -> paused        resume: -> running
+      stop:  -> stopping                    -> stopped       resume: -> running
+      an error that trying again does not help: -> failed    resume: -> running
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from triptych.domain import Outcome
+from triptych.errors import InputError
 
 
 class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
     COMPLETED = "completed"
     COMPLETED_WITH_DEAD_LETTERS = "completed_with_dead_letters"
     FAILED = "failed"
 
     @property
     def ended(self) -> bool:
-        return self not in (JobState.QUEUED, JobState.RUNNING)
+        """Whether nothing more happens unless somebody resumes a failed job."""
+        return self in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD_LETTERS, JobState.FAILED)
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing happens by itself: it has ended, or waits to be resumed."""
+        return self.ended or self in (JobState.PAUSED, JobState.STOPPED)
+
+
+class Wanted(StrEnum):
+    """What whoever controls a job wants of it. Workers look at it before they take a batch."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
 
 
 class BatchState(StrEnum):
@@ -65,10 +90,22 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """A job's counters and how many of its batches are being worked on."""
+
+    counts: Counts = Counts()
+    running: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One submitted catalogue. Times are ISO 8601 in UTC.
 
-    `reading` is true while the catalogue is still read; `error` says why a job failed.
+    `reading` is true until the catalogue is read whole; `error` says why a job failed, `paused_because` why it paused itself.
+    `source` is how the catalogue is read (`SourceSpec.to_dict`) and `resumable` whether another process can read on in it;
+    `reader` names the process that reads it now, None where none does, and `beat` counts that process's signs of life.
+    `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
+    `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job.
     """
 
     id: str
@@ -80,20 +117,85 @@ class Job:
     reading: bool = True
     finished_at: str | None = None
     error: str | None = None
+    wanted: Wanted = Wanted.RUN
+    paused_because: str | None = None
+    source: Mapping[str, Any] | None = None
+    resumable: bool = False
+    reader: str | None = None
+    beat: int = 0
+    key: str | None = None
+    redrive_of: str | None = None
+    judged_from: int = -1
 
-    def state(self, counts: Counts) -> JobState:
+    @property
+    def runs(self) -> bool:
+        """Whether workers may take batches of it."""
+        return self.error is None and self.finished_at is None and self.wanted == Wanted.RUN
+
+    def state(self, tally: Tally) -> JobState:
         if self.error is not None:
             return JobState.FAILED
-        if self.finished_at is None:
-            return JobState.RUNNING if counts.ended else JobState.QUEUED
-        return JobState.COMPLETED_WITH_DEAD_LETTERS if counts.dead_letters else JobState.COMPLETED
+        if self.finished_at is not None:
+            return JobState.COMPLETED_WITH_DEAD_LETTERS if tally.counts.dead_letters else JobState.COMPLETED
+        if self.wanted == Wanted.PAUSE:
+            return JobState.PAUSING if tally.running else JobState.PAUSED
+        if self.wanted == Wanted.STOP:
+            return JobState.STOPPING if tally.running else JobState.STOPPED
+        return JobState.RUNNING if tally.running or tally.counts.ended else JobState.QUEUED
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "wanted": str(self.wanted)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**{**known, "wanted": Wanted(data.get("wanted", Wanted.RUN))})
+
+
+def pause(job: Job, because: str | None = None) -> Job:
+    """The job once it shall pause. Raises InputError if it has ended or was stopped."""
+    _check_open(job, "paused")
+    if job.wanted == Wanted.STOP:
+        raise InputError(
+            f"Job {job.id} is stopped.", code="job.stopped", field="job", remedy=f"Go on with it: triptych job resume {job.id}"
+        )
+    return job if job.wanted == Wanted.PAUSE else replace(job, wanted=Wanted.PAUSE, paused_because=because)
+
+
+def stop(job: Job) -> Job:
+    """The job once it shall stop. Raises InputError if it has ended."""
+    _check_open(job, "stopped")
+    return replace(job, wanted=Wanted.STOP, paused_because=None)
+
+
+def resume(job: Job) -> Job:
+    """The job once it shall go on: after a pause, a stop or a failure.
+
+    Raises InputError if it is completed, or if its catalogue is not read whole and nobody can read on.
+    """
+    if job.error is None:
+        _check_open(job, "resumed")
+    if job.reading and job.reader is None and not job.resumable:
+        raise not_resumable(job)
+    return replace(job, wanted=Wanted.RUN, paused_because=None, error=None, finished_at=None)
+
+
+def not_resumable(job: Job) -> InputError:
+    """The error of a job whose catalogue cannot be read a second time."""
+    again = f"triptych job redrive {job.redrive_of}" if job.redrive_of else "submit the catalogue again"
+    return InputError(
+        f"Job {job.id} was not read to its end, and {job.catalogue} cannot be read again from where it was left.",
+        code="job.not_resumable",
+        field="job",
+        remedy=f"What is indexed stays unchanged: {again}.",
+    )
+
+
+def _check_open(job: Job, what: str) -> None:
+    if job.error is not None or job.finished_at is not None:
+        how = "failed" if job.error is not None else "completed"
+        remedy = f"Go on with it: triptych job resume {job.id}" if job.error is not None else None
+        raise InputError(f"Job {job.id} is {how} and cannot be {what}.", code="job.ended", field="job", remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from indexer.records import RawRecord
 
-
-def cut(records: Iterable[RawRecord], *, size: int, most_bytes: int) -> Iterator[list[RawRecord]]:
+def cut(records: Iterable[Mapping[str, Any]], *, size: int, most_bytes: int) -> Iterator[list[Mapping[str, Any]]]:
     """Batches of at most `size` records and, unless one record alone is larger, at most `most_bytes` of their text."""
-    batch: list[RawRecord] = []
+    batch: list[Mapping[str, Any]] = []
     filled = 0
     for record in records:
         weight = len(record.get("text", "").encode())

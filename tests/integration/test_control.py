@@ -1,0 +1,204 @@
+"""Control of jobs on real services: pause, resume, stop, one job per key, redrive, leases without clocks.
+
+Batches are run in this process, so each test decides when; `test_faults` has real workers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import BATCH, World
+
+from indexer import submit as submitting
+from indexer.sources.source import open_source
+from indexer.sources.spec import SourceSpec
+from indexer.sweeper import Sweeper
+from indexer.tasks import finish_job, index_batch
+from triptych.errors import InputError
+from triptych.jobs.job import Job
+from triptych.jobs.letters import LetterFilter
+from triptych.services import Services
+
+pytestmark = pytest.mark.integration
+
+
+def things(number: int) -> list[dict[str, Any]]:
+    return [{"id": f"t-{n}", "title": f"Thing {n}"} for n in range(number)]
+
+
+def submit(services: Services, path: Path, index: str, **more: Any) -> Job:
+    return submitting.submit(open_source(SourceSpec(str(path)), services), index, services, **more)
+
+
+@pytest.fixture
+def quiet(world: World) -> Services:
+    """The world's services, with no worker beside this process and an empty queue."""
+    world.kill_worker()
+    world.services.redis.flushall()
+    return world.services
+
+
+def numbers(services: Services, job: str) -> list[int]:
+    c = services.jobs.counts(job)
+    assert c.read == c.written + c.unchanged + c.partial + c.dead + c.pending
+    return [c.read, c.written, c.unchanged, c.partial, c.dead, c.pending]
+
+
+def run_all(services: Services, job: str, batches: int) -> str:
+    for number in range(batches):
+        index_batch(services, job, number)
+    finish_job(services, job)
+    return str(services.jobs.state(job))
+
+
+def test_paused_stopped_and_resumed(quiet: Services, index: str, catalogue: Callable[..., Path], world: World) -> None:
+    job = submit(quiet, catalogue(*things(3 * BATCH)), index).id
+    assert quiet.jobs.state(job) == "queued"
+    index_batch(quiet, job, 0)
+    claim = quiet.jobs.claim(job, 1, "somebody")
+    assert claim is not None
+    quiet.control.pause(job)
+    assert quiet.jobs.state(job) == "pausing"
+    assert quiet.jobs.release(claim)
+    assert quiet.jobs.state(job) == "paused"
+    assert run_all(quiet, job, 3) == "paused"
+    assert numbers(quiet, job) == [3 * BATCH, BATCH, 0, 0, 0, 2 * BATCH]
+    assert world.command.json("job", "stop", job, **world.environment)["state"] == "stopped"
+    assert run_all(quiet, job, 3) == "stopped"
+    quiet.redis.flushall()
+    quiet.control.resume(job)
+    assert quiet.redis.llen(quiet.settings.queue) == 2, "both queued batches are sent again"
+    assert run_all(quiet, job, 3) == "completed"
+    assert numbers(quiet, job) == [3 * BATCH, 3 * BATCH, 0, 0, 0, 0]
+    with pytest.raises(InputError, match="completed"):
+        quiet.control.pause(job)
+    attempts = quiet.elasticsearch.search(index=f"{quiet.settings.system_prefix}batches", query={"term": {"job": job}})
+    assert {hit["_source"]["attempts"] for hit in attempts["hits"]["hits"]} == {1}, "what was put back counts no attempt"
+
+
+def test_stopped_while_it_is_read_and_resumed(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    path = catalogue(*things(5 * BATCH))
+    source = open_source(SourceSpec(str(path)), quiet)
+    whole = source._read
+
+    def stopped_in_the_middle(progress: Any) -> Any:
+        for record in whole(progress):
+            if record["line"] == 2 * BATCH + 2:
+                quiet.control.stop(quiet.jobs.newest(size=1)[0].id)
+            yield record
+
+    object.__setattr__(source, "_read", stopped_in_the_middle)
+    job = submitting.submit(source, index, quiet)
+    assert job.reading
+    assert job.reader is None
+    read = quiet.jobs.counts(job.id).read
+    assert 0 < read < 5 * BATCH
+    assert submitting.resume(job.id, quiet).reading is False
+    assert quiet.jobs.counts(job.id).read == 5 * BATCH
+    assert run_all(quiet, job.id, 5) == "completed"
+    assert numbers(quiet, job.id) == [5 * BATCH, 5 * BATCH, 0, 0, 0, 0]
+
+
+def test_one_job_for_one_key(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    path = catalogue(*things(2 * BATCH))
+    before = {job.id for job in quiet.jobs.newest(size=1000)}
+    with ThreadPoolExecutor(4) as pool:
+        ids = {job.id for job in pool.map(lambda _: submit(quiet, path, index, key="night"), range(4))}
+    assert len(ids) == 1
+    assert {job.id for job in quiet.jobs.newest(size=1000)} - before == ids
+    (job,) = ids
+    assert quiet.jobs.counts(job).read == 2 * BATCH
+    assert submit(quiet, path, index, key="other").id > job, "ids rise whatever the clock says"
+
+
+def test_redriven_once_the_cause_is_mended(
+    quiet: Services, index: str, catalogue: Callable[..., Path], shop_products: Any
+) -> None:
+    picture = shop_products[0]["images"][0]
+    long = "x" * 50_000
+    records = [
+        {"id": "good", "title": "Good"},
+        {"id": "late", "title": "Late", "images": ["late.jpg"], "note": long},
+        {"id": "bad", "title": 7},
+        {"id": "good", "title": "Again"},
+    ]
+    path = catalogue(*records, {"id": "p", "images": [picture]}, b"no json")
+    job = submit(quiet, path, index).id
+    assert run_all(quiet, job, 2) == "completed_with_dead_letters"
+    assert numbers(quiet, job) == [6, 2, 0, 1, 3, 0]
+    reasons = {row["code"]: row["letters"] for row in quiet.control.reasons(job)}
+    assert reasons == {"media.not_found": 1, "record.invalid": 1, "record.duplicate_id": 1, "record.not_json": 1}
+    exported = {letter["code"]: letter for letter in quiet.control.export(job)}
+    assert json.loads(exported["media.not_found"]["record"])["note"] == long, "the whole record"
+    assert [json.loads(text)["id"] for text in quiet.control.export_records(job)] == ["late", "bad", "good"]
+    assert [x["line"] for x in quiet.control.letters(job, LetterFilter(modality="image"))] == [2]
+    root = Path(quiet.jobs.get(job).root)
+    (root / "late.jpg").write_bytes((root / (picture["path"] if isinstance(picture, dict) else picture)).read_bytes())
+    done = quiet.control.redrive(job)
+    assert (done.records, done.duplicates, done.without_record, done.superseded) == (2, 1, 1, 0)
+    assert run_all(quiet, done.job.id, 1) == "completed_with_dead_letters"
+    assert numbers(quiet, done.job.id) == [2, 1, 0, 0, 1, 0]
+    assert quiet.jobs.get(done.job.id).redrive_of == job
+    again = quiet.control.redrive(job)
+    assert (again.records, again.superseded) == (1, 1), "what a newer job wrote is not undone"
+    with pytest.raises(InputError, match="no such dead letter"):
+        quiet.control.redrive(job, LetterFilter(code="media.too_long"))
+
+
+def test_a_job_whose_records_die_pauses_itself(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    strict = Services(quiet.settings.model_copy(update={"job_window": 2 * BATCH}))
+    job = submit(strict, catalogue(*({"id": f"d-{n}", "title": n} for n in range(4 * BATCH))), index).id
+    assert run_all(strict, job, 4) == "paused"
+    assert numbers(strict, job) == [4 * BATCH, 0, 0, 0, 2 * BATCH, 2 * BATCH]
+    assert "TRIPTYCH_JOB_BAD_SHARE" in str(strict.jobs.get(job).paused_because)
+    strict.control.resume(job)
+    index_batch(strict, job, 2)
+    assert strict.jobs.state(job) == "running", "whoever resumes it accepts what died so far"
+    index_batch(strict, job, 3)
+    assert strict.jobs.counts(job).pending == 0
+
+
+def test_no_lease_depends_on_a_clock(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that has the batch is a minute ahead or behind; only a sweeper's own monotonic clock decides."""
+    at = [0.0]
+    sweeper = Sweeper(quiet, clock=lambda: at[0])
+    lease = quiet.settings.batch_lease_seconds
+    real = time.time
+    for skew in (-60.0, 60.0):
+        job = submit(quiet, catalogue(*things(BATCH)), index).id
+        monkeypatch.setattr(time, "time", lambda skew=skew: real() + skew)
+        claim = quiet.jobs.claim(job, 0, "skewed")
+        monkeypatch.setattr(time, "time", real)
+        assert claim is not None
+        sweeper.sweep()
+        for _ in range(3):  # it lives: nobody takes its batch
+            at[0] += lease * 0.9
+            assert quiet.jobs.renew(claim)
+            sweeper.sweep()
+            assert quiet.jobs.renew(claim)
+            assert quiet.jobs.claim(job, 0, "another") is None
+            sweeper.sweep()
+        at[0] += lease
+        sweeper.sweep()  # it said nothing for a lease
+        assert not quiet.jobs.renew(claim)
+        assert run_all(quiet, job, 1) == "completed"
+        index_batch(quiet, job, 0)
+        assert quiet.jobs.counts(job).pending == 0
+
+
+def test_a_ledger_of_an_older_version_gets_the_new_fields(quiet: Services) -> None:
+    old = Services(quiet.settings.model_copy(update={"system_prefix": f"{quiet.settings.system_prefix}old-"}))
+    name = f"{old.settings.system_prefix}jobs"
+    old.elasticsearch.indices.create(index=name, mappings={"dynamic": False, "properties": {"id": {"type": "keyword"}}})
+    old.jobs.prepare()
+    old.jobs.prepare()
+    mapping = old.elasticsearch.indices.get_mapping(index=name)[name]["mappings"]["properties"]
+    assert {"wanted", "redrive_of", "reading"} <= set(mapping)

@@ -1,0 +1,149 @@
+"""The state machine of a job, the breaker and the watch: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triptych.domain import Outcome
+from triptych.errors import InputError
+from triptych.jobs import job as states
+from triptych.jobs.breaker import Limits, judge
+from triptych.jobs.job import BatchState, Counts, Job, JobState, Tally, Wanted
+from triptych.jobs.watch import Watch
+
+pytestmark = pytest.mark.unit
+
+JOB = Job(id="j", index="shop-1", alias="shop", catalogue="/c.jsonl", root="/", submitted_at="2026-01-01", resumable=True)
+
+
+@dataclass
+class Model:
+    """A job and its batches as the ledger has them: each with its state and counts."""
+
+    job: Job = JOB
+    batches: list[tuple[BatchState, Counts]] = field(default_factory=list)
+
+    @property
+    def tally(self) -> Tally:
+        each = [counts for _, counts in self.batches]
+        total = Counts(**{n: sum(getattr(c, n) for c in each) for n in Counts.__dataclass_fields__})
+        return Tally(total, sum(state is BatchState.RUNNING for state, _ in self.batches))
+
+    def act(self, action: str, outcomes: list[Outcome]) -> None:
+        """One thing that may happen, as submit, tasks, sweeper and control do it."""
+        match action:
+            case "pause" | "stop" | "resume":
+                self.job = getattr(states, action)(self.job)
+            case "enter" if self.job.reading and self.job.error is None and self.job.wanted != Wanted.STOP:
+                self.batches.append((BatchState.QUEUED, Counts(read=len(outcomes))))
+            case "read whole" if self.job.error is None:
+                self.job = replace(self.job, reading=False)
+            case "fail" if self.job.finished_at is None:
+                self.job = replace(self.job, error="no")
+            case "claim" if self.job.runs:
+                self._move(BatchState.QUEUED, BatchState.RUNNING)
+            case "give back":
+                self._move(BatchState.RUNNING, BatchState.QUEUED)
+            case "finish batch":
+                self._move(BatchState.RUNNING, BatchState.DONE, outcomes)
+            case "finish job" if not self.job.reading and not self.tally.counts.pending and self.job.error is None:
+                self.job = replace(self.job, finished_at="t")
+
+    def _move(self, before: BatchState, after: BatchState, outcomes: list[Outcome] | None = None) -> None:
+        for at, (state, counts) in enumerate(self.batches):
+            if state is before:
+                ended = [Outcome(o) for o in (outcomes or [])][: counts.read]
+                ended += [Outcome.WRITTEN] * (counts.read - len(ended))
+                self.batches[at] = (after, Counts.of(ended, ended.count(Outcome.DEAD)) if outcomes is not None else counts)
+                return
+
+
+ACTIONS = (
+    "pause", "stop", "resume", "enter", "read whole", "fail", "claim", "give back", "finish batch", "finish job",
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.lists(st.sampled_from(Outcome), max_size=4))))
+def test_whatever_happens_the_counters_add_up_and_the_state_is_legal(events: list[tuple[str, list[Outcome]]]) -> None:
+    model = Model()
+    for action, outcomes in events:
+        before = model.job.state(model.tally)
+        try:
+            model.act(action, outcomes)
+        except InputError as error:
+            assert error.code in ("job.ended", "job.stopped")
+            assert model.job.state(model.tally) is before
+        tally, after = model.tally, model.job.state(model.tally)
+        counts = tally.counts
+        assert counts.read == counts.written + counts.unchanged + counts.partial + counts.dead + counts.pending
+        assert counts.pending >= 0
+        if before in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD_LETTERS):
+            assert after is before, "completed is for ever"
+        if after in (JobState.PAUSED, JobState.STOPPED):
+            assert tally.running == 0
+        if after in (JobState.PAUSING, JobState.STOPPING):
+            assert tally.running > 0
+        if action == "claim" and not model.job.runs:
+            assert after is before, "a job that shall not run starts nothing"
+    if not model.job.state(model.tally).ended or model.job.error is not None:
+        model.act("resume", [])
+        assert model.job.runs, "whatever happened, it can go on"
+
+
+def test_a_stopped_job_cannot_be_paused_and_an_ended_one_not_be_stopped() -> None:
+    with pytest.raises(InputError, match="stopped"):
+        states.pause(states.stop(JOB))
+    for ended in (replace(JOB, error="no"), replace(JOB, finished_at="t")):
+        with pytest.raises(InputError) as caught:
+            states.stop(ended)
+        assert caught.value.code == "job.ended"
+
+
+def test_half_read_from_what_cannot_be_read_again() -> None:
+    half = replace(states.stop(JOB), resumable=False)
+    with pytest.raises(InputError) as caught:
+        states.resume(half)
+    assert caught.value.code == "job.not_resumable"
+    assert states.resume(replace(half, reader="it is still read")).runs
+    assert states.resume(replace(half, reading=False)).runs
+
+
+GOOD, BAD, PART = Counts(read=10, written=10), Counts(read=10, dead=10), Counts(read=10, partial=10)
+
+
+@pytest.mark.parametrize(
+    ("recent", "dead", "limits", "trips"),
+    [
+        ([BAD] * 4, 40, Limits(window=50), False),  # a small job
+        ([BAD] * 5, 50, Limits(window=50), True),
+        ([PART] * 5, 0, Limits(window=50), True),
+        ([GOOD, BAD, GOOD, BAD], 20, Limits(window=40), False),  # half is not more than half
+        ([GOOD, BAD, BAD, BAD], 30, Limits(window=40), True),
+        ([GOOD] * 4 + [BAD] * 50, 500, Limits(window=40), False),  # the latest count
+        ([BAD] * 50, 500, Limits(bad_share=1, window=40), False),
+        ([BAD], 10, Limits(most_dead=9), True),
+        ([BAD], 10, Limits(most_dead=10), False),
+        ([], 0, Limits(most_dead=0), False),
+    ],
+)
+def test_the_breaker(recent: list[Counts], dead: int, limits: Limits, trips: bool) -> None:
+    assert (judge(recent, dead, limits) is not None) is trips
+
+
+def test_a_watch_believes_only_its_own_clock() -> None:
+    at = [0.0]
+    watch = Watch(lambda: at[0])
+    assert watch.unchanged({"a": 1, "b": 1}, seconds=10) == []
+    at[0] = 9
+    assert watch.unchanged({"a": 1, "b": 2}, seconds=10) == []
+    at[0] = 10
+    assert watch.unchanged({"a": 1, "b": 2}, seconds=10) == ["a"]
+    assert watch.unchanged({"a": 1, "b": 2}, seconds=10) == [], "what was told starts anew"
+    at[0] = 19
+    assert watch.unchanged({"b": 2}, seconds=10) == ["b"]
+    at[0] = 30
+    assert watch.unchanged({"a": 1}, seconds=10) == [], "what was gone is new"

@@ -1,0 +1,218 @@
+"""The ledger's batches: who works on which, and what came of it.
+
+An entry says how a batch stands. Its records lie beside it, in another index, until it is done: a worker's sign of life
+rewrites the entry and not a megabyte of records. No entry holds a time that another machine would have to believe: whether a
+worker still lives is seen from its entry changing (`watch`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from triptych.elastic.client import translated
+from triptych.elastic.scan import scan
+from triptych.errors import ElasticsearchError, TriptychError
+from triptych.jobs.job import Batch, BatchState, Counts, Tally, batch_id
+from triptych.jobs.ledger import Entry, Ledger, every, term
+
+_MOST_SEEN: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A batch whose lease this process has, as `owner` (unique to the process and the attempt)."""
+
+    batch: Batch
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A batch's entry as a sweeper saw it: it is the same one as long as `seq_no` is."""
+
+    job: str
+    number: int
+    entry: Entry
+
+    @property
+    def id(self) -> str:
+        return self.entry.id
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a catalogue is entered: the number of the next batch, and the last line that is in one."""
+
+    number: int = 0
+    line: int = 0
+
+
+class BatchStore(Ledger):
+    """Batches: enter, claim, give back, finish, count."""
+
+    def add(self, batch: Batch) -> None:
+        """Enter a batch, before its message is sent. Raises TriptychError (`job.taken_over`) if there is one of that number."""
+        body = uuid.uuid4().hex
+        self._create(self._records, body, {"job": batch.job, "records": list(batch.records)})
+        entry = {
+            "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "body": body,
+            "last_line": batch.records[-1]["line"] if batch.records else 0, **asdict(Counts(read=len(batch.records))),
+        }  # fmt: skip
+        if not self._create(self._batches, batch.id, entry):
+            self._drop_records(body)
+            raise taken_over(batch.job)
+
+    def position(self, job: str) -> Position:
+        """How far the catalogue of `job` is entered."""
+        self._refresh(self._batches)
+        hits = self._search(
+            self._batches, term("job", job), size=1, sort="number:desc", source_includes=["number", "last_line"]
+        )
+        return Position(hits[0]["_source"]["number"] + 1, hits[0]["_source"]["last_line"]) if hits else Position()
+
+    def claim(self, job: str, number: int, owner: str) -> Claim | None:
+        """Take a batch that is queued; None if it is done or somebody has it. Whether its job runs is for the caller to see."""
+        found = self._read(self._batches, batch_id(job, number))
+        entry = found.source
+        if entry["state"] != BatchState.QUEUED:
+            return None
+        records = self._records_of(entry)
+        attempts = entry["attempts"] + 1
+        changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
+        claim = Claim(Batch(job, number, records, attempts, entry.get("failure")), owner)
+        return claim if self._write(self._batches, found, changes) else None
+
+    def renew(self, claim: Claim) -> bool:
+        """The worker's sign of life; False if the batch was given to another worker."""
+        return self._change_own(claim, lambda entry: {"beat": entry.get("beat", 0) + 1})
+
+    def release(self, claim: Claim) -> bool:
+        """Give an unfinished batch back, so that the next message may start it at once; it does not count as an attempt."""
+        return self._change_own(claim, lambda _: {"state": BatchState.QUEUED, "attempts": claim.batch.attempts - 1})
+
+    def note(self, claim: Claim, reason: str) -> bool:
+        """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""
+        return self._change_own(claim, lambda _: {"failure": reason[:500]})
+
+    def finish(self, claim: Claim, counts: Counts) -> bool:
+        """Mark a batch done with its counts and drop its records. False if another worker has it and counts it."""
+        body: list[str] = []
+
+        def done(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+            body[:] = [entry["body"]] if entry.get("body") else []
+            return {"state": BatchState.DONE, "records": [], "body": None, **asdict(counts)}
+
+        if not self._change_own(claim, done):
+            return False
+        for name in body:
+            self._drop_records(name)
+        return True
+
+    def give_back(self, seen: Seen) -> bool:
+        """Take a batch from a worker that gives no sign of life, unless it gave one since `seen`. The attempt counts."""
+        return self._write(self._batches, seen.entry, {"state": BatchState.QUEUED, "owner": None})
+
+    def forget(self, job: str, number: int) -> None:
+        """Drop a batch whose job was deleted."""
+        with translated():
+            self._client.delete(index=self._batches, id=batch_id(job, number))
+
+    def running(self) -> list[Seen]:
+        """Batches somebody works on, those first that have not changed for longest; at most 1000."""
+        return self._seen(every(term("state", BatchState.RUNNING)))
+
+    def queued(self, jobs: Sequence[str]) -> list[Seen]:
+        """Batches of `jobs` nobody works on, those first that have not changed for longest; at most 1000."""
+        return self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}})) if jobs else []
+
+    def queued_of(self, job: str) -> Iterator[int]:
+        """The numbers of all queued batches of a job, however many."""
+        self._refresh(self._batches)
+        query = every(term("job", job), term("state", BatchState.QUEUED))
+        return (hit["_source"]["number"] for hit in scan(self._client, self._batches, query=query, excludes=("records",)))
+
+    def tallies(self, jobs: Sequence[str]) -> dict[str, Tally]:
+        """Counters and running batches of each of `jobs`, exact at this moment."""
+        sums: dict[str, Any] = {name: {"sum": {"field": name}} for name in Counts.__dataclass_fields__}
+        each = {**sums, "running": {"filter": term("state", BatchState.RUNNING)}}
+        by_job = {"jobs": {"terms": {"field": "job", "size": max(len(jobs), 1)}, "aggs": each}}
+        self._refresh(self._batches)
+        with translated():
+            answer = self._client.search(index=self._batches, query={"terms": {"job": list(jobs)}}, size=0, aggs=by_job)
+        found = {
+            bucket["key"]: Tally(
+                Counts(**{name: int(bucket[name]["value"]) for name in sums}), int(bucket["running"]["doc_count"])
+            )
+            for bucket in answer["aggregations"]["jobs"]["buckets"]
+        }
+        return {job: found.get(job, Tally()) for job in jobs}
+
+    def tally(self, job: str) -> Tally:
+        """The job's counters and running batches, exact at this moment."""
+        return self.tallies([job])[job]
+
+    def counts(self, job: str) -> Counts:
+        """The job's counters, exact at this moment."""
+        return self.tally(job).counts
+
+    def latest(self, job: str, *, after: int, size: int) -> tuple[list[Counts], int, int]:
+        """What the breaker judges by: counts of the latest done batches, all dead records, and the place of the latest change.
+
+        Only changes after the place `after` in the ledger's order are taken; it is the order of the index's one shard.
+        """
+        self._refresh(self._batches)
+        query = every(term("job", job), term("state", BatchState.DONE), {"range": {"_seq_no": {"gt": after}}})
+        with translated():
+            answer = self._client.search(
+                index=self._batches,
+                query=query,
+                size=min(size, _MOST_SEEN),
+                sort="_seq_no:desc",
+                source_includes=list(Counts.__dataclass_fields__),
+                seq_no_primary_term=True,
+                aggs={"dead": {"sum": {"field": "dead"}}},
+            )
+        hits = answer["hits"]["hits"]
+        place = hits[0]["_seq_no"] if hits else after
+        return [Counts(**hit["_source"]) for hit in hits], int(answer["aggregations"]["dead"]["value"]), place
+
+    def _seen(self, query: Mapping[str, Any]) -> list[Seen]:
+        self._refresh(self._batches)
+        hits = self._search(self._batches, query, size=_MOST_SEEN, sort="_seq_no:asc", seq_no_primary_term=True)
+        return [
+            Seen(
+                hit["_source"]["job"],
+                hit["_source"]["number"],
+                Entry(hit["_id"], hit["_source"], hit["_seq_no"], hit["_primary_term"]),
+            )
+            for hit in hits
+        ]
+
+    def _records_of(self, entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        body = entry.get("body")
+        return tuple(self._read(self._records, body).source["records"] if body else entry["records"])
+
+    def _drop_records(self, body: str) -> None:
+        try:
+            with translated():
+                self._client.delete(index=self._records, id=body)
+        except ElasticsearchError as error:
+            if error.code != "elasticsearch.not_found":
+                raise
+
+    def _change_own(self, claim: Claim, decide: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
+        """Change a batch this process has; False if it has it no more."""
+
+        def mine(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+            ours = entry["state"] == BatchState.RUNNING and entry["owner"] == claim.owner
+            return dict(decide(entry)) if ours else None
+
+        return self._change(self._batches, claim.batch.id, mine)
+
+
+def taken_over(job: str) -> TriptychError:
+    """The error of a reader whose catalogue another process reads on."""
+    return TriptychError(f"Another process reads the catalogue of job {job} now.", code="job.taken_over")

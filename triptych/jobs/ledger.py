@@ -1,0 +1,162 @@
+"""The ledger's indices, and how an entry in them is read and changed. What lies in them: `store`, `batches`, `letters`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from triptych.elastic.client import Client, translated
+from triptych.errors import ElasticsearchError
+from triptych.jobs.job import Counts
+from triptych.settings import Settings
+
+_KEYWORD: Final = {"type": "keyword", "ignore_above": 1024}
+_KEPT: Final = {"type": "object", "enabled": False}
+_MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "jobs": {
+        "id": _KEYWORD, "index": _KEYWORD, "alias": _KEYWORD, "catalogue": _KEYWORD, "root": _KEYWORD,
+        "submitted_at": {"type": "date"}, "finished_at": {"type": "date"}, "reading": {"type": "boolean"},
+        "error": _KEYWORD, "wanted": _KEYWORD, "paused_because": _KEYWORD, "key": _KEYWORD, "redrive_of": _KEYWORD,
+        "reader": _KEYWORD, "source": _KEPT,
+    },
+    "keys": {"job": _KEYWORD, "entry": _KEPT},
+    "batches": {
+        "job": _KEYWORD, "number": {"type": "long"}, "state": _KEYWORD, "owner": _KEYWORD, "attempts": {"type": "integer"},
+        "last_line": {"type": "long"}, **{name: {"type": "long"} for name in Counts.__dataclass_fields__},
+    },
+    "records": {"job": _KEYWORD, "records": _KEPT},
+    "dead-letters": {
+        "job": _KEYWORD, "index": _KEYWORD, "code": _KEYWORD, "message": {"type": "text"}, "stage": _KEYWORD,
+        "line": {"type": "long"}, "product_id": _KEYWORD, "modality": _KEYWORD, "reference": _KEYWORD,
+        "record": {"type": "keyword", "index": False, "doc_values": False}, "at": {"type": "date"},
+        "attempt": {"type": "integer"},
+    },
+}  # fmt: skip
+
+_TRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as it was read, with its place in the order of changes. Whoever changes it says which one they read."""
+
+    id: str
+    source: Mapping[str, Any]
+    seq_no: int
+    primary_term: int
+
+
+class Ledger:
+    """Reads and writes entries. The client is safe to share between threads."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        prefix = settings.system_prefix
+        self._jobs, self._batches, self._dead = (prefix + name for name in ("jobs", "batches", "dead-letters"))
+        self._keys, self._records = prefix + "keys", prefix + "records"
+
+    def prepare(self) -> None:
+        """Create the ledger's indices where they are missing, and the fields that an older version's lack.
+
+        Raises ElasticsearchError.
+        """
+        for name, properties in _MAPPINGS.items():
+            index = self._settings.system_prefix + name
+            try:
+                with translated():
+                    if self._client.indices.exists(index=index):
+                        self._add_fields(index, properties)
+                        continue
+                    self._client.indices.create(
+                        index=index,
+                        settings={"number_of_shards": 1, "auto_expand_replicas": "0-1"},
+                        mappings={"dynamic": False, "properties": dict(properties)},
+                    )
+            except ElasticsearchError as error:
+                if "already exists" not in error.message:  # another process was quicker
+                    raise
+
+    def _add_fields(self, index: str, properties: Mapping[str, Any]) -> None:
+        there = self._client.indices.get_mapping(index=index)[index]["mappings"].get("properties", {})
+        missing = {name: mapping for name, mapping in properties.items() if name not in there}
+        if missing:
+            self._client.indices.put_mapping(index=index, properties=missing)
+
+    def _read(self, index: str, key: str) -> Entry:
+        with translated():
+            found = self._client.get(index=index, id=key)
+        return Entry(found["_id"], found["_source"], found["_seq_no"], found["_primary_term"])
+
+    def _create(self, index: str, key: str, document: Mapping[str, Any], *, refresh: bool = False) -> bool:
+        """Write a new entry; False if there is one of that id."""
+        try:
+            with translated():
+                self._client.create(index=index, id=key, document=dict(document), refresh=refresh)
+        except ElasticsearchError as error:
+            if error.code == "elasticsearch.conflict":
+                return False
+            raise
+        return True
+
+    def _write(self, index: str, found: Entry, changes: Mapping[str, Any], *, refresh: bool = False) -> bool:
+        """Write an entry with `changes` unless somebody changed it since it was read."""
+        try:
+            with translated():
+                self._client.index(
+                    index=index,
+                    id=found.id,
+                    document={**found.source, **changes},
+                    if_seq_no=found.seq_no,
+                    if_primary_term=found.primary_term,
+                    refresh=refresh,
+                )
+        except ElasticsearchError as error:
+            if error.code in ("elasticsearch.conflict", "elasticsearch.not_found"):
+                return False
+            raise
+        return True
+
+    def _change(
+        self, index: str, key: str, decide: Callable[[Mapping[str, Any]], Mapping[str, Any] | None], *, refresh: bool = False
+    ) -> bool:
+        """Change an entry by what `decide` says of it as it is now, however many others change it too; None: leave it."""
+        for _ in range(_TRIES):
+            found = self._read(index, key)
+            changes = decide(found.source)
+            if changes is None:
+                return False
+            if self._write(index, found, changes, refresh=refresh):
+                return True
+        raise ElasticsearchError(f"The entry {key} of the ledger is changed all the time.", code="elasticsearch.conflict")
+
+    def _search(self, index: str, query: Mapping[str, Any], *, size: int, sort: str, **more: Any) -> list[dict[str, Any]]:
+        with translated():
+            answer = self._client.search(index=index, query=query, size=size, sort=sort, ignore_unavailable=True, **more)
+        return list(answer["hits"]["hits"])
+
+    def _refresh(self, index: str) -> None:
+        with translated():
+            self._client.indices.refresh(index=index, ignore_unavailable=True)
+
+
+def every(*filters: Mapping[str, Any], but: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The query for what all `filters` and none of `but` hold for."""
+    return {"bool": {"filter": list(filters), "must_not": list(but)}}
+
+
+def term(field: str, value: object) -> dict[str, Any]:
+    """The filter for one value of a field."""
+    return {"term": {field: value}}
+
+
+def exists(field: str) -> dict[str, Any]:
+    """The filter for entries that have a value in a field."""
+    return {"exists": {"field": field}}
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
