@@ -147,6 +147,7 @@ def follow_job(services: Services, entered: Job, *, quiet: bool = False, check: 
                 "written": counts.written,
                 "unchanged": counts.unchanged,
                 "partial": counts.partial,
+                "deleted": counts.deleted,
                 "dead": counts.dead,
             }
             said = ", ".join(f"{number} {name}" for name, number in outcomes.items() if number)
@@ -179,9 +180,9 @@ def list_jobs(*, as_json: bool) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("job", "state", "index", "read", "written", "unchanged", "partial", "dead", "pending", "submitted")
+    table = Table("job", "state", "index", "read", "written", "unchanged", "partial", "deleted", "dead", "pending", "submitted")
     for row in rows:
-        numbers = (str(row[k]) for k in ("read", "written", "unchanged", "partial", "dead", "pending"))
+        numbers = (str(row[k]) for k in ("read", "written", "unchanged", "partial", "deleted", "dead", "pending"))
         table.add_row(row["id"], row["state"], row["alias"], *numbers, row["submitted_at"])
     Console().print(table)
 
@@ -190,7 +191,7 @@ def list_jobs(*, as_json: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @_as_json
 def show(job_id: str, *, as_json: bool) -> None:
-    """The counters and the dead letters of job ID. The four outcomes and `pending` add up to the records read."""
+    """The counters and the dead letters of job ID. The five outcomes and `pending` add up to the records read."""
     from triptych.services import build  # noqa: PLC0415
 
     _show(describe(build(), job_id), as_json=as_json)
@@ -214,8 +215,8 @@ def _show(data: dict[str, Any], *, as_json: bool) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     console = Console()
-    counts = Table("read", "written", "unchanged", "partial", "dead", "pending")
-    counts.add_row(*(str(data[k]) for k in ("read", "written", "unchanged", "partial", "dead", "pending")))
+    counts = Table("read", "written", "unchanged", "partial", "deleted", "dead", "pending")
+    counts.add_row(*(str(data[k]) for k in ("read", "written", "unchanged", "partial", "deleted", "dead", "pending")))
     console.print(f"job {data['id']}: [bold]{data['state']}[/bold] — {data['catalogue']} into {data['index']}")
     if data["error"]:
         console.print(f"[red]{data['error']}[/red]")

@@ -1,7 +1,7 @@
 """A job and its states: pure values, no I/O.
 
 A job is one submitted catalogue, cut into batches. Its counters are sums over the batches' own results, so they add up at
-every moment: read = written + unchanged + partial + dead + pending.
+every moment: read = written + unchanged + partial + deleted + dead + pending.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ class Counts:
     written: int = 0
     unchanged: int = 0
     partial: int = 0
+    deleted: int = 0
     dead: int = 0
     dead_letters: int = 0
 
     @property
     def ended(self) -> int:
-        return self.written + self.unchanged + self.partial + self.dead
+        return self.written + self.unchanged + self.partial + self.deleted + self.dead
 
     @property
     def pending(self) -> int:
@@ -59,6 +60,7 @@ class Counts:
             written=outcomes.count(Outcome.WRITTEN),
             unchanged=outcomes.count(Outcome.UNCHANGED),
             partial=outcomes.count(Outcome.PARTIAL),
+            deleted=outcomes.count(Outcome.DELETED),
             dead=outcomes.count(Outcome.DEAD),
             dead_letters=dead_letters,
         )

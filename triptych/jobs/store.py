@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from triptych.domain import DeadLetter
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import Client, translated
-from triptych.elastic.engine import bulk_index
 from triptych.errors import ElasticsearchError, NotFoundError
 from triptych.jobs.job import Batch, BatchState, Counts, Job, batch_id
 from triptych.settings import Settings
@@ -61,12 +61,14 @@ class JobStore:
         self._jobs, self._batches, self._dead = (settings.system_prefix + name for name in ("jobs", "batches", "dead-letters"))
 
     def prepare(self) -> None:
-        """Create the ledger's indices where they are missing."""
+        """Create the ledger's indices where they are missing, and give older ones the fields that came since."""
         for name, properties in _MAPPINGS.items():
             index = self._settings.system_prefix + name
             try:
                 with translated():
-                    if not self._client.indices.exists(index=index):
+                    if self._client.indices.exists(index=index):
+                        self._client.indices.put_mapping(index=index, properties=properties)  # an older one learns new counters
+                    else:
                         self._client.indices.create(
                             index=index,
                             settings={"number_of_shards": 1, "auto_expand_replicas": "0-1"},
