@@ -8,11 +8,12 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from celery import Celery, Task
 
-from indexer import calibrate, pipeline
+from indexer import calibrate, cautious, pipeline
 from indexer.records import id_of
 from triptych.domain import DeadLetter, Outcome
 from triptych.elastic.lifecycle import read_schema
@@ -89,7 +90,8 @@ def index_batch(services: Services, name: str, number: int) -> None:
 def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     """The flow, unless this batch never ended however often it was started: then its records are given up."""
     batch = claim.batch
-    if batch.attempts > services.settings.batch_attempts:
+    alone = cautious.wanted(batch, services.settings.batch_attempts)
+    if batch.attempts > services.settings.batch_attempts and not alone:
         why = f"it failed with {batch.failure}" if batch.failure else "its worker was lost"
         message = f"Its batch was started {batch.attempts - 1} times and never ended: {why}."
         letters = [
@@ -99,6 +101,9 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     schema = read_schema(services.elasticsearch, job.index)
     services.check(schema)
     target = pipeline.Target(job.index, schema, Path(job.root), job.id)
+    if alone:
+        keep = partial(services.jobs.keep, claim)
+        return cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim))
     return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
 
 

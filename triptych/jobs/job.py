@@ -104,7 +104,7 @@ class Batch:
 
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
-    `failure` says why an earlier attempt failed, where that is known.
+    `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
     """
 
     job: str
@@ -112,6 +112,7 @@ class Batch:
     records: tuple[Mapping[str, Any], ...]
     attempts: int = 0
     failure: str | None = None
+    progress: Mapping[str, Any] | None = None
 
     @property
     def id(self) -> str:

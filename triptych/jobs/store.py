@@ -163,7 +163,8 @@ class JobStore:
             return None
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "lease_until": self._lease()}
-        claim = Claim(Batch(job, number, tuple(entry["records"]), attempts, entry.get("failure")), owner)
+        known = (entry.get("failure"), entry.get("progress"))
+        claim = Claim(Batch(job, number, tuple(entry["records"]), attempts, *known), owner)
         return claim if self._write(found, changes) else None
 
     def renew(self, claim: Claim) -> bool:
@@ -179,9 +180,13 @@ class JobStore:
         """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""
         return self._change(claim, {"failure": reason[:500]})
 
+    def keep(self, claim: Claim, progress: Mapping[str, Any]) -> bool:
+        """Keep how far a batch came that is worked on record by record. False if the lease was lost."""
+        return self._change(claim, {"progress": progress, "lease_until": self._lease()})
+
     def finish(self, claim: Claim, counts: Counts) -> bool:
         """Mark a batch done with its counts and drop its records. False if the lease was lost: another worker counts it."""
-        return self._change(claim, {"state": BatchState.DONE, "records": [], **asdict(counts)})
+        return self._change(claim, {"state": BatchState.DONE, "records": [], "progress": None, **asdict(counts)})
 
     def forget(self, job: str, number: int) -> None:
         """Drop a batch whose job was deleted."""
