@@ -57,8 +57,11 @@ def test_the_record_that_kills_its_worker_twice_is_buried_and_its_neighbours_are
     result, attempt = _attempts(monkeypatch, {2: Lost()})
     assert result.outcomes == [Outcome.PARTIAL, Outcome.DEAD, Outcome.PARTIAL, Outcome.PARTIAL]
     assert [(letter.line, letter.code, letter.product_id) for letter in result.dead_letters] == [
-        (1, "media.not_found", "p1"), (2, "batch.never_ended", "p2"), (3, "media.not_found", "p3"), (4, "media.not_found", "p4"),
-    ]  # fmt: skip
+        (1, "media.not_found", "p1"),
+        (2, "batch.never_ended", "p2"),
+        (3, "media.not_found", "p3"),
+        (4, "media.not_found", "p4"),
+    ]
     assert result.dead_letters[0].modality is Modality.IMAGE
     assert attempt == 4
 
