@@ -70,6 +70,8 @@ def _none_is_empty(value: object) -> object:
 
 
 def _as_operation(value: object) -> object:
+    if value is None:
+        return Operation.PUT
     if not isinstance(value, str) or value not in set(Operation):
         raise ValueError(f"it is one of {', '.join(Operation)}")
     return Operation(value)

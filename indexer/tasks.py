@@ -133,7 +133,7 @@ def finish_job(services: Services, name: str) -> None:
     if job.finished_at is not None or job.reading or counts.pending:
         return
     try:
-        if counts.written or counts.partial or not read_schema(services.elasticsearch, job.index).levels:
+        if counts.written or counts.partial or counts.deleted or not read_schema(services.elasticsearch, job.index).levels:
             calibrate.calibrate(services, job.index)
     except Exception as error:
         if isinstance(error, TriptychError) and error.retryable:
