@@ -48,8 +48,11 @@ class Progress:
 
 
 def wanted(batch: Batch, most: int) -> bool:
-    """Whether the batch is to be worked on record by record: from its second attempt to the last, and as long as it gets on."""
-    return 1 < batch.attempts <= most or (batch.attempts > most and batch.progress is not None)
+    """Whether the batch is to be worked on record by record: from its second attempt to the last, and as long as it gets on.
+
+    After the last each attempt buries the record it was lost at, so there are at most as many more as records.
+    """
+    return 1 < batch.attempts <= most or (batch.progress is not None and most < batch.attempts <= most + len(batch.records) + 1)
 
 
 def run(batch: Batch, target: Target, services: Services, *, keep: Keep, still_ours: Callable[[], bool]) -> pipeline.Result:
