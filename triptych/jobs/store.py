@@ -67,7 +67,7 @@ class JobStore:
             try:
                 with translated():
                     if self._client.indices.exists(index=index):
-                        self._client.indices.put_mapping(index=index, properties=properties)  # an older one learns new counters
+                        self._teach(index, properties)
                     else:
                         self._client.indices.create(
                             index=index,
@@ -77,6 +77,13 @@ class JobStore:
             except ElasticsearchError as error:
                 if "already exists" not in error.message:  # another process was quicker
                     raise
+
+    def _teach(self, index: str, properties: Mapping[str, Any]) -> None:
+        """Give an older ledger the fields that came since; one that has them all is only looked at."""
+        (answer,) = self._client.indices.get_mapping(index=index).values()
+        new = {name: body for name, body in properties.items() if name not in answer["mappings"].get("properties", {})}
+        if new:
+            self._client.indices.put_mapping(index=index, properties=new)
 
     # Jobs
 
