@@ -24,8 +24,8 @@ from evaluation.catalogues import Data
 from indexer import documents, records
 from indexer.calibrate import calibrate
 from triptych.domain import Modality, Product, Vectors
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import translated
-from triptych.elastic.engine import bulk_index
 from triptych.elastic.lifecycle import create_version, current_version, read_mapping_file
 from triptych.encoders.base import Encoder, Input
 from triptych.errors import MediaError, NotFoundError

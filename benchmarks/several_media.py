@@ -21,8 +21,9 @@ from elasticsearch import Elasticsearch
 
 from engine import Jvm, elasticsearch_node
 from triptych.domain import Modality, Vectors
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import Server
-from triptych.elastic.engine import bulk_index, pack
+from triptych.elastic.engine import pack
 from triptych.encoders.base import unit
 from triptych.schema import FIELD, KEY_FIELD, IndexType, Space, vector_properties
 from triptych.settings import Settings

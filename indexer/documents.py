@@ -19,7 +19,7 @@ from triptych.encoders.base import direction
 from triptych.errors import RecordError
 from triptych.schema import FIELD, Space
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when documents are built in another way: the content hashes change and everything is written again."""
 
 
@@ -41,14 +41,40 @@ def content_hash(product: Product, media: Mapping[str, str], spaces: Sequence[Sp
 
     `media` maps a reference to the sha256 of its bytes, or to an error's code where it could not be had.
     """
-    content: dict[str, Any] = {
-        "version": _VERSION,
-        "fields": product.fields,
-        "media": media,
-        "spaces": {space.name: _made_by(space) for space in spaces},
-    }
+    return hash_of(product.fields, vectors_hash(product, media, spaces))
+
+
+def hash_of(fields: Mapping[str, Any], vectors: str) -> str:
+    """The content hash of a document with these fields, whose vectors are made of what has the hash `vectors`."""
+    return _sha256({"version": _VERSION, "fields": fields, "vectors": vectors})
+
+
+def vectors_hash(product: Product, media: Mapping[str, str], spaces: Sequence[Space]) -> str:
+    """The part of the content hash that fields do not tell; kept, so that an update can make the hash of the whole anew."""
+    content: dict[str, Any] = {"media": media, "spaces": {space.name: _made_by(space) for space in spaces}}
     if product.vectors:
         content["vectors"] = {name: [given.fingerprint, *given.values] for name, given in product.vectors.items()}
+    return _sha256(content)
+
+
+def merged(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields after an update: objects are merged, all else is replaced.
+
+    As Elasticsearch does it: https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-update
+    """
+    new = dict(stored)
+    for name, value in changes.items():
+        old = new.get(name)
+        new[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return new
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two are the same JSON: 1, 1.0 and true are three values."""
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
+
+
+def _sha256(content: object) -> str:
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -111,12 +137,30 @@ def _part(part: Embedded, server: Server) -> dict[str, Any]:
     return {"vector": pack(part.vector, server), "reference": part.reference, **start}
 
 
-def bookkeeping(*, digest: str, job: str, line: int, failed: Iterable[Modality | None]) -> dict[str, Any]:
+def made_of(product: Product, media: Mapping[str, str], spaces: Sequence[Space]) -> dict[str, Any]:
+    """What the vectors are made of: the hash of it all, and of each modality's media, in order, reference and digest."""
+    named = {
+        str(modality): [[short(one.reference), media[one.reference]] for one in product.of(modality)]
+        for modality in (Modality.IMAGE, Modality.AUDIO)
+    }
+    return {"hash": vectors_hash(product, media, spaces), **{name: some for name, some in named.items() if some}}
+
+
+def short(reference: str) -> str:
+    """16 hex digits that stand for a reference."""
+    return hashlib.sha256(reference.encode()).hexdigest()[:16]
+
+
+def bookkeeping(
+    *, digest: str, job: str, line: int, failed: Iterable[Modality | None], made: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What the accounting must find again: which job wrote this content, from which line, and how it ended.
 
-    `failed` has an item for each part that was given up, None for one that is of no modality.
+    `made` says what its vectors were made of (made_of). `failed` has an item for each part that was given up, None for one that
+    is of no modality.
     """
     lost = set(failed)
     missing = sorted(modality for modality in lost if modality is not None)
     outcome = Outcome.PARTIAL if lost else Outcome.WRITTEN
-    return {"hash": digest, "job": job, "line": line, "outcome": outcome, "missing": missing}
+    own: dict[str, Any] = {"hash": digest, "job": job, "line": line, "outcome": outcome, "missing": missing}
+    return own if made is None else {**own, "made": made}

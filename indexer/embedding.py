@@ -134,6 +134,8 @@ def _known(filling: Filling, digests: Sequence[str], services: Services) -> dict
 def _give(part: Part, filling: Filling, value: Vector | None) -> None:
     """Add what was made of a part to its product; None: it was given up before."""
     if value is None:
+        if part.away:
+            part.work.lacking.add(filling.space.name)
         return
     mine = part.work.parts.setdefault(filling.space.name, [])
     found = filling.parts(value, part.reference)
@@ -169,8 +171,8 @@ def _decoded(
 
 
 def _same_bytes(part: Part, media: BatchMedia) -> bytes | None:
-    """The bytes that were hashed, had again; None if they are gone or others by now, and then the part is given up."""
-    if not isinstance(part.what, Media):
+    """The bytes that were hashed, had again; None if they are gone or others by now; then the part is given up."""
+    if not isinstance(part.what, Media) or part.away:
         return None
     try:
         data = media.data(part.what)

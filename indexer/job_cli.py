@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
     from triptych.services import Services
 
 _SHOWN_LETTERS = 20
-_NUMBERS = ("read", "written", "unchanged", "partial", "dead", "pending")
+_NUMBERS = ("read", "written", "unchanged", "partial", "deleted", "dead", "pending")
 _EXIT_CODES = {"failed": 1, "completed_with_dead_letters": 3, "paused": 4, "stopped": 4}
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

@@ -3,10 +3,10 @@
     records -> parse -> Product | DeadLetter
             -> look_up (what the index has) -> digests of media (sha256 | MediaError) -> unchanged?
             -> decode -> embed per space, batched (vectors of inputs seen before come from the cache)
-            -> documents.build -> bulk write -> Outcome per record
+            -> writing: documents.build -> bulk write, on condition of the version looked up -> Outcome per record
 
-Every record ends in exactly one of written, unchanged, partial (a modality is missing, the rest is searchable) or dead. Nothing
-here knows of Celery: `run` may be called again with the same batch and changes nothing the second time.
+Every record ends in exactly one of written, unchanged, partial (a modality is missing, the rest is searchable), deleted, dead.
+Nothing here knows of Celery: `run` may be called again with the same batch and changes nothing the second time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from typing import Any
 from indexer import documents
 from indexer.embedding import AT_ONCE, Filling, embed
 from indexer.records import RawRecord, parse
-from indexer.work import Target, Work, parts_of
-from triptych.domain import DeadLetter, Media, Modality, Outcome
-from triptych.elastic.engine import bulk_index, mget
+from indexer.standing import Standing, decide, duplicate, look_up
+from indexer.work import Embedded, Target, Work, parts_of
+from indexer.writing import write
+from triptych.domain import DeadLetter, Media, Modality, Operation, Outcome
+from triptych.elastic.engine import unpack
+from triptych.elastic.products import own_fields
 from triptych.encoders import fused
 from triptych.errors import MediaError, RecordError, TriptychError
 from triptych.media.fetcher import BatchMedia
-from triptych.schema import FIELD, IndexSchema
+from triptych.schema import IndexSchema, Space
 from triptych.services import Services
 
 __all__ = ["AT_ONCE", "LeaseLostError", "Result", "Target", "Work", "embed_only", "run"]
@@ -50,102 +53,101 @@ def run(
     `still_ours` is asked once before anything is written; LeaseLostError is raised if it says no. Raises a retryable
     TriptychError when a service was away; then nothing is counted and the whole batch may be run again.
     """
-    outcomes: dict[int, Outcome] = {}
-    letters: list[DeadLetter] = []
-    work = _parse(records, outcomes, letters)
+    ledger = _Ledger({}, [])
+    work = _parse(records, ledger)
     with services.fetcher.batch(target.root) as media:
-        work = _drop_unchanged(work, target, services, media, outcomes, letters)
+        standing = look_up(work, target, services)
+        _drop_ended(work, standing, target, media, ledger)
+        work = [item for item in work if item.line not in ledger.outcomes]
         _embed(work, target, services, media)
+        _keep_stored(work, standing, target, services)
+        _fuse(work, target.schema)
     if not still_ours():
         raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
-    _write(work, target, services, outcomes, letters)
-    return Result([outcomes[record["line"]] for record in records], letters)
+    if work:
+        write(work, standing, target, services, ledger.ended)
+    return Result([ledger.outcomes[record["line"]] for record in records], ledger.letters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """How the batch's records ended so far, by line, and their dead letters."""
+
+    outcomes: dict[int, Outcome]
+    letters: list[DeadLetter]
+
+    def bury(self, letter: DeadLetter) -> None:
+        self.letters.append(letter)
+        self.outcomes[letter.line] = Outcome.DEAD
+
+    def ended(self, item: Work, end: Outcome | DeadLetter) -> None:
+        """A product's end; it leaves the dead letters of its parts unless a newer one is there, or it is another's double."""
+        if isinstance(end, DeadLetter):
+            self.bury(end)
+        else:
+            self.outcomes[item.line] = end
+        if end is not Outcome.UNCHANGED and not (isinstance(end, DeadLetter) and end.stage == "parse"):
+            self.letters.extend(item.errors)
 
 
 def embed_only(records: Sequence[RawRecord], target: Target, services: Services) -> list[Work]:
     """The valid ones of `records` with their vectors; nothing is looked up and nothing written."""
-    work = _parse(records, {}, [])
+    work = [item for item in _parse(records, _Ledger({}, [])) if item.product.operation is Operation.PUT]
     with services.fetcher.batch(target.root) as media:
         digests = media.digests(one for item in work for one in item.product.media)
         for item in work:
-            _take_digests(item, digests)
+            _take_digests(item, digests, Standing())
         _embed(work, target, services, media)
+        _fuse(work, target.schema)
     return work
 
 
-def _parse(records: Sequence[RawRecord], outcomes: dict[int, Outcome], letters: list[DeadLetter]) -> list[Work]:
+def _parse(records: Sequence[RawRecord], ledger: _Ledger) -> list[Work]:
     work: dict[str, Work] = {}
     for record in records:
         parsed = parse(record)
         if isinstance(parsed, DeadLetter):
-            _bury(parsed, outcomes, letters)
+            ledger.bury(parsed)
         elif parsed.id in work:
-            _bury(_duplicate(parsed.id, record["line"], work[parsed.id].line), outcomes, letters)
+            ledger.bury(duplicate(parsed.id, record["line"], work[parsed.id].line))
         else:
             work[parsed.id] = Work(record["line"], parsed)
     return list(work.values())
 
 
-def _bury(letter: DeadLetter, outcomes: dict[int, Outcome], letters: list[DeadLetter]) -> None:
-    letters.append(letter)
-    outcomes[letter.line] = Outcome.DEAD
-
-
-def _duplicate(product: str, line: int, first: int) -> DeadLetter:
-    message = f"The id {product!r} stands on line {first} already; that record was taken."
-    return DeadLetter("record.duplicate_id", message, "parse", line, product)
-
-
-def _drop_unchanged(
-    work: list[Work],
-    target: Target,
-    services: Services,
-    media: BatchMedia,
-    outcomes: dict[int, Outcome],
-    letters: list[DeadLetter],
-) -> list[Work]:
-    """Leave out what the index has already, by content hash, and what another line of this job has written."""
-    stored = _look_up([w.product.id for w in work], target, services)
-    digests = media.digests(one for w in work for one in w.product.media)
-    left = []
+def _drop_ended(
+    work: Sequence[Work], standing: Mapping[str, Standing], target: Target, media: BatchMedia, ledger: _Ledger
+) -> None:
+    """Take the digests of all media, and end the records that need no writing as things stand."""
+    digests = media.digests(one for item in work for one in item.product.media)
     for item in work:
-        known = stored.get(item.product.id, {})
-        same_job = known.get("job") == target.job
-        if same_job and known["line"] != item.line:
-            _bury(_duplicate(item.product.id, item.line, known["line"]), outcomes, letters)
-            continue
-        _take_digests(item, digests)
+        known = standing[item.product.id]
+        _take_digests(item, digests, known)
         item.digest = documents.content_hash(item.product, item.digests, target.schema.spaces)
-        if known.get("job", "") > target.job:  # job ids sort by time
-            outcomes[item.line] = Outcome.UNCHANGED  # a newer job wrote it since: what it wrote stays
-        elif known.get("hash") != item.digest or known["outcome"] == Outcome.PARTIAL:
-            left.append(item)  # what was partial is tried again, and gets its dead letters again
-        else:
-            outcomes[item.line] = Outcome.WRITTEN if same_job else Outcome.UNCHANGED
-    return left
+        decided = decide(item, known, target)
+        if decided is not None:
+            ledger.ended(item, decided)
 
 
-def _look_up(ids: Sequence[str], target: Target, services: Services) -> dict[str, dict[str, Any]]:
-    wanted = [f"{FIELD}.{name}" for name in ("hash", "job", "line", "outcome")]
-    found = mget(services.elasticsearch, target.index, ids, includes=wanted)
-    return {key: source.get(FIELD, {}) for key, source in found.items()}
-
-
-def _take_digests(item: Work, digests: Mapping[Media, str | MediaError]) -> None:
+def _take_digests(item: Work, digests: Mapping[Media, str | MediaError], known: Standing) -> None:
     """The digests of the product's media; a medium that cannot be had is given up and hashed by its error.
 
+    One whose server is away for the moment is given up too, but counts as what it was when the product was written.
     The bytes are read again when they are decoded: a batch of large files never lies in memory at once.
     """
     for media in item.product.media:
         digest = digests[media]
         if isinstance(digest, MediaError):
             item.give_up(digest, "fetch", media.modality, media.name)
-            digest = digest.code
+            before = known.digest_of(media) if digest.retryable else None
+            if before is not None:
+                item.away.add(media.reference)
+            digest = before or digest.code
         item.digests[media.reference] = digest
 
 
 def _embed(work: list[Work], target: Target, services: Services, media: BatchMedia) -> None:
-    """Fill `vectors` and `nested` of each item: by the encoders, by what the record brings, and by fusing."""
+    """Fill `vectors` and `nested` of each item by the encoders and by what the record brings."""
     encoders = services.encoders(target.schema)
     spaces = target.schema.spaces
     for modality in Modality:
@@ -158,8 +160,42 @@ def _embed(work: list[Work], target: Target, services: Services, media: BatchMed
         item.vectors = {space: fused.mean([part.vector for part in some]) for space, some in item.parts.items()}
         item.nested = {space.name: apart for space in spaces if (apart := item.apart(space))}
         _take_given(item, target.schema)
-        for space in (s for s in spaces if s.kind == "fused"):
-            whole = fused.combine(space, item.vectors, {s.name: s.dims for s in spaces})
+
+
+def _keep_stored(work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services) -> None:
+    """Where a medium is away and its vector forgotten, the index's vectors are kept if they were made of the same media."""
+    lacking = [item for item in work if item.lacking]
+    if not lacking:
+        return
+    ids = [item.product.id for item in lacking]
+    stored = own_fields(services.elasticsearch, target.index, ids, target.schema, services.server)
+    for item in lacking:
+        for space in (s for s in target.schema.spaces if s.name in item.lacking and s.name not in item.product.vectors):
+            if space.document_modality is not None and _same_media(item, standing[item.product.id], space.document_modality):
+                _keep(item, space, stored.get(item.product.id, {}))
+
+
+def _same_media(item: Work, known: Standing, modality: Modality) -> bool:
+    mine = [(documents.short(one.reference), item.digests[one.reference]) for one in item.product.of(modality)]
+    return mine == known.media(modality)
+
+
+def _keep(item: Work, space: Space, own: Mapping[str, Any]) -> None:
+    """Take a space's vector, or its parts, from the document in the index."""
+    plain, parts = own.get(space.name), own.get(space.parts_name) or []
+    some = [Embedded(unpack(one["vector"]), one.get("reference"), one.get("start")) for one in parts if "vector" in one]
+    if plain is not None:
+        item.vectors[space.name] = unpack(plain)
+    elif some:
+        item.vectors[space.name] = fused.mean([one.vector for one in some])
+        item.nested[space.name] = some
+
+
+def _fuse(work: Sequence[Work], schema: IndexSchema) -> None:
+    """Make the vectors of fused spaces of those of their parts."""
+    for item in work:
+        for space in (s for s in schema.spaces if s.kind == "fused"):
+            whole = fused.combine(space, item.vectors, {s.name: s.dims for s in schema.spaces})
             if whole is not None:
                 item.vectors[space.name] = whole
 
@@ -174,28 +210,3 @@ def _take_given(item: Work, schema: IndexSchema) -> None:
             item.give_up(error, "embed", space.document_modality if space else None, f"vectors.{name}")
         else:
             item.nested.pop(name, None)  # it stands for the whole product
-
-
-def _write(
-    work: list[Work], target: Target, services: Services, outcomes: dict[int, Outcome], letters: list[DeadLetter]
-) -> None:
-    """Write all documents in one bulk request; a document Elasticsearch refuses becomes a dead letter."""
-    ready: dict[str, Mapping[str, Any]] = {}
-    for item in work:
-        failed = [letter.modality for letter in item.errors]
-        own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed)
-        searched = [space for space in target.schema.spaces if space.searched]
-        vectors = {s.name: item.vectors[s.name] for s in searched if s.name in item.vectors and s.name not in item.nested}
-        parts = {s.parts_name: item.nested[s.name] for s in searched if s.name in item.nested}
-        ready[item.product.id] = documents.build(item.product, vectors, own=own, server=services.server, parts=parts)
-    written = bulk_index(services.elasticsearch, target.index, ready)
-    for item in work:
-        reason = written[item.product.id].reason
-        if reason is not None:
-            letter = DeadLetter(
-                "elasticsearch.rejected", f"Elasticsearch refused it: {reason}", "write", item.line, item.product.id
-            )
-            _bury(letter, outcomes, letters)
-        else:
-            outcomes[item.line] = Outcome.PARTIAL if item.errors else Outcome.WRITTEN
-        letters.extend(item.errors)

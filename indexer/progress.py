@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
 _STEP_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 10.0
 _RATE_SECONDS: Final = 30.0
-_OUTCOMES: Final = ("written", "unchanged", "partial", "dead")
+_OUTCOMES: Final = ("written", "unchanged", "partial", "deleted", "dead")
 
 
 class Rate:

@@ -2,7 +2,8 @@
 
 A catalogue is JSON lines, read as a stream: memory does not grow with it. A record must have an `id`; `title` and
 `description` are a text or a text per language; `category` is a path; `images` and `audio` are media references; `vectors` are
-vectors embedded elsewhere, by space; everything else is stored as it is (facets, price, stock).
+vectors embedded elsewhere, by space; everything else is stored as it is (facets, price, stock). `_op` says what is to be done
+with it, by default `put`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated, Any, BinaryIO, Final
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from triptych.domain import LONGEST_NAME, DeadLetter, GivenVector, Media, Modality, Product
+from triptych.domain import LONGEST_NAME, DeadLetter, GivenVector, Media, Modality, Operation, Product
 from triptych.errors import InputError, RecordError
 from triptych.media.data_uri import is_data_uri
 from triptych.schema import FIELD, MOST_DIMS
@@ -25,6 +26,12 @@ UNKNOWN_LANGUAGE: Final = "und"
 """BCP 47's tag for a text whose language is not said."""
 
 TEXT_FIELDS: Final = ("title", "description")
+
+OPERATION: Final = "_op"
+"""The field that says what a record asks for."""
+
+EMBEDDED: Final = frozenset({*TEXT_FIELDS, "category", "images", "audio", "vectors"})
+"""Fields of which vectors are made: an update cannot change them alone."""
 
 LONGEST_ID: Final = 512
 """Bytes Elasticsearch takes in `_id`."""
@@ -60,6 +67,14 @@ def _short_enough(value: str) -> str:
 
 def _none_is_empty(value: object) -> object:
     return [] if value is None else value
+
+
+def _as_operation(value: object) -> object:
+    if value is None:
+        return Operation.PUT
+    if not isinstance(value, str) or value not in set(Operation):
+        raise ValueError(f"it is one of {', '.join(Operation)}")
+    return Operation(value)
 
 
 Texts = Annotated[dict[str, str], BeforeValidator(_per_language)]
@@ -103,6 +118,7 @@ class RecordBody(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     id: Annotated[str, AfterValidator(_short_enough)] = Field(min_length=1)
+    operation: Annotated[Operation, BeforeValidator(_as_operation)] = Field(default=Operation.PUT, alias=OPERATION)
     title: Texts = Field(default_factory=dict)
     description: Texts = Field(default_factory=dict)
     category: Annotated[list[str], BeforeValidator(_as_path)] = Field(default_factory=list)
@@ -175,12 +191,27 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
         body = _validate(data)
     except RecordError as error:
         return _dead(error.code, error.message, line, text, data if isinstance(data, dict) else None)
+    operation = body.operation
+    data.pop(OPERATION, None)
+    if operation is Operation.DELETE:
+        return Product(body.id, {}, {}, operation=operation)
+    if operation is Operation.UPDATE:
+        return _update(body.id, data, line, text)
     texts = {"title": body.title, "description": body.description}
     fields = {**data, **{name: value for name, value in texts.items() if name in data}}
     fields.pop("vectors", None)  # they are stored as vectors, not as fields
     vectors = {name: GivenVector(tuple(given.values), given.fingerprint) for name, given in body.vectors.items()}
     media = tuple(_media(Modality.IMAGE, body.images)) + tuple(_media(Modality.AUDIO, body.audio))
     return Product(body.id, texts, fields, media, category=tuple(body.category), vectors=vectors)
+
+
+def _update(key: str, data: Mapping[str, Any], line: int, text: str) -> Product | DeadLetter:
+    fields = {name: value for name, value in data.items() if name != "id"}
+    embedded = next((name for name in fields if name.partition(".")[0] in EMBEDDED), None)
+    if embedded is not None:
+        message = f"{embedded}: an update cannot change what vectors are made of. Send the whole record, without {OPERATION}."
+        return _dead("record.update_embedded", message, line, text, data)
+    return Product(key, {}, fields, operation=Operation.UPDATE)
 
 
 def _validate(data: object) -> RecordBody:

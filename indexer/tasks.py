@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from celery import Celery, Task
 
-from indexer import calibrate, pipeline
+from indexer import calibrate, cautious, pipeline
 from indexer.records import id_of
 from triptych.domain import DeadLetter, Outcome
 from triptych.elastic.lifecycle import read_schema
@@ -96,7 +97,8 @@ def index_batch(services: Services, name: str, number: int) -> None:
 def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     """The flow, unless this batch never ended however often it was started: then its records are given up."""
     batch = claim.batch
-    if batch.attempts > services.settings.batch_attempts:
+    alone = cautious.wanted(batch, services.settings.batch_attempts)
+    if batch.attempts > services.settings.batch_attempts and not alone:
         why = f"it failed with {batch.failure}" if batch.failure else "its worker was lost"
         message = f"Its batch was started {batch.attempts - 1} times and never ended: {why}."
         letters = [DeadLetter("batch.never_ended", message, "run", r["line"], id_of(r)) for r in batch.records]
@@ -104,6 +106,9 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     schema = read_schema(services.elasticsearch, job.index)
     services.check(schema)
     target = pipeline.Target(job.index, schema, Path(job.root), job.id)
+    if alone:
+        keep = partial(services.jobs.keep, claim)
+        return cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim))
     return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
 
 
@@ -146,7 +151,7 @@ def finish_job(services: Services, name: str) -> None:
     if job.finished_at is not None or job.reading or counts.pending:
         return
     try:
-        if counts.written or counts.partial or not read_schema(services.elasticsearch, job.index).levels:
+        if counts.written or counts.partial or counts.deleted or not read_schema(services.elasticsearch, job.index).levels:
             calibrate.calibrate(services, job.index)
     except Exception as error:
         if isinstance(error, TriptychError) and error.retryable:

@@ -51,6 +51,8 @@ class Work:
     vectors: dict[str, Vector] = field(default_factory=dict)
     nested: dict[str, list[Embedded]] = field(default_factory=dict)
     digest: str = ""
+    away: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
 
     def give_up(self, error: TriptychError, stage: str, modality: Modality | None, reference: str | None = None) -> None:
         letter = DeadLetter(error.code, error.message, stage, self.line, self.product.id, modality, reference)
@@ -74,6 +76,11 @@ class Part:
     @property
     def reference(self) -> str | None:
         return self.what.name if isinstance(self.what, Media) else None
+
+    @property
+    def away(self) -> bool:
+        """Whether its server is away: then only what is known of it already can be had, and it was given up before."""
+        return isinstance(self.what, Media) and self.what.reference in self.work.away
 
     def give_up(self, error: TriptychError, stage: str, modality: Modality) -> None:
         self.work.give_up(error, stage, modality, self.reference)

@@ -34,7 +34,16 @@ class Outcome(StrEnum):
     WRITTEN = "written"
     UNCHANGED = "unchanged"
     PARTIAL = "partial"
+    DELETED = "deleted"
     DEAD = "dead"
+
+
+class Operation(StrEnum):
+    """What a record asks for: the whole product to be there, some of its fields changed, or the product gone."""
+
+    PUT = "put"
+    UPDATE = "update"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ class Product:
 
     `texts` maps a field ("title", "description") to its text per language; `fields` is the record as it was given, which is
     what Elasticsearch stores beside our own fields; `media` lists its pictures and sounds in the record's order;
-    `category` is its path, from wide to narrow; `vectors` came with the record, by space.
+    `category` is its path, from wide to narrow; `vectors` came with the record, by space. Of an update
+    `fields` are those that change; of a delete there are none.
     """
 
     id: str
@@ -78,6 +88,7 @@ class Product:
     media: tuple[Media, ...] = ()
     category: tuple[str, ...] = ()
     vectors: Mapping[str, GivenVector] = field(default_factory=dict)
+    operation: Operation = Operation.PUT
 
     def of(self, modality: Modality) -> tuple[Media, ...]:
         return tuple(m for m in self.media if m.modality is modality)

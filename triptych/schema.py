@@ -20,8 +20,11 @@ FIELD = "triptych"
 KEY_FIELD = f"{FIELD}.key"
 """A keyword copy of `_id`: doc values are cheaper to fetch than stored fields."""
 
-BOOKKEEPING = ("key", "hash", "job", "line", "outcome", "missing")
+BOOKKEEPING = ("key", "hash", "job", "line", "outcome", "missing", "made")
 """Our fields beside the vectors, which no space may be named after."""
+
+_NO_KEYWORD = {"line", "made"}
+"""Not mapped as keywords: a number, and what is only read back."""
 
 LEXICAL = "lexical"
 """The leg of the words searched by BM25."""
@@ -193,7 +196,7 @@ def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
         vectors[space.name] = _vector_property(space)
         if space.has_parts:
             vectors[space.parts_name] = _parts_property(space)
-    own = {name: {"type": "keyword", "ignore_above": 1024} for name in BOOKKEEPING if name != "line"}
+    own = {name: {"type": "keyword", "ignore_above": 1024} for name in BOOKKEEPING if name not in _NO_KEYWORD}
     return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, **vectors}}
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import SecretStr
 
-from triptych.elastic.engine import bulk_index, pack
+from triptych.elastic.bulk import bulk_index
+from triptych.elastic.engine import pack
 from triptych.elastic.lifecycle import create_version, spaces_schema
 from triptych.encoders.registry import spaces_of
 from triptych.schema import IndexSchema, Level

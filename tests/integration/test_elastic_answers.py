@@ -11,9 +11,10 @@ from plain_server import PlainServer, http, plain_server
 from processes import free_port
 from pydantic import SecretStr
 
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import Serializer, connect
 from triptych.elastic.curl import CurlNode
-from triptych.elastic.engine import Found, bulk_index, msearch, search
+from triptych.elastic.engine import Found, msearch, search
 from triptych.errors import ElasticsearchError
 from triptych.settings import Settings
 

@@ -124,6 +124,44 @@ def test_batch_that_never_ends_becomes_dead_letters(world: World, catalogue: Cal
     assert [letter["product_id"] for letter in shown["letters"]] == ["n-4", "n-5", "n-6", "n-7"]
 
 
+POISON = """
+import os
+from indexer import pipeline
+run = pipeline.run
+def deadly(records, *args, **more):
+    if any("poison" in record["text"] for record in records):
+        os._exit(9)
+    return run(records, *args, **more)
+pipeline.run = deadly
+"""
+
+
+def test_record_that_kills_its_worker_does_not_take_its_neighbours_along(
+    world: World, catalogue: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Every process that touches the record dies at once, as one does that runs out of memory."""
+    world.kill_worker()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    titles = ["Thing", "poison", "Thing", "Thing", "Thing", "Thing"]
+    records = [{"id": f"n-{number}", "title": title} for number, title in enumerate(titles)]
+    index, job = world.submit(catalogue(*records))
+    world.environment["PYTHONPATH"] = path
+    try:
+        world.begin_worker()
+        shown = world.wait_for_end(job)
+    finally:
+        world.kill_worker()
+        del world.environment["PYTHONPATH"]
+    assert (shown["read"], shown["written"], shown["dead"], shown["pending"]) == (6, 5, 1, 0)
+    assert [(letter["code"], letter["line"], letter["product_id"]) for letter in shown["letters"]] == [
+        ("batch.never_ended", 2, "n-1")
+    ]
+    world.services.elasticsearch.indices.refresh(index=index)
+    assert world.services.elasticsearch.count(index=index)["count"] == 5
+
+
 def test_submitter_killed_while_it_reads(world: World, index: str, tmp_path: Path) -> None:
     """What was read is indexed, the job pauses with the reason and is read on by whoever resumes."""
     world.begin_worker()

@@ -15,7 +15,7 @@ import pytest
 from search_api.arrange import doc_value_fields, ordered, read_sort
 from search_api.facets import aggregations, count, read
 from search_api.filters import LONGEST_PREFIX, LONGEST_TEXT, WHOLE, clauses
-from triptych.elastic.engine import bulk_index
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.lifecycle import IndexInfo, describe
 from triptych.errors import QueryError
 from triptych.schema import IndexSchema

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from toys import AUDIO, IMAGE, TEXT, a_fused, a_precomputed, an_encoded
 
-from indexer import documents, pipeline
+from indexer import documents, pipeline, writing
 from indexer.pipeline import Target, Work
 from indexer.records import parse
+from indexer.standing import Standing
 from triptych.domain import DeadLetter, GivenVector, Outcome, Product
+from triptych.elastic.bulk import Write, Written
 from triptych.elastic.client import Server
-from triptych.elastic.engine import Written
 from triptych.encoders.base import Encoder
 from triptych.errors import RecordError
 from triptych.media.fetcher import BatchMedia
@@ -220,17 +221,18 @@ def _written(work: Work, schema: IndexSchema, monkeypatch: pytest.MonkeyPatch) -
     """The outcome that is counted, and our own fields of the document as they are written."""
     documents_: dict[str, Any] = {}
 
-    def keep(_client: object, _index: str, ready: dict[str, Any]) -> dict[str, Written]:
-        documents_.update(ready)
-        return {key: Written(key, 201) for key in ready}
+    def keep(_client: object, _index: str, writes: list[Write]) -> dict[str, Written]:
+        documents_.update({one.id: one.body for one in writes})
+        return {one.id: Written(one.id, 201) for one in writes}
 
     class Offline:
         elasticsearch, server = None, Server("9.5.0", "n", "c")
 
-    monkeypatch.setattr(pipeline, "bulk_index", keep)
-    outcomes: dict[int, Outcome] = {}
-    pipeline._write([work], Target("shop-1", schema, Path(), "job"), cast("Services", Offline()), outcomes, [])
-    return outcomes[7], documents_["p1"][FIELD]
+    monkeypatch.setattr(writing, "bulk", keep)
+    outcomes: list[Any] = []
+    target = Target("shop-1", schema, Path(), "job")
+    writing.write([work], {"p1": Standing()}, target, cast("Services", Offline()), lambda _, end: outcomes.append(end))
+    return outcomes[0], documents_["p1"][FIELD]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +263,7 @@ def test_a_vector_that_is_kept_as_it_is_counts_in_a_fused_space_as_one_of_length
         encoders = staticmethod(lambda _schema: dict[str, Encoder]())
 
     pipeline._embed([work], Target("shop-1", schema, Path(), "job"), cast("Services", Without()), cast("BatchMedia", None))
+    pipeline._fuse([work], schema)
     assert work.vectors["far"].tolist() == [0, 7]
     assert work.vectors["all"].tolist() == pytest.approx([0.6, 0, 0, 0.8])
 

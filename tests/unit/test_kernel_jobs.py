@@ -26,13 +26,13 @@ OUTCOMES = st.lists(st.sampled_from(Outcome))
 @given(OUTCOMES, st.integers(0, 9))
 def test_the_outcomes_of_a_batch_add_up_to_its_records(outcomes: list[Outcome], letters: int) -> None:
     counts = Counts.of(outcomes, letters)
-    assert counts.read == len(outcomes) == counts.written + counts.unchanged + counts.partial + counts.dead
+    assert counts.read == len(outcomes) == counts.written + counts.unchanged + counts.partial + counts.deleted + counts.dead
     assert (counts.ended, counts.pending, counts.dead_letters) == (len(outcomes), 0, letters)
 
 
 def test_by_hand() -> None:
-    outcomes = [Outcome.WRITTEN, Outcome.DEAD, Outcome.WRITTEN, Outcome.PARTIAL, Outcome.UNCHANGED]
-    assert Counts.of(outcomes, 2) == Counts(read=5, written=2, unchanged=1, partial=1, dead=1, dead_letters=2)
+    outcomes = [Outcome.WRITTEN, Outcome.DEAD, Outcome.WRITTEN, Outcome.PARTIAL, Outcome.UNCHANGED, Outcome.DELETED]
+    assert Counts.of(outcomes, 2) == Counts(read=6, written=2, unchanged=1, partial=1, deleted=1, dead=1, dead_letters=2)
 
 
 @given(st.integers(0, 99), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))

@@ -11,8 +11,9 @@ import hashlib
 
 from elasticsearch import Elasticsearch
 
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import translated
-from triptych.elastic.engine import bulk_index, mget
+from triptych.elastic.engine import mget
 from triptych.errors import ElasticsearchError, NotFoundError
 
 PIECE = 4_000_000

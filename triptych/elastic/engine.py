@@ -1,10 +1,9 @@
-"""The requests both halves send: one `_msearch` for many searches, one `_bulk` for a batch, one `_mget` for many ids."""
+"""The requests both halves send: one `_msearch` for many searches, one `_mget` for many ids (writing: bulk.py)."""
 
 from __future__ import annotations
 
 import base64
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,11 @@ import orjson
 from elasticsearch import Elasticsearch
 
 from triptych.domain import Vector
+from triptych.elastic.bulk import Version
 from triptych.elastic.client import RETRYABLE_STATUS, Server, decoded_by, reason_of, translated
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)
-
-_RETRYABLE_ITEM = {429, 503}
-_ITEM_ATTEMPTS = 5
 
 
 class Scored(msgspec.Struct, gc=False):
@@ -74,15 +71,6 @@ class Moment:
 
     def to_body(self) -> dict[str, Any]:
         return {"pit": {"id": self.pit, "keep_alive": f"{self.seconds}s"}}
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What became of one document of a `_bulk`; `reason` is None where it was written."""
-
-    id: str
-    status: int
-    reason: str | None = None
 
 
 def pack(vector: Vector, server: Server) -> str | list[float]:
@@ -209,37 +197,6 @@ def _incomplete(shards: Mapping[str, Any], *, timed_out: bool) -> ElasticsearchE
     return ElasticsearchError(f"A search is incomplete: {what}.", code="elasticsearch.incomplete", retryable=True)
 
 
-def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Written]:
-    """Write `documents` (by id) in one `_bulk`; items refused for load (429, 503) are sent again with back-off.
-
-    Returns what became of each id. Raises ElasticsearchError, retryable, if the request failed or items stayed refused.
-    """
-    waiting = dict(documents)
-    done: dict[str, Written] = {}
-    for attempt in range(_ITEM_ATTEMPTS):
-        if not waiting:
-            return done
-        if attempt:
-            time.sleep(0.2 * 2**attempt)
-        lines: list[Any] = []
-        for key, document in waiting.items():
-            lines += [orjson.dumps({"index": {"_id": key}}), orjson.dumps(document)]
-        with translated():
-            answer = client.bulk(index=index, operations=lines)
-        for item in answer["items"]:
-            result = item["index"]
-            if result["status"] in _RETRYABLE_ITEM:
-                continue
-            reason = reason_of(result) if "error" in result else None
-            done[result["_id"]] = Written(result["_id"], result["status"], reason)
-            del waiting[result["_id"]]
-    if waiting:
-        raise ElasticsearchError(
-            f"Elasticsearch stayed too busy to write {len(waiting)} documents.", code="elasticsearch.busy", retryable=True
-        )
-    return done
-
-
 def mget(
     client: Elasticsearch, index: str, ids: Sequence[str], *, includes: Sequence[str] = (), excludes: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
@@ -250,11 +207,31 @@ def mget(
         answer = client.mget(
             index=index, ids=list(ids), source_includes=list(includes) or None, source_excludes=list(excludes) or None
         )
-    docs = answer["docs"]
+    return {d["_id"]: d["_source"] for d in _there(answer["docs"])}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as it was read: what was asked of its `_source`, and its version."""
+
+    source: Mapping[str, Any]
+    version: Version
+
+
+def mget_versions(client: Elasticsearch, index: str, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
+    """Each id of `wanted` that exists, in one request; the values are `_source` filters (`includes`, `excludes`)."""
+    if not wanted:
+        return {}
+    with translated():
+        answer = client.mget(index=index, docs=[{"_id": key, "_source": dict(some)} for key, some in wanted.items()])
+    return {d["_id"]: Stored(d["_source"], Version(d["_seq_no"], d["_primary_term"])) for d in _there(answer["docs"])}
+
+
+def _there(docs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     broken = next((d for d in docs if "error" in d), None)
     if broken is not None:
         # after a restart the shard may not be assigned yet: HTTP 200 with an error per document
         away = broken["error"].get("type") != "index_not_found_exception"
-        message = f"Reading {broken['_id']} failed: {reason_of(broken)}"
+        message = f"Reading {broken['_id']} failed: {reason_of(dict(broken))}"
         raise ElasticsearchError(message, code="elasticsearch.read_failed", retryable=away)
-    return {d["_id"]: d["_source"] for d in docs if d["found"]}
+    return [d for d in docs if d["found"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from elasticsearch import Elasticsearch
@@ -29,6 +30,26 @@ def vectors_of(
         answer = client.search(index=index, query={"terms": {KEY_FIELD: list(ids)}}, size=len(ids), source=source)
     found = {hit["_id"]: hit["_source"].get(FIELD, {}) for hit in answer["hits"]["hits"]}
     return {key: {s.name: packed for s in spaces if (packed := _of(own, s)) is not None} for key, own in found.items()}
+
+
+def own_fields(
+    client: Elasticsearch, index: str, ids: Sequence[str], schema: IndexSchema, server: Server
+) -> dict[str, dict[str, Any]]:
+    """The vectors and parts of each product by their fields' names, as they are now and not as last refreshed."""
+    fields = [f for space in schema.spaces if space.searched for f in (space.field, space.parts_field)]
+    found: dict[str, dict[str, Any]] = {}
+    for key in ids:
+        path = f"/{quote(index, safe='')}/_doc/{quote(key, safe='')}"
+        params: dict[str, Any] = {"_source_includes": ",".join(fields)}
+        if server.hides_vectors:
+            params["_source_exclude_vectors"] = "false"
+        with translated():
+            answer = client.options(ignore_status=404).perform_request(
+                "GET", path, params=params, headers={"accept": "application/json"}
+            )
+        if answer.body.get("found"):
+            found[key] = answer.body["_source"].get(FIELD, {})
+    return found
 
 
 def _of(own: Mapping[str, Any], space: Space) -> Packed | None:

@@ -82,7 +82,7 @@ class BatchStore(Ledger):
         records = self._records_of(entry)
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
-        claim = Claim(Batch(job, number, records, attempts, entry.get("failure")), owner)
+        claim = Claim(Batch(job, number, records, attempts, entry.get("failure"), entry.get("progress")), owner)
         return claim if self._write(self._batches, found, changes) else None
 
     def renew(self, claim: Claim) -> bool:
@@ -97,13 +97,17 @@ class BatchStore(Ledger):
         """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""
         return self._change_own(claim, lambda _: {"failure": reason[:500]})
 
+    def keep(self, claim: Claim, progress: Mapping[str, Any]) -> bool:
+        """Keep how far a batch came that is worked on record by record. False if another worker has it."""
+        return self._change_own(claim, lambda entry: {"progress": progress, "beat": entry.get("beat", 0) + 1})
+
     def finish(self, claim: Claim, counts: Counts) -> bool:
         """Mark a batch done with its counts and drop its records. False if another worker has it and counts it."""
         body: list[str] = []
 
         def done(entry: Mapping[str, Any]) -> Mapping[str, Any]:
             body[:] = [entry["body"]] if entry.get("body") else []
-            return {"state": BatchState.DONE, "records": [], "body": None, **asdict(counts)}
+            return {"state": BatchState.DONE, "records": [], "body": None, "progress": None, **asdict(counts)}
 
         if not self._change_own(claim, done):
             return False

@@ -1,7 +1,7 @@
 """A job and its states: pure values, no I/O.
 
 A job is one submitted catalogue, cut into batches. Its counters are sums over the batches' own results, so they add up at
-every moment: read = written + unchanged + partial + dead + pending. What state a job is in follows from what its entry says
+every moment: read = written + unchanged + partial + deleted + dead + pending. What state a job is in follows from what its entry says
 (`wanted`, `error`, `finished_at`), from its counters, and from whether a batch is running; it is not stored.
 
     queued -> running -> completed | completed_with_dead_letters
@@ -65,12 +65,13 @@ class Counts:
     written: int = 0
     unchanged: int = 0
     partial: int = 0
+    deleted: int = 0
     dead: int = 0
     dead_letters: int = 0
 
     @property
     def ended(self) -> int:
-        return self.written + self.unchanged + self.partial + self.dead
+        return self.written + self.unchanged + self.partial + self.deleted + self.dead
 
     @property
     def pending(self) -> int:
@@ -84,6 +85,7 @@ class Counts:
             written=outcomes.count(Outcome.WRITTEN),
             unchanged=outcomes.count(Outcome.UNCHANGED),
             partial=outcomes.count(Outcome.PARTIAL),
+            deleted=outcomes.count(Outcome.DELETED),
             dead=outcomes.count(Outcome.DEAD),
             dead_letters=dead_letters,
         )
@@ -204,7 +206,7 @@ class Batch:
 
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
-    `failure` says why an earlier attempt failed, where that is known.
+    `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
     """
 
     job: str
@@ -212,6 +214,7 @@ class Batch:
     records: tuple[Mapping[str, Any], ...]
     attempts: int = 0
     failure: str | None = None
+    progress: Mapping[str, Any] | None = None
 
     @property
     def id(self) -> str:

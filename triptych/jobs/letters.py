@@ -10,8 +10,9 @@ from typing import Any, Final
 import orjson
 
 from triptych.domain import DeadLetter
+from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import translated
-from triptych.elastic.engine import bulk_index, close_point_in_time, open_point_in_time
+from triptych.elastic.engine import close_point_in_time, open_point_in_time
 from triptych.errors import ElasticsearchError
 from triptych.jobs.job import Job
 from triptych.jobs.ledger import Ledger, every, now, term

@@ -1,0 +1,88 @@
+"""Write a batch's products, each on the condition that it is still as it was when it was decided on.
+
+Standing -> Write -> bulk -> outcome
+   ^------ conflict: look up and decide again, a few times
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from indexer import documents
+from indexer.standing import Standing, decide, look_up
+from indexer.work import Target, Work
+from triptych.domain import DeadLetter, Operation, Outcome
+from triptych.elastic.bulk import Write, Written, bulk
+from triptych.errors import ElasticsearchError
+from triptych.schema import FIELD
+from triptych.services import Services
+
+ROUNDS = 6
+"""Times a product is written before the batch is given back, where somebody else is quicker each time."""
+
+Ended = Callable[[Work, Outcome | DeadLetter], None]
+"""Told how each record ended."""
+
+
+def write(work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services, ended: Ended) -> None:
+    """Write `work`, and tell `ended` of each.
+
+    Raises ElasticsearchError, retryable, when the server was away or busy, or others changed products faster.
+    """
+    for _ in range(ROUNDS):
+        writes = [_write_of(item, standing[item.product.id], target, services) for item in work]
+        done = bulk(services.elasticsearch, target.index, writes)
+        conflicts = [item for item in work if done[item.product.id].conflict]
+        for item in work:
+            if not done[item.product.id].conflict:
+                ended(item, _outcome(item, done[item.product.id]))
+        if not conflicts:
+            return
+        standing = look_up(conflicts, target, services)
+        work = []
+        for item in conflicts:
+            decided = decide(item, standing[item.product.id], target)
+            if decided is None:
+                work.append(item)
+            else:
+                ended(item, decided)
+        if not work:
+            return
+    message = f"{len(work)} products, such as {work[0].product.id!r}, were changed by others each time they were to be written."
+    raise ElasticsearchError(message, code="elasticsearch.conflict", retryable=True)
+
+
+def _write_of(item: Work, known: Standing, target: Target, services: Services) -> Write:
+    key, version = item.product.id, known.version
+    if item.product.operation is Operation.DELETE:
+        return Write(key, "delete", None, version)
+    if item.product.operation is Operation.UPDATE:
+        return Write(key, "update", {"doc": _changes(item, known, target)}, version)
+    return Write(key, "create" if version is None else "index", _document(item, target, services), version)
+
+
+def _changes(item: Work, known: Standing, target: Target) -> dict[str, Any]:
+    """What an update merges into the document; how the product itself ended stays as it was."""
+    new = documents.merged(known.fields, item.product.fields)
+    digest = documents.hash_of(new, known.own.get("made", {}).get("hash", ""))
+    return {**item.product.fields, FIELD: {"hash": digest, "job": target.job, "line": item.line}}
+
+
+def _document(item: Work, target: Target, services: Services) -> dict[str, Any]:
+    failed = [letter.modality for letter in item.errors]
+    made = documents.made_of(item.product, item.digests, target.schema.spaces)
+    own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed, made=made)
+    searched = [space for space in target.schema.spaces if space.searched]
+    vectors = {s.name: item.vectors[s.name] for s in searched if s.name in item.vectors and s.name not in item.nested}
+    parts = {s.parts_name: item.nested[s.name] for s in searched if s.name in item.nested}
+    return documents.build(item.product, vectors, own=own, server=services.server, parts=parts)
+
+
+def _outcome(item: Work, done: Written) -> Outcome | DeadLetter:
+    if done.reason is not None:
+        message = f"Elasticsearch refused it: {done.reason}"
+        return DeadLetter("elasticsearch.rejected", message, "write", item.line, item.product.id)
+    if item.product.operation is Operation.DELETE:
+        return Outcome.DELETED
+    return Outcome.PARTIAL if item.errors else Outcome.WRITTEN

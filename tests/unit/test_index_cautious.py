@@ -1,0 +1,108 @@
+"""A batch record by record: what is kept, who is buried, and what a service's error leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from indexer import cautious, pipeline
+from indexer.work import Target
+from triptych.domain import DeadLetter, Modality, Outcome
+from triptych.errors import ElasticsearchError
+from triptych.jobs.job import Batch
+from triptych.services import Services
+
+RECORDS = tuple({"line": n, "text": f'{{"id": "p{n}"}}'} for n in range(1, 5))
+SERVICES = cast("Services", SimpleNamespace(settings=SimpleNamespace(batch_attempts=5)))
+
+
+class Lost(BaseException):
+    """The process is gone."""
+
+
+def _attempts(monkeypatch: pytest.MonkeyPatch, faults: Mapping[int, BaseException], *, most: int = 20) -> tuple[Any, int]:
+    """Attempts until the batch ends, each begun with what the one before kept: the result, and how many there were."""
+    progress: dict[str, Any] | None = None
+
+    def run(records: Sequence[Mapping[str, Any]], *_: Any, **__: Any) -> pipeline.Result:
+        line = records[0]["line"]
+        if line in faults:
+            raise faults[line]
+        letter = DeadLetter("media.not_found", "m", "fetch", line, f"p{line}", Modality.IMAGE, "a.jpg")
+        return pipeline.Result([Outcome.PARTIAL], [letter])
+
+    def keep(new: Mapping[str, Any]) -> bool:
+        nonlocal progress
+        progress = orjson.loads(orjson.dumps(new))
+        return True
+
+    monkeypatch.setattr(pipeline, "run", run)
+    for attempt in range(2, most):
+        batch = Batch("j", 0, RECORDS, attempt, None, progress)
+        assert cautious.wanted(batch, 5)
+        try:
+            return cautious.run(batch, cast("Target", None), SERVICES, keep=keep, still_ours=lambda: True), attempt
+        except Lost:
+            continue
+    pytest.fail("it never ended")
+
+
+def test_the_record_that_kills_its_worker_twice_is_buried_and_its_neighbours_are_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, attempt = _attempts(monkeypatch, {2: Lost()})
+    assert result.outcomes == [Outcome.PARTIAL, Outcome.DEAD, Outcome.PARTIAL, Outcome.PARTIAL]
+    assert [(letter.line, letter.code, letter.product_id) for letter in result.dead_letters] == [
+        (1, "media.not_found", "p1"),
+        (2, "batch.never_ended", "p2"),
+        (3, "media.not_found", "p3"),
+        (4, "media.not_found", "p4"),
+    ]
+    assert result.dead_letters[0].modality is Modality.IMAGE
+    assert attempt == 4
+
+
+def test_a_batch_of_poison_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = _attempts(monkeypatch, {line: Lost() for line in range(1, 5)})
+    assert result.outcomes == [Outcome.DEAD] * 4
+
+
+def test_a_record_that_fails_alone_is_buried_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, attempt = _attempts(monkeypatch, {3: KeyError("x")})
+    assert attempt == 2
+    (letter,) = [one for one in result.dead_letters if one.code == "batch.never_ended"]
+    assert "KeyError" in letter.message
+
+
+def test_an_error_of_a_service_is_no_record_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Mapping[str, Any]] = []
+
+    def run(*_: Any, **__: Any) -> pipeline.Result:
+        raise ElasticsearchError("away", retryable=True)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    with pytest.raises(ElasticsearchError):
+        cautious.run(
+            Batch("j", 0, RECORDS, 2),
+            cast("Target", None),
+            SERVICES,
+            keep=lambda p: not kept.append(p),
+            still_ours=lambda: True,
+        )
+    assert [one["begun"] for one in kept] == [1, 0]
+
+
+def test_who_lost_the_lease_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: pytest.fail("it has no right to"))
+    with pytest.raises(pipeline.LeaseLostError):
+        cautious.run(Batch("j", 0, RECORDS, 2), cast("Target", None), SERVICES, keep=lambda _: False, still_ours=lambda: True)
+
+
+def test_the_first_attempt_is_a_whole_batch_and_the_last_one_ends() -> None:
+    assert not cautious.wanted(Batch("j", 0, RECORDS, 1), 5)
+    assert cautious.wanted(Batch("j", 0, RECORDS, 5), 5)
+    assert not cautious.wanted(Batch("j", 0, RECORDS, 6), 5), "it never came to a record"

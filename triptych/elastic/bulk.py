@@ -1,0 +1,184 @@
+"""Writing many documents: requests bounded in bytes and documents, smaller and later ones where the server has too much to do.
+
+writes -> pieces -> `_bulk` -> what became of each: written | refused | conflict (somebody was quicker)
+             ^-- half as many at once <-- 413 at once; 429, 503 after a wait with jitter
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from elasticsearch import ApiError, Elasticsearch
+
+from triptych.elastic.client import reason_of, translated
+from triptych.errors import ElasticsearchError
+
+log = logging.getLogger(__name__)
+
+Action = Literal["index", "create", "update", "delete"]
+
+_BUSY = {429, 503}
+_TOO_LARGE = 413
+_CONFLICT = 409
+_MISSING = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one `_bulk` may hold, and how long a server that has too much to do is waited for.
+
+    `size` in bytes; one larger document goes alone. `patience`, `first_wait` and `longest_wait` in seconds.
+    """
+
+    size: int = 5_000_000
+    documents: int = 1000
+    patience: float = 60.0
+    first_wait: float = 0.4
+    longest_wait: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which state of a document was read. Elasticsearch refuses a write that names an older one."""
+
+    seq_no: int
+    primary_term: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One line of a `_bulk`: `create` fails where the id is there, and with `version` the others where it was changed since."""
+
+    id: str
+    action: Action
+    body: Mapping[str, Any] | None = None
+    version: Version | None = None
+
+    def lines(self) -> list[bytes]:
+        """As `_bulk` takes it."""
+        meta: dict[str, Any] = {"_id": self.id}
+        if self.version is not None:
+            meta |= {"if_seq_no": self.version.seq_no, "if_primary_term": self.version.primary_term}
+        lines = [orjson.dumps({self.action: meta})]
+        return lines if self.body is None else [*lines, orjson.dumps(self.body)]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one document; `reason` is None where it was written or is gone."""
+
+    id: str
+    status: int
+    reason: str | None = None
+
+    @property
+    def conflict(self) -> bool:
+        """Whether the document is not as it was when it was read: somebody wrote or deleted it since."""
+        return self.status in {_CONFLICT, _MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    id: str
+    action: Action
+    lines: Sequence[bytes]
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", sum(len(line) + 1 for line in self.lines))
+
+
+class _Pace:
+    """How many documents go at once, and how long to wait before the next request."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._until: float | None = None
+        self._wait = limits.first_wait
+        self.documents = limits.documents
+
+    def shrink(self, sent: int) -> None:
+        """Half as many as were sent, at least one."""
+        self.documents = max(1, sent // 2)
+
+    def rest(self, waiting: int) -> None:
+        """Wait, longer each time. Raises ElasticsearchError, retryable, when patience is over."""
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self._limits.patience
+        wait = self._wait * random.uniform(0.5, 1)  # noqa: S311  workers must not come back all at once
+        if now + wait > self._until:
+            message = f"Elasticsearch stayed too busy to write {waiting} documents."
+            raise ElasticsearchError(message, code="elasticsearch.busy", retryable=True)
+        log.warning("Elasticsearch is too busy to write; %d documents wait %.1f s", waiting, wait)
+        time.sleep(wait)
+        self._wait = min(self._wait * 2, self._limits.longest_wait)
+
+
+def bulk(client: Elasticsearch, index: str, writes: Iterable[Write], limits: Limits | None = None) -> dict[str, Written]:
+    """Send `writes`, each of another id, in as many requests as the limits ask for. Returns what became of each id.
+
+    Raises ElasticsearchError: retryable when the server was away or stayed too busy. Then any of them may have been written.
+    """
+    limits = limits or Limits()
+    pace = _Pace(limits)
+    waiting = deque(_Sized(write.id, write.action, write.lines()) for write in writes)
+    done: dict[str, Written] = {}
+    while waiting:
+        piece = [waiting.popleft() for _ in range(fitting(waiting, pace.documents, limits.size))]
+        answers = _send(client, index, piece)
+        alone = len(piece) == 1
+        busy = any(answer.status in _BUSY for answer in answers)
+        again = []
+        for item, answer in zip(piece, answers, strict=True):
+            if answer.status in _BUSY or (answer.status == _TOO_LARGE and not alone):
+                again.append(item)
+            else:
+                done[item.id] = answer
+        if again:
+            pace.shrink(len(piece))
+            waiting.extendleft(reversed(again))
+        if busy:
+            pace.rest(len(waiting))
+    return done
+
+
+def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Written]:
+    """Write `documents` (by id) whatever is there. Returns what became of each id; raises as `bulk` does."""
+    return bulk(client, index, [Write(key, "index", document) for key, document in documents.items()])
+
+
+def fitting(waiting: Iterable[_Sized], documents: int, size: int) -> int:
+    """How many of the first go in one request of so many documents and bytes: at least one where there is any. Pure."""
+    number = total = 0
+    for item in waiting:
+        total += item.size
+        if number == documents or (number and total > size):
+            break
+        number += 1
+    return number
+
+
+def _send(client: Elasticsearch, index: str, piece: Sequence[_Sized]) -> list[Written]:
+    """One request. Where it is refused as a whole for load or size, each of its documents is."""
+    lines: list[Any] = [line for item in piece for line in item.lines]
+    try:
+        with translated():
+            answer = client.options(retry_on_status=()).bulk(index=index, operations=lines)
+    except ElasticsearchError as error:
+        cause = error.__cause__
+        if isinstance(cause, ApiError) and cause.status_code in {*_BUSY, _TOO_LARGE}:
+            return [Written(item.id, cause.status_code, error.message) for item in piece]
+        raise
+    return [_written(item, line[item.action]) for item, line in zip(piece, answer["items"], strict=True)]
+
+
+def _written(item: _Sized, result: Mapping[str, Any]) -> Written:
+    return Written(item.id, result["status"], reason_of(dict(result)) if "error" in result else None)
