@@ -1,8 +1,8 @@
 """A job and its states: pure values, no I/O.
 
 A job is one submitted catalogue, cut into batches. Its counters are sums over the batches' own results, so they add up at
-every moment: read = written + unchanged + partial + deleted + dead + pending. What state a job is in follows from what its entry says
-(`wanted`, `error`, `finished_at`), from its counters, and from whether a batch is running; it is not stored.
+every moment: read = written + unchanged + partial + deleted + dead + pending. What state a job is in follows from what its
+entry says (`wanted`, `error`, `finished_at`), from its counters, and from whether a batch is running; it is not stored.
 
     queued -> running -> completed | completed_with_dead_letters
       pause: -> pausing (batches still run) -> paused        resume: -> running
