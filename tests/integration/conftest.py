@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pydantic import SecretStr
 from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
+from pydantic import SecretStr
 from worlds import BATCH, LEASE_SECONDS, READ, World
 
 from engine import elasticsearch_node, redis_server

@@ -125,7 +125,7 @@ def test_batch_that_never_ends_becomes_dead_letters(world: World, catalogue: Cal
 
 
 def test_submitter_killed_while_it_reads(world: World, index: str, tmp_path: Path) -> None:
-    """What was read is indexed, the job pauses with the reason instead of running for ever, and is read on by whoever resumes."""
+    """What was read is indexed, the job pauses with the reason, and whoever resumes it reads on."""
     world.begin_worker()
     pipe = tmp_path / "catalogue.jsonl"
     os.mkfifo(pipe)
