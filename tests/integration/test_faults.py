@@ -163,7 +163,7 @@ def test_record_that_kills_its_worker_does_not_take_its_neighbours_along(
 
 
 def test_submitter_killed_while_it_reads(world: World, index: str, tmp_path: Path) -> None:
-    """What was read is indexed, the job pauses with the reason and is read on by whoever resumes."""
+    """What was read is indexed, the job pauses with the reason, and whoever resumes it reads on."""
     world.begin_worker()
     pipe = tmp_path / "catalogue.jsonl"
     os.mkfifo(pipe)

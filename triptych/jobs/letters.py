@@ -71,12 +71,9 @@ class LetterStore(Ledger):
 
     def reasons(self, job: str, *, which: LetterFilter = ALL) -> list[dict[str, Any]]:
         """How many dead letters there are of each `code`, `stage` and `modality` (None: the whole record), most first."""
-        parts = {
-            "code": {"field": "code"},
-            "stage": {"field": "stage"},
-            "modality": {"field": "modality", "missing_bucket": True},
-        }
-        by = {"size": 1000, "sources": [{name: {"terms": how}} for name, how in parts.items()]}
+        names = ("code", "stage", "modality")
+        sources = [{name: {"terms": {"field": name, "missing_bucket": name == "modality"}}} for name in names]
+        by = {"size": 1000, "sources": sources}
         self._refresh(self._dead)
         with translated():
             answer = self._client.search(
