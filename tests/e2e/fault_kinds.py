@@ -18,6 +18,7 @@ from engine import ElasticsearchNode, RedisServer
 
 SKEW = 60.0
 _AWAY = (0.5, 4.0)
+_FEW = 8
 _FLOOD_SECONDS = 90.0  # the disk is looked at every 10 s
 
 
@@ -45,7 +46,7 @@ class Scene:
 class Fault:
     """`workers` are the clocks of the workers; `codes` begin the codes of dead letters that the fault may make.
 
-    `again`: afterwards the catalogue is submitted once more, and all must be whole then.
+    `again`: afterwards the catalogue is submitted once more, and all must be whole then. `patient`: pictures are waited for.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Fault:
     pictured: bool = False
     poisoned: bool = False
     again: bool = False
+    patient: bool = False
     codes: tuple[str, ...] = ()
 
 
@@ -160,6 +162,21 @@ def submit_other(scene: Scene) -> None:
     scene.world.submit(replace(scene.catalogue, first=half, last=half + len(scene.catalogue), edition="b"))
 
 
+def older_writes_late(scene: Scene) -> None:
+    """A job looks its products up and waits for a picture; a newer job writes them; then the older one goes on."""
+    if scene.pictures is None:
+        raise FaultError("no server of pictures")
+    world = scene.world
+    world.wait_closed(_FLOOD_SECONDS)
+    last = scene.catalogue.last
+    scene.pictures.bad = scene.pictures.stall
+    older = world.submit(replace(scene.catalogue, first=last, last=last + _FEW, edition="b", every=1))
+    wait_for(lambda: scene.pictures is not None and scene.pictures.waits, "the older job's picture", _FLOOD_SECONDS)
+    newer = world.submit(Catalogue(last, last + _FEW, "c"))
+    wait_for(lambda: world.ended(newer) == _FEW, f"the newer job; {older} is the older", _FLOOD_SECONDS)
+    scene.pictures.bad = None
+
+
 def _listed() -> list[Fault]:
     sick = ("stalls", "answers 500", "answers 404", "redirects to a private address", "sends without end", "sends garbage")
     return [
@@ -177,6 +194,7 @@ def _listed() -> list[Fault]:
         Fault("picture kills decoder", nothing, pictured=True, poisoned=True, codes=("media.decoder_died",)),
         Fault("submitted twice", submit_again),
         Fault("two jobs at once", submit_other),
+        Fault("older job writes late", older_writes_late, pictured=True, patient=True),
         Fault("clock ahead", kill_pool, workers=(0.0, SKEW)),
         Fault("clock behind", kill_pool, workers=(0.0, -SKEW)),
     ]

@@ -24,11 +24,14 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n\r\
 
 @dataclass(slots=True)
 class Pictures:
-    """The server; `bad` answers in place of the pictures while it is set, `poisoned` makes some pictures deadly."""
+    """The server; `bad` answers in place of the pictures while it is set, `poisoned` makes some pictures deadly;
+    `waits` once a request was left waiting.
+    """
 
     server: MediaServer
     bad: Route | None = None
     poisoned: bool = False
+    waits: bool = False
 
     @property
     def url(self) -> str:
@@ -41,10 +44,13 @@ class Pictures:
         else:
             reply(200, picture(number, poisoned=self.poisoned and number % POISONED_EVERY == 0))(sock, request)
 
-    def stall(self, _sock: socket.socket, _request: Request) -> None:
-        """Say nothing until the server is good again."""
+    def stall(self, sock: socket.socket, request: Request) -> None:
+        """Say nothing until the server is good again, then answer."""
+        self.waits = True
         while self.bad is not None and not self.server.stopping.is_set():
             time.sleep(0.05)
+        if self.bad is None:
+            self.answer(sock, request)
 
     def routes(self) -> dict[str, Route]:
         """The ways to be bad, by name."""

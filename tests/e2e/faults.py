@@ -122,7 +122,7 @@ def _world(place: Stage, fault: Fault, server: Pictures | None, name: str) -> Wo
     if server is not None:
         server.poisoned = fault.poisoned
         changes = {"FETCH_HOSTS": "127.0.0.1", "FETCH_PRIVATE": "127.0.0.1/32", "FETCH_PORTS": str(server.server.port)}
-        changes |= {"FETCH_SECONDS": "2", "FETCH_ATTEMPTS": "2"}
+        changes |= {"FETCH_SECONDS": "90" if fault.patient else "2", "FETCH_ATTEMPTS": "2"}
     nodes = place.nodes(cluster=fault.cluster)
     return World(nodes[0].url, place.queue().url, place.folder / name.replace(" ", "-"), changes)
 

@@ -5,7 +5,6 @@ A picture is poisoned when its bytes hold the word POISONED.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import signal
 import sys
@@ -17,20 +16,10 @@ _SHIFT = float(os.environ.get("FAULT_CLOCK", "0"))
 
 
 def _bend_clock(seconds: float) -> None:
-    true_time, true_ns, true = time.time, time.time_ns, dt.datetime
-
-    class Bent(true):
-        @classmethod
-        def now(cls, tz: dt.tzinfo | None = None) -> Any:
-            return true.now(tz) + dt.timedelta(seconds=seconds)
-
-        @classmethod
-        def utcnow(cls) -> Any:
-            return true.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(seconds=seconds)
-
+    """The clock that leases go by. (Another datetime class makes libraries in C crash.)"""
+    true_time, true_ns = time.time, time.time_ns
     time.time = lambda: true_time() + seconds
     time.time_ns = lambda: true_ns() + int(seconds * 1e9)
-    dt.datetime = Bent  # type: ignore[misc]
 
 
 def _poison_decoder() -> None:
