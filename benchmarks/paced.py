@@ -1,0 +1,125 @@
+"""A job of benchmarks/ingest.py while it runs: its worker, its pace and the memory of its pool processes; and bars."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil  # type: ignore[import-untyped]
+from rich.table import Table
+
+from triptych.services import Services
+from triptych.settings import Settings, child_environment
+
+TRIPTYCH = Path(sys.executable).with_name("triptych")
+_START_SECONDS = 120
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a job went: moments of (seconds since its submission, records that had ended, most bytes of a pool process)."""
+
+    count: int
+    moments: Sequence[tuple[float, int, int]]
+
+    @property
+    def seconds(self) -> float:
+        return self.moments[-1][0]
+
+    def at(self, share: float) -> tuple[float, int, int]:
+        """The first moment at which this share of the records had ended."""
+        return next(moment for moment in self.moments if moment[1] >= share * self.count)
+
+    def rss_at(self, share: float) -> int:
+        return self.at(share)[2]
+
+    def pace(self, begin: float, end: float) -> float:
+        """Records per second between two shares; what comes before the first record has ended is left out."""
+        first = next(m for m in self.moments if m[1] > 0) if begin <= 0 else self.at(begin)
+        last = self.at(end)
+        return (last[1] - first[1]) / max(last[0] - first[0], 1e-6)
+
+
+@contextmanager
+def worker(own: Settings, processes: int, log: Path) -> Iterator[Sequence[psutil.Process]]:
+    """A `triptych worker`; gives its pool processes."""
+    with log.open("wb") as file:
+        command = [str(TRIPTYCH), "worker", "--concurrency", str(processes)]
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=_environment(own))  # noqa: S603
+    try:
+        until = time.monotonic() + _START_SECONDS
+        while " ready." not in log.read_text(encoding="utf-8"):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"the worker did not start: {log}")
+            time.sleep(0.2)
+        yield psutil.Process(process.pid).children()
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def follow(services: Services, alias: str, path: Path, count: int, pool: Sequence[psutil.Process]) -> Course:
+    """Submit a catalogue and watch until its last record has ended; returns when the job is closed."""
+    known = {job.id for job in services.jobs.newest()}
+    began = time.monotonic()
+    command = [str(TRIPTYCH), "index", "add", alias, str(path), "--json"]
+    submitting = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(services.settings))  # noqa: S603
+    moments: list[tuple[float, int, int]] = []
+    job = None
+    while not moments or moments[-1][1] < count:
+        time.sleep(_LOOK_SECONDS)
+        job = job or next((one.id for one in services.jobs.newest() if one.id not in known), None)
+        ended = services.jobs.counts(job).ended if job else 0
+        moments.append((time.monotonic() - began, ended, max(one.memory_info().rss for one in pool)))
+    shown = json.loads(submitting.communicate(timeout=300)[0])
+    while services.jobs.get(shown["id"]).finished_at is None:
+        time.sleep(_LOOK_SECONDS)
+    if shown["id"] != job:
+        raise RuntimeError(f"{shown['id']} was submitted, but {job} was watched")
+    return Course(count, moments)
+
+
+def _environment(own: Settings) -> dict[str, str]:
+    given = {name: getattr(own, name) for name in ("profile", "batch_size", "batch_bytes", "queue", "system_prefix")}
+    urls = {"elasticsearch_url": own.elasticsearch_address, "redis_url": own.redis_address}
+    return child_environment(**{f"TRIPTYCH_{name.upper()}": str(value) for name, value in {**given, **urls}.items()})
+
+
+MOST = "at most"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A figure that has a bar: its median over the rounds, its range, and what it must be."""
+
+    name: str
+    value: float
+    least: float
+    most: float
+    side: str
+    bar: float
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.bar if self.side == MOST else self.value >= self.bar
+
+
+def bar(name: str, values: Sequence[float], side: str, limit: float) -> Bar:
+    """A bar over the rounds' values. Pure."""
+    return Bar(name, round(median(values), 3), round(min(values), 3), round(max(values), 3), side, limit)
+
+
+def barred(bars: Sequence[Bar]) -> Table:
+    found = Table("figure", "median", "range", "bar", "")
+    for one in bars:
+        holds = "[green]holds[/green]" if one.holds else "[red]does not hold[/red]"
+        found.add_row(one.name, f"{one.value:.2f}", f"{one.least:.2f}-{one.most:.2f}", f"{one.side} {one.bar}", holds)
+    return found

@@ -1,0 +1,211 @@
+"""Faults in the middle of real jobs, at random moments: is any record lost or counted twice, is the index right?
+
+    python tests/e2e/faults.py [--seed N] [--moments K] [--products 2000] [--fault NAME ...] [--json FILE]
+
+Everything is real: Elasticsearch, Redis, two `triptych worker` processes and the commands that submit. Each trial has an index,
+a ledger and a queue of its own. Afterwards every record of every job must have ended once, the counters must add up, the dead
+letters must fit them, and the index must hold the products of the catalogue with their content and no others.
+
+seconds: from the end of the fault until the batches that were being worked on when it began, and at its end, are done, and
+others too. Ends with 1 if anything was lost or doubled, or a job says what is not so.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+from fault_kinds import FAULTS, Fault, Scene
+from fault_pictures import Pictures, pictures
+from fault_shop import PROFILE, Catalogue
+from fault_world import Account, FaultError, World, account, wait_for
+from rich.console import Console
+from rich.table import Table
+
+from engine import ElasticsearchNode, RedisServer, elasticsearch_cluster, elasticsearch_node, redis_server
+from triptych.settings import load
+
+_EARLIEST, _LATEST = 0.05, 0.8
+_START_SECONDS = 120.0
+_END_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One fault at one moment: how many records had ended, seconds till its batches were done, seconds of the whole job."""
+
+    fault: str
+    moment: int
+    at: int
+    seconds: float
+    whole: float
+    account: Account
+
+    @property
+    def good(self) -> bool:
+        return not (self.account.lost or self.account.doubled or self.account.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What all trials share. Nodes and Redis are started when the first trial needs them."""
+
+    stack: ExitStack
+    folder: Path
+    started: dict[str, Sequence[ElasticsearchNode]]
+    redis: list[RedisServer]
+
+    def nodes(self, *, cluster: bool) -> Sequence[ElasticsearchNode]:
+        wanted = "cluster" if cluster else "node"
+        if wanted not in self.started:
+            data = self.folder / wanted
+            if cluster:
+                self.started[wanted] = self.stack.enter_context(elasticsearch_cluster(load(), data_dir=data))
+            else:
+                self.started[wanted] = (self.stack.enter_context(elasticsearch_node(load(), data_dir=data)),)
+        return self.started[wanted]
+
+    def queue(self) -> RedisServer:
+        if not self.redis:
+            self.redis.append(self.stack.enter_context(redis_server(load())))
+        return self.redis[0]
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """The services of a run; all end with the block."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triptych-faults-", ignore_cleanup_errors=True)))
+        (folder / "profile.yaml").write_text(PROFILE, encoding="utf-8")
+        yield Stage(stack, folder, {}, [])
+
+
+def attempt(place: Stage, fault: Fault, *, moment: int, seed: int, products: int) -> Trial:
+    """One trial."""
+    chance = random.Random(f"{seed} {fault.name} {moment}")  # noqa: S311  no secret
+    with ExitStack() as stack:
+        server = stack.enter_context(pictures()) if fault.pictured else None
+        world = _world(place, fault, server, f"{len(list(place.folder.iterdir()))}-{fault.name}")
+        stack.callback(world.close)
+        scene = Scene(world, place.nodes(cluster=fault.cluster), place.queue(), server, chance)
+        for clock in fault.workers:
+            world.begin_worker(clock=clock)
+        world.command("index", "create", world.index)
+        world.wait_ready()
+        began = time.monotonic()
+        catalogue = Catalogue(0, products, url=server.url if server else None)
+        job = world.submit(catalogue)
+        due = int(products * chance.uniform(_EARLIEST, _LATEST))
+        wait_for(lambda: world.ended(job) >= due, f"{due} of {products} records ({world.folder})", _START_SECONDS)
+        time.sleep(chance.uniform(0, 0.3))
+        at, hit = world.ended(job), world.running()
+        fault.strike(scene)
+        seconds = _seconds_till_done(world, job, hit | world.running())
+        world.wait_closed(_END_SECONDS)
+        whole = time.monotonic() - began
+        found = account(world, codes=fault.codes)
+        if fault.again:
+            found = _after_another(world, catalogue, found)
+    return Trial(fault.name, moment, at, round(seconds, 1), round(whole, 1), found)
+
+
+def _world(place: Stage, fault: Fault, server: Pictures | None, name: str) -> World:
+    changes = {}
+    if server is not None:
+        server.poisoned = fault.poisoned
+        changes = {"FETCH_HOSTS": "127.0.0.1", "FETCH_PRIVATE": "127.0.0.1/32", "FETCH_PORTS": str(server.server.port)}
+        changes |= {"FETCH_SECONDS": "90" if fault.patient else "2", "FETCH_ATTEMPTS": "2"}
+    nodes = place.nodes(cluster=fault.cluster)
+    return World(nodes[0].url, place.queue().url, place.folder / name.replace(" ", "-"), changes)
+
+
+def _seconds_till_done(world: World, job: str, batches: set[str]) -> float:
+    """Until these batches are done, and the job has gone on."""
+    began, ended, total = time.monotonic(), world.ended(job), len(world.jobs[job])
+    goes_on = False
+
+    def recovered() -> bool:
+        nonlocal goes_on
+        goes_on = goes_on or world.ended(job) > min(ended, total - 1)
+        return goes_on and world.done(batches)
+
+    wait_for(recovered, f"{len(batches)} batches ({world.folder})", _END_SECONDS)
+    return time.monotonic() - began
+
+
+def _after_another(world: World, catalogue: Catalogue, before: Account) -> Account:
+    """The account after the catalogue was submitted once more: what was partial is whole now."""
+    first = dict(world.jobs)
+    world.jobs.clear()
+    world.submit(catalogue)
+    world.wait_closed(_END_SECONDS)
+    after = account(world)
+    world.jobs.update(first)
+    faults = (*before.faults, *(f"submitted again: {fault}" for fault in after.faults))
+    return Account(before.lost + after.lost, before.doubled + after.doubled, faults, before.codes, before.states)
+
+
+def table(trials: Sequence[Trial], broken: Sequence[str]) -> Table:
+    """A row per fault."""
+    found = Table("fault", "moments", "lost", "doubled", "seconds", "whole job s", "dead letters", "")
+    for name in dict.fromkeys(trial.fault for trial in trials):
+        mine = [trial for trial in trials if trial.fault == name]
+        good = all(trial.good for trial in mine) and not any(name == one for one in broken)
+        numbers = [len(mine), sum(t.account.lost for t in mine), sum(t.account.doubled for t in mine)]
+        spans = [_span([t.seconds for t in mine]), _span([t.whole for t in mine])]
+        codes = ", ".join(sorted({code for t in mine for code in t.account.codes}))
+        found.add_row(name, *map(str, numbers), *spans, codes, "[green]whole[/green]" if good else "[red]not whole[/red]")
+    return found
+
+
+def _span(values: Sequence[float]) -> str:
+    least, most = min(values), max(values)
+    return f"{most:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
+
+
+@click.command()
+@click.option("--seed", type=int, default=1, show_default=True, help="Of every choice by chance.")
+@click.option("--moments", type=click.IntRange(min=1), default=3, show_default=True, help="Trials of each fault.")
+@click.option("--products", type=click.IntRange(min=100, max=9000), default=2000, show_default=True)
+@click.option("--fault", "names", type=click.Choice(list(FAULTS)), multiple=True, help="Only this one; may be repeated.")
+@click.option("--json", "report", type=click.Path(path_type=Path))
+def main(seed: int, moments: int, products: int, names: tuple[str, ...], report: Path | None) -> None:
+    """Try the faults."""
+    console = Console(width=160)
+    trials: list[Trial] = []
+    broken: list[str] = []
+    with stage() as place:
+        for name in names or FAULTS:
+            for moment in range(moments):
+                try:
+                    trials.append(attempt(place, FAULTS[name], moment=moment, seed=seed, products=products))
+                except FaultError as error:
+                    broken.append(name)
+                    console.print(f"{time.strftime('%X')} [red]{name}, moment {moment}: {error}[/red]")
+                    continue
+                _say(console, trials[-1])
+    console.print(table(trials, broken))
+    if report is not None:
+        report.write_text(json.dumps({"trials": [asdict(t) for t in trials], "broken": broken}, indent=1) + "\n")
+    sys.exit(1 if broken or not all(trial.good for trial in trials) else 0)
+
+
+def _say(console: Console, trial: Trial) -> None:
+    said = "; ".join(trial.account.faults) or "whole"
+    console.print(
+        f"{time.strftime('%X')} {trial.fault}, moment {trial.moment}, {trial.at} ended: {trial.seconds} s, "
+        f"whole {trial.whole} s, {', '.join(trial.account.states)}, {said}",
+        style=None if trial.good else "red",
+    )
+
+
+if __name__ == "__main__":
+    main()
