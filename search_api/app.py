@@ -6,7 +6,7 @@ from flask import Flask
 
 from search_api import problems
 from search_api.searcher import Searcher
-from search_api.views import contract, health, search
+from search_api.views import contract, health, jobs, search
 from search_api.warmth import Warmth
 from triptych.services import Services, build
 
@@ -24,6 +24,7 @@ def create_app(services: Services | None = None) -> Flask:
     app.config["MAX_FORM_PARTS"] = 10
     problems.register(app)
     app.register_blueprint(search.blueprint(searcher, services.settings))
+    app.register_blueprint(jobs.blueprint(services))
     app.register_blueprint(contract.blueprint())
     app.register_blueprint(health.blueprint(services, warmth))
     warmth.start(searcher)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from search_api.answer import SearchResult
-from search_api.schemas import ExplainBody, MsearchBody, ReweighBody, SearchBody
+from search_api.schemas import ExplainBody, JobBody, LetterBody, MsearchBody, ReweighBody, SearchBody
 from triptych import __version__
 
 _REF = "#/components/schemas/{model}"
@@ -44,9 +44,13 @@ class _Endpoint(BaseModel):
     errors: tuple[int, ...] = ()
     query: Mapping[str, str] = {}
     media: bool = False
+    upload: bool = False
+    status: int = 200
+    optional: Mapping[str, str] = {}
     types: tuple[str, ...] = ("application/json",)
 
 
+_LETTERS = {name: f"only those of this {name}" for name in ("code", "stage", "modality", "product")}
 _FAULTS = (400, 404, 405, 409, 413, 415, 500, 502, 503)
 
 ENDPOINTS = (
@@ -85,6 +89,56 @@ ENDPOINTS = (
     _Endpoint(
         method="get", path="/v1/products/{id}", summary="One product", query={"index": "the index alias"}, errors=_FAULTS
     ),
+    _Endpoint(
+        method="post",
+        path="/v1/jobs",
+        summary="Add a catalogue to an index: sent along, or named by its address. A worker reads it",
+        body="JobBody",
+        errors=_FAULTS,
+        upload=True,
+        status=202,
+    ),
+    _Endpoint(
+        method="get", path="/v1/jobs", summary="The newest jobs", optional={"size": "1 to 200, 20 by default"}, errors=_FAULTS
+    ),
+    _Endpoint(method="get", path="/v1/jobs/{id}", summary="A job: state, counters, and why records died", errors=_FAULTS),
+    _Endpoint(
+        method="get",
+        path="/v1/jobs/{id}/events",
+        summary="A job's summary whenever it changes, as server-sent events, until nothing more happens by itself",
+        errors=_FAULTS,
+        types=("text/event-stream",),
+    ),
+    _Endpoint(
+        method="get",
+        path="/v1/jobs/{id}/letters",
+        summary="A job's dead letters and how many there are of each reason",
+        optional={**_LETTERS, "size": "1 to 1000, 100 by default"},
+        errors=_FAULTS,
+    ),
+    _Endpoint(
+        method="get",
+        path="/v1/jobs/{id}/export",
+        summary="All dead letters of a job with their records, as JSON lines",
+        optional=_LETTERS,
+        errors=_FAULTS,
+        types=("application/x-ndjson",),
+    ),
+    _Endpoint(
+        method="post", path="/v1/jobs/{id}/pause", summary="Let running batches end, start no more", errors=_FAULTS, status=202
+    ),
+    _Endpoint(
+        method="post", path="/v1/jobs/{id}/stop", summary="Pause, and read no more of the catalogue", errors=_FAULTS, status=202
+    ),
+    _Endpoint(method="post", path="/v1/jobs/{id}/resume", summary="Go on exactly where it was", errors=_FAULTS, status=202),
+    _Endpoint(
+        method="post",
+        path="/v1/jobs/{id}/redrive",
+        summary="Try the records of a job's dead letters again, in a new job",
+        body="LetterBody",
+        errors=_FAULTS,
+        status=202,
+    ),
     _Endpoint(method="get", path="/v1/health/live", summary="The process answers", errors=(500,)),
     _Endpoint(method="get", path="/v1/health/ready", summary="It can answer queries", errors=(500, 503)),
     _Endpoint(method="get", path="/v1/openapi.json", summary="This document", errors=(500,)),
@@ -95,7 +149,8 @@ ENDPOINTS = (
 @cache
 def document() -> dict[str, Any]:
     """The whole document."""
-    models = [(model, "validation") for model in (SearchBody, MsearchBody, ExplainBody, ReweighBody)]
+    bodies_ = (SearchBody, MsearchBody, ExplainBody, ReweighBody, JobBody, LetterBody)
+    models = [(model, "validation") for model in bodies_]
     _, bodies = models_json_schema([*models, (Problem, "serialization")], ref_template=_REF)  # type: ignore[list-item]
     answer = TypeAdapter(SearchResult).json_schema(mode="serialization", ref_template=_REF)
     schemas = {**bodies["$defs"], **answer.pop("$defs"), "SearchResult": answer}
@@ -116,7 +171,7 @@ def _operation(endpoint: _Endpoint) -> dict[str, Any]:
     schema: dict[str, Any] = {"$ref": _REF.format(model=endpoint.answer)} if endpoint.answer else {}
     content = {kind: {"schema": schema if kind == "application/json" else {"type": "string"}} for kind in endpoint.types}
     problem = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
-    answers: dict[str, Any] = {"200": {"description": "the answer", "content": content}}
+    answers: dict[str, Any] = {str(endpoint.status): {"description": "the answer", "content": content}}
     for status in endpoint.errors:
         form = dict(problem)
         if endpoint.path.endswith("/ready"):
@@ -127,12 +182,16 @@ def _operation(endpoint: _Endpoint) -> dict[str, Any]:
         {"name": key, "in": "query", "required": True, "description": text, "schema": {"type": "string", "minLength": 1}}
         for key, text in endpoint.query.items()
     ]
+    parameters += [
+        {"name": key, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
+        for key, text in endpoint.optional.items()
+    ]
     if "{id}" in endpoint.path:
         parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}})
     if parameters:
         found["parameters"] = parameters
     if endpoint.body:
-        found["requestBody"] = {"required": True, "content": _contents(endpoint)}
+        found["requestBody"] = {"required": endpoint.body != "LetterBody", "content": _contents(endpoint)}
     return found
 
 
@@ -147,6 +206,14 @@ def _contents(endpoint: _Endpoint) -> dict[str, Any]:
         }
         form = {"type": "object", "properties": parts, "required": ["query"], "additionalProperties": False}
         content["multipart/form-data"] = {"schema": form, "encoding": {"query": {"contentType": "application/json"}}}
+    if endpoint.upload:
+        form = {
+            "type": "object",
+            "properties": {"job": body, "catalogue": {"type": "string", "format": "binary"}},
+            "required": ["job", "catalogue"],
+            "additionalProperties": False,
+        }
+        content["multipart/form-data"] = {"schema": form, "encoding": {"job": {"contentType": "application/json"}}}
     return content
 
 
@@ -177,7 +244,9 @@ def page() -> str:
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {}).get("$ref")
             if body:
                 parts.append(_table("request", _schema(spec, body)))
-            answer = operation["responses"]["200"]["content"].get("application/json", {}).get("schema", {}).get("$ref")
+            answer = (
+                next(iter(operation["responses"].values()))["content"].get("application/json", {}).get("schema", {}).get("$ref")
+            )
             if answer:
                 parts.append(_table("answer", _schema(spec, answer)))
     for name, schema in sorted(spec["components"]["schemas"].items()):

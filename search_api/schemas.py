@@ -212,6 +212,39 @@ class ReweighBody(_Body):
     hydrate: bool = Field(False, description="return the products too, which asks Elasticsearch for them")
 
 
+class CatalogueBody(_Body):
+    """How a catalogue is read; docs/records.md says what each option does."""
+
+    location: str | None = Field(None, min_length=1, max_length=4096, description="its address, if it is not sent along")
+    format: Literal["jsonl", "csv", "tsv", "parquet", "elasticsearch"] | None = Field(None, description="what it is")
+    columns: str | None = Field(None, max_length=10_000, description="other names of fields: sku=id,name=title.en")
+    separator: str | None = Field(None, min_length=1, max_length=10, description="between the values of a list in one cell")
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="between the cells of a row")
+    quote: str | None = Field(None, max_length=4, description="what encloses a cell, or none")
+    encoding: str | None = Field(None, max_length=40, description="of a table that is not UTF-8")
+    query: str | None = Field(None, max_length=100_000, description="of an index: which of its documents, as JSON")
+
+
+class JobBody(_Body):
+    """The body of `POST /v1/jobs`; in a multipart form the part `job`, beside the file `catalogue`."""
+
+    index: str = Field(min_length=1, max_length=255, description="the index alias to add the catalogue to")
+    catalogue: CatalogueBody | None = Field(None, description="where it is and how it is read")
+    name: str | None = Field(None, min_length=1, max_length=200, description="what the job's list calls the catalogue")
+    idempotency_key: str | None = Field(
+        None, min_length=1, max_length=200, description="the same key makes one job; the header Idempotency-Key says the same"
+    )
+
+
+class LetterBody(_Body):
+    """The body of `POST /v1/jobs/{id}/redrive`: which dead letters, all by default."""
+
+    code: str | None = Field(None, max_length=100, description="only those of this code")
+    stage: str | None = Field(None, max_length=100, description="only those of this stage")
+    modality: str | None = Field(None, max_length=100, description="only those of this modality")
+    product: str | None = Field(None, max_length=512, description="only those of this product")
+
+
 def _either(name: str, body: MediaBody | None, upload: bytes | None) -> bytes | None:
     if body is not None and upload is not None:
         raise InvalidBodyError(f"{name} is given twice, in the JSON and as a file.", field=name, remedy="Give it once.")

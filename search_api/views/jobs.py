@@ -1,0 +1,253 @@
+"""`/v1/jobs`: submit catalogues, follow jobs, control them, and see what could not be used.
+
+The API enters a job in the ledger and sends a message; a worker reads the catalogue. So an answer does not wait for a million
+records, and nothing is lost if this process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from flask import Blueprint, Request, Response, request
+
+from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
+from search_api.views.search import json_response
+from triptych.elastic.lifecycle import current_version, read_schema
+from triptych.errors import InputError, TriptychError
+from triptych.jobs.job import Job
+from triptych.jobs.letters import LetterFilter
+from triptych.jobs.queue import ping, send_read
+from triptych.services import Services
+
+MOST_JOBS: Final = 200
+MOST_LETTERS: Final = 1000
+_FILTERS: Final = ("code", "stage", "modality", "product")
+
+MOST_STREAMS: Final = 4
+"""Clients that may follow jobs at once: each takes one of the server's threads."""
+
+_EVENT_SECONDS: Final = 1.0
+_QUIET_SECONDS: Final = 15.0
+"""Without an event for so long a comment is sent, so that nothing in between hangs up."""
+
+
+def blueprint(services: Services) -> Blueprint:
+    views = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
+    _reading(views, services)
+    _controlling(views, services)
+    return views
+
+
+def _reading(views: Blueprint, services: Services) -> None:
+    """What is asked of jobs."""
+    streams = threading.BoundedSemaphore(MOST_STREAMS)
+    control = services.control
+
+    @views.get("")
+    def jobs() -> Response:
+        size = _size(request, 20, MOST_JOBS)
+        return json_response({"jobs": services.jobs.summaries(services.jobs.newest(size=size))})
+
+    @views.get("/<job>")
+    def job(job: str) -> Response:
+        return json_response({**_summary(services, job), "reasons": control.reasons(job)})
+
+    @views.get("/<job>/letters")
+    def letters(job: str) -> Response:
+        which, size = _which(request), _size(request, 100, MOST_LETTERS)
+        return json_response({"letters": control.letters(job, which, size=size), "reasons": control.reasons(job, which)})
+
+    @views.get("/<job>/export")
+    def export(job: str) -> Response:
+        lines = (orjson.dumps(letter) + b"\n" for letter in control.export(job, _which(request)))
+        return Response(lines, content_type="application/x-ndjson")
+
+    @views.get("/<job>/events")
+    def events(job: str) -> Response:
+        first = _summary(services, job)
+        if not streams.acquire(blocking=False):
+            raise TriptychError(
+                f"{MOST_STREAMS} clients follow jobs already.",
+                code="job.too_many_streams",
+                retryable=True,
+                remedy="Ask GET /v1/jobs/ID now and then.",
+            )
+        answer = Response(_events(services, job, first), content_type="text/event-stream")
+        answer.headers["Cache-Control"] = "no-cache"
+        answer.call_on_close(streams.release)
+        return answer
+
+
+def _controlling(views: Blueprint, services: Services) -> None:
+    """What is done to jobs."""
+    control = services.control
+
+    @views.post("")
+    def submit() -> Response:
+        return _accepted(services, _submitted(services, request))
+
+    @views.post("/<job>/pause")
+    def pause(job: str) -> Response:
+        return _accepted(services, control.pause(job))
+
+    @views.post("/<job>/stop")
+    def stop(job: str) -> Response:
+        return _accepted(services, control.stop(job))
+
+    @views.post("/<job>/resume")
+    def resume(job: str) -> Response:
+        return _accepted(services, _resumed(services, job))
+
+    @views.post("/<job>/redrive")
+    def redrive(job: str) -> Response:
+        body = parse(LetterBody, _json(request) or {})
+        redriven = control.redrive(job, LetterFilter(**body.model_dump()))
+        found = {name: getattr(redriven, name) for name in ("records", "without_record", "superseded", "duplicates")}
+        return _accepted(services, redriven.job, redriven=found)
+
+
+def _submitted(services: Services, given: Request) -> Job:
+    """Enter a job for a catalogue that was sent or named, and let a worker read it. A known idempotency key gives its job."""
+    body = _job_body(given)
+    key = given.headers.get("Idempotency-Key") or body.idempotency_key
+    client = services.elasticsearch
+    version = current_version(client, body.index)
+    services.check(read_schema(client, version))
+    ping(services.redis)
+    services.jobs.prepare()
+    known = services.jobs.of_key(body.index, key) if key is not None else None
+    if known is not None:
+        return known
+    source = _source(services, given, body)
+    place = str(source["location"])
+    job, new = services.jobs.open(
+        index=version,
+        alias=body.index,
+        catalogue=body.name or place,
+        root=str(Path(place).parent) if place.startswith("/") else os.devnull,  # nothing lies below a file
+        source=source,
+        resumable=source.get("format") != "elasticsearch" and not place.startswith("elasticsearch:"),
+        key=key,
+    )
+    if new:
+        services.jobs.leave(job.id, job.reader)
+        send_read(services.queue, job.id)
+    return services.jobs.get(job.id)
+
+
+def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]:
+    """The source's spec, as indexer.sources.spec.SourceSpec.from_dict takes it."""
+    options = body.catalogue.model_dump(exclude_none=True) if body.catalogue else {}
+    file = given.files.get("catalogue")
+    if (file is None) == ("location" not in options):
+        raise InvalidBodyError(
+            "A job has either a file `catalogue` or catalogue.location.", field="catalogue", remedy="Give one of the two."
+        )
+    if file is not None:
+        return {**options, "location": f"upload:{services.uploads.keep(file.stream).id}", **_told(options, file.filename or "")}
+    location = str(options["location"])
+    allowed = [prefix.strip() for prefix in services.settings.catalogues.split(",") if prefix.strip()]
+    if ".." in location or not any(location.startswith(prefix) for prefix in allowed):
+        raise InputError(
+            f"Catalogues at {location.partition('?')[0][:200]!r} may not be read over HTTP.",
+            code="catalogue.not_allowed",
+            field="catalogue.location",
+            remedy="Send the file itself, or let the operator add the beginning of its address to TRIPTYCH_CATALOGUES.",
+        )
+    return options
+
+
+_SUFFIXES: Final = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
+
+
+def _told(options: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The format of an upload, told from its name where it is not given."""
+    plain = name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
+    found = next((kind for suffix, kind in _SUFFIXES.items() if plain.endswith(suffix)), "jsonl")
+    return {} if "format" in options else {"format": found}
+
+
+def _resumed(services: Services, job: str) -> Job:
+    """Go on; where the catalogue was not read to its end and nobody reads it, a worker reads on."""
+    resumed = services.control.resume(job)
+    if resumed.reading and resumed.reader is None:
+        send_read(services.queue, job)
+    return resumed
+
+
+def _job_body(given: Request) -> JobBody:
+    if given.mimetype != "multipart/form-data":
+        return parse(JobBody, _json(given))
+    given.max_content_length = None  # the upload is counted while it is kept
+    unknown = (set(given.files) - {"catalogue", "job"}) | (set(given.form) - {"job"})
+    if unknown:
+        raise InvalidBodyError(
+            f"The form has an unknown part {sorted(unknown)[0]!r}.",
+            field=sorted(unknown)[0],
+            remedy="The parts are job (JSON) and catalogue (a file).",
+        )
+    text = given.form.get("job") or (given.files["job"].read() if "job" in given.files else None)
+    return parse(JobBody, _decoded(text))
+
+
+def _json(given: Request) -> object:
+    return _decoded(given.get_data())
+
+
+def _decoded(text: str | bytes | None) -> object:
+    if not text:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidBodyError(f"The body is not JSON: {error}.", code="request.not_json", field="body") from error
+
+
+def _accepted(services: Services, job: Job, **more: Any) -> Response:
+    answer = json_response({**services.jobs.summary(job), **more}, 202)
+    answer.headers["Location"] = f"/v1/jobs/{job.id}"
+    return answer
+
+
+def _summary(services: Services, job: str) -> dict[str, Any]:
+    return services.jobs.summary(services.jobs.get(job))
+
+
+def _which(given: Request) -> LetterFilter:
+    return LetterFilter(**{name: given.args.get(name) for name in _FILTERS})
+
+
+def _size(given: Request, default: int, most: int) -> int:
+    text = given.args.get("size", str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:  # noqa: PLR2004  digits
+        raise InvalidBodyError(f"size is {text[:20]!r}.", field="size", remedy=f"Give a number from 1 to {most}.")
+    return int(text)
+
+
+def _events(services: Services, job: str, first: Mapping[str, Any]) -> Iterator[bytes]:
+    """A job's summaries whenever they change, as server-sent events, until it rests.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    summary, sent = first, time.monotonic()
+    yield _event("progress", summary)
+    while not services.control.state(job).rests:
+        time.sleep(_EVENT_SECONDS)
+        latest = _summary(services, job)
+        if latest != summary:
+            summary, sent = latest, time.monotonic()
+            yield _event("progress", summary)
+        elif time.monotonic() - sent > _QUIET_SECONDS:
+            sent = time.monotonic()
+            yield b": still there\n\n"
+    yield _event("end", _summary(services, job))
+
+
+def _event(name: str, data: Mapping[str, Any]) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
