@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import orjson
 from flask import Blueprint, Request, Response, request
@@ -150,7 +150,11 @@ def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]
             "A job has either a file `catalogue` or catalogue.location.", field="catalogue", remedy="Give one of the two."
         )
     if file is not None:
-        return {**options, "location": f"upload:{services.uploads.keep(file.stream).id}", **_told(options, file.filename or "")}
+        return {
+            **options,
+            "location": f"upload:{services.uploads.keep(cast('BinaryIO', file.stream)).id}",
+            **_told(options, file.filename or ""),
+        }
     location = str(options["location"])
     allowed = [prefix.strip() for prefix in services.settings.catalogues.split(",") if prefix.strip()]
     if ".." in location or not any(location.startswith(prefix) for prefix in allowed):

@@ -72,7 +72,6 @@ def test_whatever_happens_the_counters_add_up_and_the_state_is_legal(events: lis
     model = Model()
     for action, outcomes in events:
         before = model.job.state(model.tally)
-        code = None
         try:
             model.act(action, outcomes)
         except InputError:
