@@ -78,7 +78,7 @@ def test_whatever_happens_the_counters_add_up_and_the_state_is_legal(events: lis
             assert model.job.state(model.tally) is before
         tally, after = model.tally, model.job.state(model.tally)
         counts = tally.counts
-        assert counts.read == counts.written + counts.unchanged + counts.partial + counts.dead + counts.pending
+        assert counts.read == counts.written + counts.unchanged + counts.partial + counts.deleted + counts.dead + counts.pending
         assert counts.pending >= 0
         if before in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD_LETTERS):
             assert after is before, "completed is for ever"

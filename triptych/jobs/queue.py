@@ -23,6 +23,9 @@ Queue = Celery
 INDEX_BATCH: Final = "triptych.index_batch"
 """Task: embed and write one batch. Payload: job (str), number (int)."""
 
+READ_CATALOGUE: Final = "triptych.read_catalogue"
+"""Task: read a job's catalogue and enter its batches. Payload: job (str)."""
+
 FINISH_JOB: Final = "triptych.finish_job"
 """Task: measure the legs' levels and close the job. Payload: job (str)."""
 
@@ -63,6 +66,12 @@ def send_batch(queue: Celery, job: str, number: int) -> None:
     """Enqueue one batch. Raises QueueError."""
     with translated():
         queue.send_task(INDEX_BATCH, kwargs={"job": job, "number": number}, ignore_result=True)
+
+
+def send_read(queue: Celery, job: str) -> None:
+    """Enqueue the reading of a job's catalogue. Raises QueueError."""
+    with translated():
+        queue.send_task(READ_CATALOGUE, kwargs={"job": job}, ignore_result=True)
 
 
 def send_finish(queue: Celery, job: str) -> None:
