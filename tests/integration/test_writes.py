@@ -134,7 +134,7 @@ def test_who_is_always_slower_gives_the_batch_back(shop: Shop, monkeypatch: pyte
 
     monkeypatch.setattr(writing, "look_up", slow)
     with pytest.raises(ElasticsearchError, match="changed by others") as raised:
-        shop.run(NEW, lamp(price=2), meanwhile=lambda: client.update(index=shop.version, id="lamp", doc={"note": 1}))
+        shop.run(NEW, lamp(price=2), meanwhile=lambda: client.update(index=shop.version, id="lamp", doc={"note": "first"}))
     assert raised.value.retryable
 
 
