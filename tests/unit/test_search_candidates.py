@@ -223,7 +223,7 @@ def part(score: float, reference: str | None = None, start: float | None = None)
 
 
 def scored(key: str, score: float, **values: Any) -> Scored:
-    return Scored({KEY_FIELD: [key], **values}, score)
+    return Scored(score=score, fields={KEY_FIELD: [key], **values})
 
 
 def test_hits_are_read_by_product() -> None:
