@@ -1,4 +1,4 @@
-"""Commands of indexing: `triptych index create|add`, `triptych job list|show`, `triptych worker`."""
+"""Commands of indexing: `triptych index create|add`, `triptych job list|show`."""
 
 from __future__ import annotations
 
@@ -80,9 +80,16 @@ def default_mapping() -> Path:
 @click.argument("catalogue")
 @source_options
 @click.option("--dry-run", is_flag=True, help="Enter no job: count the records, check the first ones, estimate the rest.")
+@click.option(
+    "--priority",
+    default="normal",
+    show_default=True,
+    metavar="PRIORITY",
+    help="high, normal, low, or a number from 0 to 9: jobs of higher priority are worked on first.",
+)
 @click.option("--follow", is_flag=True, help="Show a progress bar and wait until the job has ended.")
 @_as_json
-def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, as_json: bool, **options: Any) -> None:
+def add(name: str, catalogue: str, *, dry_run: bool, priority: str, follow: bool, as_json: bool, **options: Any) -> None:
     """Submit CATALOGUE as a job into the index NAME.
 
     CATALOGUE is a file of JSON lines, CSV, TSV or Parquet (compressed or not; local, http://, s3:// or gs://), a folder of
@@ -90,6 +97,7 @@ def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, as_json: bool
 
     Exit code 0: submitted (with --follow: every record is searchable); 3: the job ended with dead letters; 1: it failed.
     """
+    from indexer.routing import priority_of  # noqa: PLC0415
     from indexer.sources.source import open_source  # noqa: PLC0415
     from indexer.submit import submit  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
@@ -101,7 +109,7 @@ def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, as_json: bool
 
         _show_report(trial.dry_run(source, name, services), as_json=as_json)
         return
-    entered = submit(source, name, services)
+    entered = submit(source, name, services, priority=priority_of(priority))
     if follow:
         follow_job(services, entered, quiet=as_json)
     data = describe(services, entered.id)
@@ -229,20 +237,3 @@ def _show(data: dict[str, Any], *, as_json: bool) -> None:
     console.print(letters)
     if len(data["letters"]) > _SHOWN_LETTERS:
         console.print(f"... and {len(data['letters']) - _SHOWN_LETTERS} more: triptych job show {data['id']} --json")
-
-
-@click.command()
-@click.option(
-    "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Pool processes, each with its encoders."
-)
-@click.option("--loglevel", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
-def worker(concurrency: int, loglevel: str) -> None:
-    """Run a worker: takes batches from Redis, embeds them and writes them to Elasticsearch, until Ctrl-C or SIGTERM."""
-    from indexer.app import app  # noqa: PLC0415
-    from triptych.encoders.prepare import require  # noqa: PLC0415
-    from triptych.services import build  # noqa: PLC0415
-
-    services = build()
-    require(services.profile, services.settings)
-    services.jobs.prepare()
-    app.worker_main(["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--loglevel={loglevel}", "--without-mingle"])

@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from typing import Final
 
 from indexer import batching, records
+from indexer.routing import kind_of
 from indexer.sources.source import Source
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Job
-from triptych.jobs.queue import ping, send_batch, send_finish
+from triptych.jobs.queue import NORMAL, ping, send_batch, send_finish
 from triptych.services import Services
 
 _NO_FOLDER: Final = os.devnull
 """The root of a catalogue that has none: nothing lies below a file, so each of its media ends as a dead letter."""
 
 
-def submit(source: Source, index: str, services: Services) -> Job:
+def submit(source: Source, index: str, services: Services, *, priority: int = NORMAL) -> Job:
     """Submit the catalogue `source` to the index behind the alias `index`.
 
     Returns when the whole catalogue is read and queued, with the job to follow. Raises before anything is entered if the
@@ -30,15 +31,17 @@ def submit(source: Source, index: str, services: Services) -> Job:
     services.check(read_schema(services.elasticsearch, version))
     ping(services.redis)
     lines = _once(source.records())
-    job = services.jobs.open(index=version, alias=index, catalogue=source.name, root=str(source.root or _NO_FOLDER))
+    root = str(source.root or _NO_FOLDER)
+    job = services.jobs.open(index=version, alias=index, catalogue=source.name, root=root, priority=priority)
     try:
         alive = heartbeat(
             lambda: services.jobs.see(job.id), seconds=services.settings.batch_lease_seconds, what=f"job {job.id}"
         )
         with alive:
             for number, batch in enumerate(_batches(lines, services)):
-                services.jobs.add(Batch(job.id, number, tuple(batch)))
-                send_batch(services.queue, job.id, number)
+                kind = kind_of(batch)
+                services.jobs.add(Batch(job.id, number, tuple(batch), kind=kind, priority=priority))
+                send_batch(services.queue, job.id, number, kind=kind, priority=priority)
     except (TriptychError, OSError) as error:
         services.jobs.update(job.id, reading=False, error=f"Reading stopped: {error}")
         if isinstance(error, OSError):

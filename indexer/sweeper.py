@@ -39,9 +39,9 @@ def sweep(services: Services) -> None:
     """Send again every batch nobody works on and the closing of every job that is done but open."""
     jobs = services.jobs
     idle = waiting(services.redis, services.settings) == 0
-    for job, number in jobs.lost(queue_empty=idle):
+    for job, number, kind, priority in jobs.lost(queue_empty=idle):
         log.warning("job %s: batch %d was lost with its worker or its message; sending it again", job, number)
-        send_batch(services.queue, job, number)
+        send_batch(services.queue, job, number, kind=kind, priority=priority)
     for unread in jobs.abandoned(seconds=services.settings.batch_lease_seconds * _PATIENCE):
         if jobs.counts(unread.id).pending == 0:
             log.warning("job %s: its submitter was lost while reading", unread.id)

@@ -21,6 +21,7 @@ from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Counts, Job
 from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, send_finish
 from triptych.jobs.store import Claim, letter_id, now
+from triptych.logs import about
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,12 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
 
     @app.task(name=INDEX_BATCH, bind=True, max_retries=None)
     def index_batch_task(self: Task, *, job: str, number: int) -> None:
-        with _retried(self):
+        with about(job=job, batch=number), _retried(self):
             index_batch(services(), job, number)
 
     @app.task(name=FINISH_JOB, bind=True, max_retries=None)
     def finish_job_task(self: Task, *, job: str) -> None:
-        with _retried(self):
+        with about(job=job), _retried(self):
             finish_job(services(), job)
 
 
@@ -77,6 +78,9 @@ def index_batch(services: Services, name: str, number: int) -> None:
             _release(services, claim)
         else:
             jobs.update(job.id, error=str(error))
+        raise
+    except SystemExit:  # the worker is told to stop and its time is up (indexer.app)
+        _release(services, claim)
         raise
     except Exception as error:
         jobs.note(claim, f"{type(error).__name__}: {error}")

@@ -68,7 +68,7 @@ class Counts:
 class Job:
     """One submitted catalogue. Times are ISO 8601 in UTC.
 
-    `reading` is true while the catalogue is still read; `error` says why a job failed.
+    `reading` is true while the catalogue is still read; `error` says why a job failed. Of `priority` 9 is the highest.
     """
 
     id: str
@@ -80,6 +80,7 @@ class Job:
     reading: bool = True
     finished_at: str | None = None
     error: str | None = None
+    priority: int = 5
 
     def state(self, counts: Counts) -> JobState:
         if self.error is not None:
@@ -102,7 +103,7 @@ class Batch:
 
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
-    `failure` says why an earlier attempt failed, where that is known.
+    `failure` says why an earlier attempt failed, where that is known. `kind` and `priority` say how its message goes out.
     """
 
     job: str
@@ -110,6 +111,8 @@ class Batch:
     records: tuple[Mapping[str, Any], ...]
     attempts: int = 0
     failure: str | None = None
+    kind: str = "words"
+    priority: int = 5
 
     @property
     def id(self) -> str:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from triptych.domain import DeadLetter
 from triptych.elastic.client import Client, translated
@@ -52,6 +52,15 @@ class Claim:
     owner: str
 
 
+class Lost(NamedTuple):
+    """A batch whose message is to be sent again."""
+
+    job: str
+    number: int
+    kind: str = "words"
+    priority: int = 5
+
+
 class JobStore:
     """Reads and writes the ledger. One per process; the client is safe to share between threads."""
 
@@ -78,11 +87,11 @@ class JobStore:
 
     # Jobs
 
-    def open(self, *, index: str, alias: str, catalogue: str, root: str) -> Job:
+    def open(self, *, index: str, alias: str, catalogue: str, root: str, priority: int = 5) -> Job:
         """Begin a job over `catalogue`, whose media lie under `root`, into the index version `index` behind `alias`."""
         self.prepare()
         name = f"{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S}-{uuid.uuid4().hex[:6]}"
-        job = Job(id=name, index=index, alias=alias, catalogue=catalogue, root=root, submitted_at=now())
+        job = Job(id=name, index=index, alias=alias, catalogue=catalogue, root=root, submitted_at=now(), priority=priority)
         self._put_job(job)
         return job
 
@@ -146,6 +155,7 @@ class JobStore:
         """Enter a batch, before its message is sent."""
         entry = {
             "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "queued_at": time.time(),
+            "kind": batch.kind, "priority": batch.priority,
             "records": list(batch.records), **asdict(Counts(read=len(batch.records))),
         }  # fmt: skip
         with translated():
@@ -220,8 +230,8 @@ class JobStore:
     def _lease(self) -> float:
         return time.time() + self._settings.batch_lease_seconds
 
-    def lost(self, *, queue_empty: bool) -> list[tuple[str, int]]:
-        """Batches (job, number) that nobody works on: the lease ran out, or queued while the queue is empty.
+    def lost(self, *, queue_empty: bool) -> list[Lost]:
+        """Batches that nobody works on: the lease ran out, or queued while the queue is empty.
 
         Those of failed jobs are left alone. At most 1000, oldest first.
         """
@@ -237,8 +247,8 @@ class JobStore:
         query["bool"]["must_not"] = [{"terms": {"job": [h["_source"]["id"] for h in failed]}}]
         with translated():
             self._client.indices.refresh(index=self._batches)
-        hits = self._search(self._batches, query, size=1000, sort="queued_at:asc", fields=["job", "number"])
-        return [(h["_source"]["job"], h["_source"]["number"]) for h in hits]
+        hits = self._search(self._batches, query, size=1000, sort="queued_at:asc", fields=Lost._fields)
+        return [Lost(**h["_source"]) for h in hits]
 
     # Dead letters
 
