@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from indexer import sweeper, tasks
 from triptych import logs
@@ -67,13 +67,9 @@ def _give_back(*_: Any) -> None:
     sys.exit(128 + signal.SIGTERM)  # index_batch gives its batch back on the way
 
 
-@worker_init.connect
-def _know_pool(sender: Any, **_: Any) -> None:
-    _pool[:] = [sender.pool_cls.__module__]
-
-
 @worker_ready.connect
-def _start_sweeper(**_: Any) -> None:
+def _start_sweeper(sender: Any, **_: Any) -> None:
+    _pool[:] = [type(sender.pool).__module__]
     threading.Thread(target=sweeper.run, args=(composition.build(), _stop), name="sweeper", daemon=True).start()
 
 

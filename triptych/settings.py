@@ -13,6 +13,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -144,8 +145,10 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> list[str]:
-        """What must never be shown: the values of passwords, keys and the like."""
-        return [value.get_secret_value() for _, value in self if isinstance(value, SecretStr) and value.get_secret_value()]
+        """What must never be shown: passwords and keys, those inside of URLs too."""
+        values = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        found = [urlsplit(value).password if "://" in value else value for value in values]
+        return [value for value in found if value]
 
     @property
     def encoders_dir(self) -> Path:
