@@ -87,6 +87,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
     letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
     if jobs.finish(claim, Counts.of(result.outcomes, letters)):
+        log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _finish_if_last(services, name)
 
 

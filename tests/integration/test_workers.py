@@ -101,7 +101,7 @@ def test_small_urgent_job_overtakes_the_large_one(place: Place, index: str, cata
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     ended = {job: place.services.jobs.get(job).finished_at or "" for job in (urgent, large)}
     assert ended[urgent] < ended[large]
-    done = [(line["job"], line.get("batch")) for line in lines if "job" in line and "succeeded" in line["message"]]
+    done = [(line["job"], line["batch"]) for line in lines if line["message"].startswith("batch ended")]
     assert done[0] == (urgent, 0), "it was last in and is first out"
     assert {line["level"] for line in lines} <= {"INFO", "WARNING"}
     assert place.waiting == 0
@@ -148,7 +148,6 @@ def test_two_workers_work_on_one_job(place: Place, index: str, catalogue: Callab
         assert one.poll() is two.poll() is None
     owners = {batch["owner"].split(":")[1] for batch in place.batches(job)}
     assert len(owners) == 2
-    assert {batch["attempts"] for batch in place.batches(job)} == {1}
 
 
 def test_pool_process_that_holds_too_much_is_replaced(place: Place, index: str, catalogue: Callable[..., Path]) -> None:
