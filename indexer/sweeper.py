@@ -16,6 +16,7 @@ from dataclasses import replace
 from triptych.errors import TriptychError
 from triptych.jobs.job import Job, Wanted
 from triptych.jobs.queue import send_batch, send_finish, waiting
+from triptych.jobs.store import Seen
 from triptych.jobs.watch import Watch
 from triptych.services import Services
 
@@ -70,14 +71,19 @@ class Sweeper:
             batch = seen[key]
             if self._services.jobs.give_back(batch) and batch.job in active:
                 log.warning("job %s: batch %d was lost with its worker; sending it again", batch.job, batch.number)
-                send_batch(self._services.queue, batch.job, batch.number)
+                self._send(batch)
 
     def _send_lost(self, active: list[str]) -> None:
         """Batches that waited for a lease while the queue was empty have lost their messages."""
         seen = {batch.id: batch for batch in self._services.jobs.queued(active)}
         for key in self._queued.unchanged({key: batch.entry.seq_no for key, batch in seen.items()}, seconds=self._lease):
             log.warning("job %s: the message of batch %d was lost; sending it again", seen[key].job, seen[key].number)
-            send_batch(self._services.queue, seen[key].job, seen[key].number)
+            self._send(seen[key])
+
+    def _send(self, seen: Seen) -> None:
+        """Send a batch's message again, where it went first."""
+        batch = seen.batch
+        send_batch(self._services.queue, batch.job, batch.number, kind=batch.kind, priority=batch.priority)
 
     def _find_abandoned(self) -> None:
         """Jobs whose submitter was lost while it read wait for somebody who reads on; if nobody can, they have failed."""

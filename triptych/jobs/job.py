@@ -1,8 +1,8 @@
 """A job and its states: pure values, no I/O.
 
 A job is one submitted catalogue, cut into batches. Its counters are sums over the batches' own results, so they add up at
-every moment: read = written + unchanged + partial + deleted + dead + pending. What state a job is in follows from what its entry says
-(`wanted`, `error`, `finished_at`), from its counters, and from whether a batch is running; it is not stored.
+every moment: read = written + unchanged + partial + deleted + dead + pending. What state a job is in follows from what its
+entry says (`wanted`, `error`, `finished_at`), from its counters, and from whether a batch is running; it is not stored.
 
     queued -> running -> completed | completed_with_dead_letters
       pause: -> pausing (batches still run) -> paused        resume: -> running
@@ -107,7 +107,7 @@ class Job:
     `source` is how the catalogue is read (`SourceSpec.to_dict`) and `resumable` whether another process can read on in it;
     `reader` names the process that reads it now, None where none does, and `beat` counts that process's signs of life.
     `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
-    `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job.
+    `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job. `priority` 9 is the highest.
     """
 
     id: str
@@ -128,6 +128,7 @@ class Job:
     key: str | None = None
     redrive_of: str | None = None
     judged_from: int = -1
+    priority: int = 5
 
     @property
     def runs(self) -> bool:
@@ -207,6 +208,7 @@ class Batch:
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
     `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
+    `kind` and `priority` say how its message goes out.
     """
 
     job: str
@@ -215,6 +217,8 @@ class Batch:
     attempts: int = 0
     failure: str | None = None
     progress: Mapping[str, Any] | None = None
+    kind: str = "words"
+    priority: int = 5
 
     @property
     def id(self) -> str:
