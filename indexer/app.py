@@ -1,53 +1,95 @@
 """The Celery application of the worker: pool processes that load their encoders after the fork, and a sweeper beside them.
 
 triptych worker            (runs `celery worker` with the options that fit)
+celery -A indexer.app inspect active
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
 import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from indexer import sweeper, tasks
+from triptych import logs
 from triptych import services as composition
 from triptych.jobs.queue import make_queue
 from triptych.services import Services
 from triptych.settings import load
 
+log = logging.getLogger(__name__)
+
+_LAST_SECONDS = 5.0
+"""Time that pool processes have to give their batches back before they are killed."""
+
 _process: list[Services] = []
+_making = threading.Lock()
 _stop = threading.Event()
+_pool: list[str] = []
 
 
 def make_app() -> Celery:
     """The application: the queue's settings plus the tasks."""
-    app = make_queue(load())
+    settings = load()
+    app = make_queue(settings)
+    app.conf.worker_max_memory_per_child = settings.worker_memory_mb * 1000 or None  # in KB
+    app.conf.worker_max_tasks_per_child = settings.worker_tasks or None
     tasks.register(app, process_services)
     return app
 
 
 def process_services() -> Services:
-    """This process's services; made once, after the fork."""
-    if not _process:
-        _process.append(composition.build())
-    return _process[0]
+    """This process's services; made once, after the fork. All threads of a pool share them."""
+    with _making:
+        if not _process:
+            _process.append(composition.build())
+        return _process[0]
+
+
+@setup_logging.connect
+def _log(loglevel: int | str | None = None, **_: Any) -> None:
+    logs.set_up(load(), level=loglevel or logging.INFO)
 
 
 @worker_process_init.connect
-def _forget_parents_services(**_: Any) -> None:
+def _begin_pool_process(**_: Any) -> None:
     _process.clear()  # sockets must not be shared with the parent
+    signal.signal(signal.SIGTERM, _give_back)
+
+
+def _give_back(*_: Any) -> None:
+    sys.exit(128 + signal.SIGTERM)  # index_batch gives its batch back on the way
 
 
 @worker_ready.connect
-def _start_sweeper(**_: Any) -> None:
+def _start_sweeper(sender: Any, **_: Any) -> None:
+    _pool[:] = [type(sender.pool).__module__]
     threading.Thread(target=sweeper.run, args=(composition.build(), _stop), name="sweeper", daemon=True).start()
 
 
 @worker_shutting_down.connect
-def _stop_sweeper(**_: Any) -> None:
+def _end(**_: Any) -> None:
+    """Stop the sweeper and, at the first SIGTERM, see to it that the worker's end does not wait for ever."""
+    if not _stop.is_set():
+        threading.Thread(target=_end_in_time, args=(load().worker_stop_seconds,), name="end", daemon=True).start()
     _stop.set()
+
+
+def _end_in_time(seconds: float) -> None:
+    """After `seconds` stop what still runs. Its batches are given back, or their leases run out; none is lost."""
+    waiting = threading.Event()
+    waiting.wait(seconds)
+    log.warning("batches still run %.0f s after the signal to stop; they are given back", seconds)
+    if _pool and _pool[0].endswith("prefork"):
+        os.kill(os.getpid(), signal.SIGQUIT)  # Celery's cold shutdown: SIGTERM to pool processes, messages back to Redis
+        waiting.wait(_LAST_SECONDS)
+    os._exit(1)  # pool processes die with their parent
 
 
 app = make_app()

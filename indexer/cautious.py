@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from indexer import pipeline
 from indexer.records import RawRecord, id_of
 from indexer.work import Target
@@ -71,10 +73,12 @@ def run(batch: Batch, target: Target, services: Services, *, keep: Keep, still_o
         _kept(progress, keep)
         try:
             result = pipeline.run([record], target, services, still_ours=still_ours)
-        except TriptychError:
-            progress.begun -= 1  # it is a service's fault, and its worker lives
+        except (TriptychError, SystemExit):
+            progress.begun -= 1  # a service was away, or the worker is told to stop: that is not the record's fault
             _kept(progress, keep)
             raise
+        except SoftTimeLimitExceeded:
+            raise  # the batch's time is up, be it this record's fault or not: the next attempt begins with it
         except Exception as error:
             log.exception("job %s: line %d failed alone and is given up", batch.job, record["line"])
             _give_up(progress, record, f"alone it failed with {type(error).__name__}: {error}")

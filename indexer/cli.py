@@ -1,4 +1,4 @@
-"""Commands of indexing: `triptych index create|add`, `triptych worker`. Those of jobs are in `job_cli`."""
+"""Commands of indexing: `triptych index create|add`. Those of jobs are in `job_cli`, that of the worker in `worker`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from triptych.errors import InputError
 if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
     from indexer.dry_run import Report
 
-__all__ = ["default_mapping", "follow_job", "index", "job", "worker"]
+__all__ = ["default_mapping", "follow_job", "index", "job"]
 
 
 @click.group()
@@ -77,9 +77,26 @@ def default_mapping() -> Path:
 @source_options
 @click.option("--dry-run", is_flag=True, help="Enter no job: count the records, check the first ones, estimate the rest.")
 @click.option("--follow", is_flag=True, help="Show a progress bar and wait until the job has ended or rests.")
+@click.option(
+    "--priority",
+    default="normal",
+    show_default=True,
+    metavar="PRIORITY",
+    help="high, normal, low, or a number from 0 to 9: jobs of higher priority are worked on first.",
+)
 @click.option("--idempotency-key", "key", metavar="KEY", help="Make one job for this key, however often it is submitted.")
 @_as_json
-def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, key: str | None, as_json: bool, **options: Any) -> None:
+def add(
+    name: str,
+    catalogue: str,
+    *,
+    dry_run: bool,
+    follow: bool,
+    priority: str,
+    key: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Submit CATALOGUE as a job into the index NAME.
 
     CATALOGUE is a file of JSON lines, CSV, TSV or Parquet (compressed or not; local, http://, s3:// or gs://), a folder of
@@ -90,6 +107,7 @@ def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, key: str | No
     """
     from indexer.sources.source import open_source  # noqa: PLC0415
     from indexer.submit import submit  # noqa: PLC0415
+    from triptych.jobs.routing import priority_of  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
@@ -99,7 +117,7 @@ def add(name: str, catalogue: str, *, dry_run: bool, follow: bool, key: str | No
 
         _show_report(trial.dry_run(source, name, services), as_json=as_json)
         return
-    entered = submit(source, name, services, key=key)
+    entered = submit(source, name, services, key=key, priority=priority_of(priority))
     if follow:
         follow_job(services, entered, quiet=as_json)
     data = describe(services, entered.id)
@@ -125,20 +143,3 @@ def _show_report(report: Report, *, as_json: bool) -> None:
     click.echo(f"Estimates for about {report.valid_estimate} valid records, from {report.timed} that were embedded:")
     click.echo(f"  embedding:      {report.embed_seconds_estimate / 60:.1f} min with one process on this machine")
     click.echo(f"  vectors:        {report.vector_bytes_estimate / 1e6:.1f} MB on disk, for each copy")
-
-
-@click.command()
-@click.option(
-    "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Pool processes, each with its encoders."
-)
-@click.option("--loglevel", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
-def worker(concurrency: int, loglevel: str) -> None:
-    """Run a worker: takes batches from Redis, embeds them and writes them to Elasticsearch, until Ctrl-C or SIGTERM."""
-    from indexer.app import app  # noqa: PLC0415
-    from triptych.encoders.prepare import require  # noqa: PLC0415
-    from triptych.services import build  # noqa: PLC0415
-
-    services = build()
-    require(services.profile, services.settings)
-    services.jobs.prepare()
-    app.worker_main(["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--loglevel={loglevel}", "--without-mingle"])

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from celery.exceptions import SoftTimeLimitExceeded
 
 from indexer.work import Embedded, Part
 from triptych.domain import Media, Modality, Vector, Waveform
@@ -40,6 +42,10 @@ MOST_PARTS = 64
 
 _LEAST_SECONDS = 1
 """A rest of a sound that is shorter joins the segment before."""
+
+
+_computing = threading.Lock()
+"""A worker's threads share the encoders, which know one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +214,8 @@ def _embed_all(filling: Filling, inputs: Mapping[str, Input], owners: Mapping[st
 def _embed_some(encoder: Encoder, inputs: Sequence[Input]) -> list[Vector | str]:
     """The vector of each input, or why it has none; one bad input must not take its neighbours along."""
     try:
-        vectors: list[Vector | str] = list(encoder.embed_documents(inputs))
-    except TriptychError:
+        vectors = _alone(encoder, inputs)
+    except (TriptychError, SoftTimeLimitExceeded):
         raise
     except Exception:
         log.warning(
@@ -219,9 +225,16 @@ def _embed_some(encoder: Encoder, inputs: Sequence[Input]) -> list[Vector | str]
     return [_checked(vector) for vector in vectors]
 
 
+def _alone(encoder: Encoder, inputs: Sequence[Input]) -> list[Vector | str]:
+    with _computing:
+        return list(encoder.embed_documents(inputs))
+
+
 def _embed_one(encoder: Encoder, value: Input) -> Vector | str:
     try:
-        vector: Vector = encoder.embed_documents([value])[0]
+        vector = _alone(encoder, [value])[0]
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:  # noqa: BLE001  a stranger's input broke the encoder: it becomes a dead letter with the reason
         return str(error)
     return vector

@@ -17,14 +17,15 @@ from triptych.jobs import batching
 from triptych.jobs.batches import Position, taken_over
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Job, Wanted, not_resumable
-from triptych.jobs.queue import ping, send_batch, send_finish
+from triptych.jobs.queue import NORMAL, ping, send_batch, send_finish
+from triptych.jobs.routing import kind_of
 from triptych.services import Services
 
 _NO_FOLDER: Final = os.devnull
 """The root of a catalogue that has none: nothing lies below a file, so each of its media ends as a dead letter."""
 
 
-def submit(source: Source, index: str, services: Services, *, key: str | None = None) -> Job:
+def submit(source: Source, index: str, services: Services, *, key: str | None = None, priority: int = NORMAL) -> Job:
     """Submit the catalogue `source` to the index behind the alias `index`.
 
     Returns when the whole catalogue is read and queued, or somebody stopped the job, with the job to follow. With an
@@ -43,7 +44,14 @@ def submit(source: Source, index: str, services: Services, *, key: str | None = 
     root = str(source.root or _NO_FOLDER)
     spec = source.spec
     job, new = services.jobs.open(
-        index=version, alias=index, catalogue=source.name, root=root, source=spec.to_dict(), resumable=spec.resumable, key=key
+        index=version,
+        alias=index,
+        catalogue=source.name,
+        root=root,
+        source=spec.to_dict(),
+        resumable=spec.resumable,
+        key=key,
+        priority=priority,
     )
     return _read(job, source, lines, services, Position()) if new else job
 
@@ -70,6 +78,32 @@ def resume(job: str, services: Services) -> Job:
     if mine is None:  # another process was quicker, or the reader lives after all
         return services.jobs.get(job)
     return _read(mine, source, lines, services, services.jobs.position(job))
+
+
+def read_on(name: str, services: Services) -> None:
+    """Read the catalogue of a job that was entered for a worker to read, from where its last reader came to.
+
+    Does nothing where somebody reads it or nobody shall. An error while it is read fails the job, which can be resumed. An
+    upload is dropped when it is read whole.
+    """
+    job = services.jobs.get(name)
+    if not job.reading or job.reader is not None or not job.runs or job.source is None:
+        return
+    begin = services.jobs.position(name)
+    mine = services.jobs.take_over(job)
+    if mine is None:
+        return
+    try:
+        if not job.resumable and begin != Position():
+            raise not_resumable(job)
+        source = open_source(SourceSpec.from_dict(job.source), services)
+        lines = source.records()
+    except TriptychError as error:
+        services.jobs.leave(name, mine.reader, error=f"Reading stopped: {error}")
+        raise
+    ended = _read(mine, source, lines, services, begin)
+    if source.spec.upload is not None and not ended.reading:
+        services.uploads.forget(source.spec.upload)
 
 
 def reader_lives(job: Job, services: Services) -> bool:
@@ -124,8 +158,9 @@ def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, beg
             raise taken_over(job.id)
         if current.wanted == Wanted.STOP:
             return False
-        services.jobs.add(Batch(job.id, number, tuple(batch)))
-        send_batch(services.queue, job.id, number)
+        kind = kind_of(batch)
+        services.jobs.add(Batch(job.id, number, tuple(batch), kind=kind, priority=job.priority))
+        send_batch(services.queue, job.id, number, kind=kind, priority=job.priority)
     failed = services.jobs.get(job.id).error
     if failed is not None:
         raise TriptychError(f"The job failed while the catalogue was read: {failed}", code="job.failed")

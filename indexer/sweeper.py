@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from triptych.errors import TriptychError
 from triptych.jobs.job import Job, Wanted
-from triptych.jobs.queue import send_batch, send_finish, waiting
+from triptych.jobs.queue import send_batch, send_finish, send_read, waiting
+from triptych.jobs.store import Seen
 from triptych.jobs.watch import Watch
 from triptych.services import Services
 
@@ -70,23 +71,41 @@ class Sweeper:
             batch = seen[key]
             if self._services.jobs.give_back(batch) and batch.job in active:
                 log.warning("job %s: batch %d was lost with its worker; sending it again", batch.job, batch.number)
-                send_batch(self._services.queue, batch.job, batch.number)
+                self._send(batch)
 
     def _send_lost(self, active: list[str]) -> None:
         """Batches that waited for a lease while the queue was empty have lost their messages."""
         seen = {batch.id: batch for batch in self._services.jobs.queued(active)}
         for key in self._queued.unchanged({key: batch.entry.seq_no for key, batch in seen.items()}, seconds=self._lease):
             log.warning("job %s: the message of batch %d was lost; sending it again", seen[key].job, seen[key].number)
-            send_batch(self._services.queue, seen[key].job, seen[key].number)
+            self._send(seen[key])
+
+    def _send(self, seen: Seen) -> None:
+        """Send a batch's message again, where it went first."""
+        batch = seen.batch
+        send_batch(self._services.queue, batch.job, batch.number, kind=batch.kind, priority=batch.priority)
 
     def _find_abandoned(self) -> None:
         """Jobs whose submitter was lost while it read wait for somebody who reads on; if nobody can, they have failed."""
         unread = {job.id: job for job in self._services.jobs.unread()}
         alive = {key: (job.reader, job.beat) for key, job in unread.items()}
         for key in self._readers.unchanged(alive, seconds=self._lease * _PATIENCE):
-            if self._services.jobs.counts(key).pending == 0:
+            if unread[key].elsewhere:
+                self._read_again(unread[key])
+            elif self._services.jobs.counts(key).pending == 0:
                 log.warning("job %s: its submitter was lost while reading", key)
                 self._services.jobs.turn(key, lambda job: _abandoned(job, unread[job.id]))
+
+    def _read_again(self, lost: Job) -> None:
+        """Let a worker read on in a catalogue that any can read."""
+
+        def free(job: Job) -> Job:
+            return replace(job, reader=None) if (job.reader, job.beat) == (lost.reader, lost.beat) else job
+
+        found = self._services.jobs.turn(lost.id, free)
+        if found.reader is None and found.reading and found.runs:
+            log.warning("job %s: nobody reads its catalogue; sending it again", lost.id)
+            send_read(self._services.queue, lost.id, priority=found.priority)
 
 
 def _abandoned(job: Job, seen: Job) -> Job:

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from celery import Celery, Task
 
-from indexer import calibrate, cautious, pipeline
+from indexer import calibrate, cautious, pipeline, submit
 from indexer.records import id_of
 from triptych.domain import DeadLetter, Outcome
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import NotFoundError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Counts, Job
-from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, send_finish
+from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, send_finish
 from triptych.jobs.store import Claim, letter_id, now
+from triptych.logs import about
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,17 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
 
     @app.task(name=INDEX_BATCH, bind=True, max_retries=None)
     def index_batch_task(self: Task, *, job: str, number: int) -> None:
-        with _retried(self):
+        with about(job=job, batch=number), _retried(self):
             index_batch(services(), job, number)
+
+    @app.task(name=READ_CATALOGUE, bind=True, max_retries=None)
+    def read_catalogue_task(self: Task, *, job: str) -> None:
+        with about(job=job), _retried(self):
+            submit.read_on(job, services())
 
     @app.task(name=FINISH_JOB, bind=True, max_retries=None)
     def finish_job_task(self: Task, *, job: str) -> None:
-        with _retried(self):
+        with about(job=job), _retried(self):
             finish_job(services(), job)
 
 
@@ -84,12 +90,16 @@ def index_batch(services: Services, name: str, number: int) -> None:
         else:
             jobs.update(job.id, error=str(error))
         raise
+    except SystemExit:  # the worker is told to stop and its time is up (indexer.app)
+        _release(services, claim)
+        raise
     except Exception as error:
         jobs.note(claim, f"{type(error).__name__}: {error}")
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
     letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
     counts = Counts.of(result.outcomes, letters)
     if jobs.finish(claim, counts):
+        log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _judge(services, job, counts)
         _finish_if_last(services, name)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Flask
 
 from search_api import problems
 from search_api.searcher import Searcher
 from search_api.views import contract, health, jobs, search
 from search_api.warmth import Warmth
+from triptych import logs
 from triptych.services import Services, build
 
 
 def create_app(services: Services | None = None) -> Flask:
     """The API over `services` (by default those of the environment). Starts loading the encoders in the background."""
-    services = services or build()
+    if services is None:  # a process of `triptych serve`
+        services = build()
+        logs.set_up(services.settings, level=logging.WARNING)
     searcher = Searcher(services)
     warmth = Warmth()
     app = Flask("triptych")

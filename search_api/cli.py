@@ -203,10 +203,13 @@ def delete_set(index: str, name: str) -> None:
 @click.option("--port", type=int, help="Port to listen on; default TRIPTYCH_API_PORT or 8000.")
 @click.option("--processes", default=1, show_default=True, help="Server processes, each with its own encoders.")
 @click.option("--threads", default=8, show_default=True, help="Threads per process.")
-def serve(host: str | None, port: int | None, processes: int, threads: int) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the logs; default TRIPTYCH_LOG_FORMAT.")
+def serve(host: str | None, port: int | None, processes: int, threads: int, log_format: str | None) -> None:
     """Serve the HTTP API until Ctrl-C or SIGTERM."""
     from search_api.serve import serve as run  # noqa: PLC0415
-    from triptych.settings import load  # noqa: PLC0415
+    from triptych.settings import hand_down, load  # noqa: PLC0415
 
+    if log_format is not None:
+        hand_down(LOG_FORMAT=log_format)
     settings = load()
     run(host=host or settings.api_host, port=settings.api_port if port is None else port, processes=processes, threads=threads)

@@ -26,6 +26,7 @@ from search_api.query import (
 )
 from search_api.words import Fuzziness, TextOptions
 from triptych.errors import InputError
+from triptych.jobs.queue import NORMAL
 from triptych.schema import MOST_DIMS, Missing
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -230,6 +231,7 @@ class JobBody(_Body):
 
     index: str = Field(min_length=1, max_length=255, description="the index alias to add the catalogue to")
     catalogue: CatalogueBody | None = Field(None, description="where it is and how it is read")
+    priority: int = Field(NORMAL, ge=0, le=9, description="jobs of higher priority are worked on first")
     name: str | None = Field(None, min_length=1, max_length=200, description="what the job's list calls the catalogue")
     idempotency_key: str | None = Field(
         None, min_length=1, max_length=200, description="the same key makes one job; the header Idempotency-Key says the same"

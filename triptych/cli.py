@@ -12,6 +12,7 @@ import click
 
 import triptych
 from triptych.errors import TriptychError
+from triptych.logs import calm
 
 
 class _Commands(click.Group):
@@ -34,10 +35,7 @@ def root(verbose: int) -> None:
     """Multimodal product search (text, image, audio) for the Elasticsearch you already run."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # the client warns of every node that is away, with its traceback; our own error says it once
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR if level > logging.DEBUG else level)
-    # it writes out every request and answer as soon as there is a handler, whatever the level
-    logging.getLogger("elastic_transport.node").propagate = level <= logging.DEBUG
+    calm(level)
 
 
 def main() -> None:

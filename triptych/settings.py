@@ -12,7 +12,8 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -102,6 +103,15 @@ class Settings(BaseSettings):
         description="share of the latest records that may end as dead or partial before a job is paused; 1: any",
     )
     job_window: _Positive = Field(500, description="how many of a job's latest records that share is taken of")
+    task_seconds: float = Field(
+        1200.0, gt=0, description="time a task may take; after it the batch is started anew, which counts as an attempt"
+    )
+    worker_stop_seconds: float = Field(60.0, ge=0, description="time a worker has for its batches after SIGTERM")
+    worker_memory_mb: int = Field(0, ge=0, description="memory at which a pool process is replaced after its batch; 0: never")
+    worker_tasks: int = Field(0, ge=0, description="tasks after which a pool process is replaced; 0: never")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="format of the logs on stderr: text, or json, one object a line"
+    )
     cache_bytes: int = Field(256_000_000, ge=0, description="most bytes of Redis that vectors seen before take; 0: no cache")
     media_bytes: _Positive = Field(20_000_000, description="most bytes of one picture or sound")
     media_pixels: _Positive = Field(50_000_000, description="most pixels of one picture")
@@ -146,6 +156,13 @@ class Settings(BaseSettings):
     def names(cls) -> list[str]:
         """The settings' names without the prefix, in capitals."""
         return [name.upper() for name in cls.model_fields]
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must never be shown: passwords and keys, those inside of URLs too."""
+        values = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        found = [urlsplit(value).password if "://" in value else value for value in values]
+        return [value for value in found if value]
 
     @property
     def encoders_dir(self) -> Path:
@@ -244,6 +261,11 @@ def calm_openmp() -> None:
     On two busy cores a query took 910 ms with spinning threads and 42 ms without.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def hand_down(**values: str) -> None:
+    """Set settings (names without the prefix) for this process and its children, whatever way they are started."""
+    os.environ.update({PREFIX + name: value for name, value in values.items()})
 
 
 def child_environment(**overrides: str) -> dict[str, str]:

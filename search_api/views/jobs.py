@@ -134,10 +134,11 @@ def _submitted(services: Services, given: Request) -> Job:
         source=source,
         resumable=source.get("format") != "elasticsearch" and not place.startswith("elasticsearch:"),
         key=key,
+        priority=body.priority,
     )
     if new:
         services.jobs.leave(job.id, job.reader)
-        send_read(services.queue, job.id)
+        send_read(services.queue, job.id, priority=job.priority)
     return services.jobs.get(job.id)
 
 
@@ -181,7 +182,7 @@ def _resumed(services: Services, job: str) -> Job:
     """Go on; where the catalogue was not read to its end and nobody reads it, a worker reads on."""
     resumed = services.control.resume(job)
     if resumed.reading and resumed.reader is None:
-        send_read(services.queue, job)
+        send_read(services.queue, job, priority=resumed.priority)
     return resumed
 
 

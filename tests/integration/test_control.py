@@ -23,6 +23,7 @@ from indexer.tasks import finish_job, index_batch
 from triptych.errors import InputError
 from triptych.jobs.job import Job
 from triptych.jobs.letters import LetterFilter
+from triptych.jobs.queue import waiting
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -73,7 +74,7 @@ def test_paused_stopped_and_resumed(quiet: Services, index: str, catalogue: Call
     assert run_all(quiet, job, 3) == "stopped"
     quiet.redis.flushall()
     quiet.control.resume(job)
-    assert quiet.redis.llen(quiet.settings.queue) == 2, "both queued batches are sent again"
+    assert waiting(quiet.redis, quiet.settings) == 2, "both queued batches are sent again"
     assert run_all(quiet, job, 3) == "completed"
     assert numbers(quiet, job) == [3 * BATCH, 3 * BATCH, 0, 0, 0, 0]
     with pytest.raises(InputError, match="completed"):

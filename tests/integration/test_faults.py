@@ -20,7 +20,7 @@ from worlds import BATCH, BATCHES, LEASE_SECONDS, READ, World
 
 from engine import elasticsearch_node
 from indexer.sweeper import Sweeper
-from triptych.jobs.queue import send_batch
+from triptych.jobs.queue import send_batch, waiting
 
 pytestmark = pytest.mark.integration
 
@@ -61,7 +61,7 @@ def test_redis_emptied_while_batches_wait(world: World, light_shop: Path) -> Non
     parent = world.begin_worker()
     index, job = world.submit(light_shop)
     world.wait_for_middle(job)
-    assert world.services.redis.llen(world.settings.queue) > 5, "batches wait"
+    assert waiting(world.services.redis, world.settings) > 5, "batches wait"
     world.services.redis.flushall()
     world.check_whole(index, world.wait_for_end(job))
     assert parent.poll() is None
@@ -88,7 +88,7 @@ def test_batches_delivered_twice(world: World, light_shop: Path) -> None:
     world.check_whole(index, shown)
     for number in range(BATCHES):
         send_batch(world.services.queue, job, number)  # and again when all are done
-    world.wait(lambda: world.services.redis.llen(world.settings.queue) == 0, "an empty queue")
+    world.wait(lambda: waiting(world.services.redis, world.settings) == 0, "an empty queue")
     time.sleep(1)
     again = world.command.json("job", "show", job, **world.environment)
     assert again == shown

@@ -11,7 +11,8 @@ import pytest
 from click import Command
 from click.testing import CliRunner, Result
 
-from indexer.cli import default_mapping, index, job, worker
+from indexer.cli import default_mapping, index, job
+from indexer.worker import worker
 from search_api import cli as searching
 from search_api.cli import search, serve, weights
 from search_api.query import AudioAs, FusionMethod, QueryInput, SearchRequest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from triptych.elastic.client import translated
@@ -41,6 +41,11 @@ class Seen:
     def id(self) -> str:
         return self.entry.id
 
+    @property
+    def batch(self) -> Batch:
+        """What its message is sent by: the batch without its records."""
+        return _unfilled(self.entry.source)
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -59,6 +64,7 @@ class BatchStore(Ledger):
         self._create(self._records, body, {"job": batch.job, "records": list(batch.records)})
         entry = {
             "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "body": body,
+            "kind": batch.kind, "priority": batch.priority,
             "last_line": batch.records[-1]["line"] if batch.records else 0, **asdict(Counts(read=len(batch.records))),
         }  # fmt: skip
         if not self._create(self._batches, batch.id, entry):
@@ -82,7 +88,10 @@ class BatchStore(Ledger):
         records = self._records_of(entry)
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
-        claim = Claim(Batch(job, number, records, attempts, entry.get("failure"), entry.get("progress")), owner)
+        batch = replace(
+            _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress")
+        )
+        claim = Claim(batch, owner)
         return claim if self._write(self._batches, found, changes) else None
 
     def renew(self, claim: Claim) -> bool:
@@ -132,11 +141,11 @@ class BatchStore(Ledger):
         """Batches of `jobs` nobody works on, those first that have not changed for longest; at most 1000."""
         return self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}})) if jobs else []
 
-    def queued_of(self, job: str) -> Iterator[int]:
-        """The numbers of all queued batches of a job, however many."""
+    def queued_of(self, job: str) -> Iterator[Batch]:
+        """All queued batches of a job, however many, without their records."""
         self._refresh(self._batches)
         query = every(term("job", job), term("state", BatchState.QUEUED))
-        return (hit["_source"]["number"] for hit in scan(self._client, self._batches, query=query, excludes=("records",)))
+        return (_unfilled(hit["_source"]) for hit in scan(self._client, self._batches, query=query, excludes=("records",)))
 
     def tallies(self, jobs: Sequence[str]) -> dict[str, Tally]:
         """Counters and running batches of each of `jobs`, exact at this moment."""
@@ -215,6 +224,12 @@ class BatchStore(Ledger):
             return dict(decide(entry)) if ours else None
 
         return self._change(self._batches, claim.batch.id, mine)
+
+
+def _unfilled(entry: Mapping[str, Any]) -> Batch:
+    """The batch of an entry, without its records. Entries of older versions say neither kind nor priority."""
+    known = {name: entry[name] for name in ("kind", "priority") if name in entry}
+    return Batch(entry["job"], entry["number"], (), **known)
 
 
 def taken_over(job: str) -> TriptychError:

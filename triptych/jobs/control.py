@@ -23,6 +23,7 @@ from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Counts, Job, JobState
 from triptych.jobs.letters import ALL, LetterFilter, usable
 from triptych.jobs.queue import Queue, send_batch, send_finish
+from triptych.jobs.routing import kind_of
 from triptych.jobs.store import JobStore
 from triptych.schema import FIELD
 from triptych.settings import Settings
@@ -74,8 +75,8 @@ class Control:
         """
         place = self._jobs.latest(job, after=-1, size=1)[2]
         resumed = self._jobs.turn(job, lambda found: replace(states.resume(found), judged_from=place))
-        for number in self._jobs.queued_of(job):
-            send_batch(self._queue, job, number)
+        for batch in self._jobs.queued_of(job):
+            send_batch(self._queue, job, batch.number, kind=batch.kind, priority=batch.priority)
         if not resumed.reading and self._jobs.counts(job).pending == 0:
             send_finish(self._queue, job)
         return resumed
@@ -136,7 +137,14 @@ class Control:
                 field="job",
                 remedy=f"See `triptych job letters {job}`.",
             )
-        new, _ = self._jobs.open(index=version, alias=old.alias, catalogue=old.catalogue, root=old.root, redrive_of=old.id)
+        new, _ = self._jobs.open(
+            index=version,
+            alias=old.alias,
+            catalogue=old.catalogue,
+            root=old.root,
+            redrive_of=old.id,
+            priority=old.priority,
+        )
         number = self._enter(new, chain([first], records))
         self._jobs.leave(new.id, new.reader, reading=False)
         if self._jobs.counts(new.id).pending == 0:
@@ -153,8 +161,9 @@ class Control:
         try:
             with alive:
                 for number, batch in enumerate(batching.cut(records, size=size, most_bytes=most)):
-                    self._jobs.add(Batch(new.id, number, tuple(batch)))
-                    send_batch(self._queue, new.id, number)
+                    kind = kind_of(batch)
+                    self._jobs.add(Batch(new.id, number, tuple(batch), kind=kind, priority=new.priority))
+                    send_batch(self._queue, new.id, number, kind=kind, priority=new.priority)
                     entered += len(batch)
         except TriptychError as error:
             self._jobs.leave(new.id, new.reader, error=f"Redriving stopped: {error}")

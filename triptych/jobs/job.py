@@ -107,7 +107,7 @@ class Job:
     `source` is how the catalogue is read (`SourceSpec.to_dict`) and `resumable` whether another process can read on in it;
     `reader` names the process that reads it now, None where none does, and `beat` counts that process's signs of life.
     `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
-    `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job.
+    `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job. `priority` 9 is the highest.
     """
 
     id: str
@@ -128,11 +128,18 @@ class Job:
     key: str | None = None
     redrive_of: str | None = None
     judged_from: int = -1
+    priority: int = 5
 
     @property
     def runs(self) -> bool:
         """Whether workers may take batches of it."""
         return self.error is None and self.finished_at is None and self.wanted == Wanted.RUN
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether any worker can read its catalogue: it was sent, or has an address that is no path of one machine."""
+        location = str((self.source or {}).get("location", ""))
+        return location.startswith("upload:") or "://" in location
 
     def state(self, tally: Tally) -> JobState:
         if self.error is not None:
@@ -207,6 +214,7 @@ class Batch:
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
     `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
+    `kind` and `priority` say how its message goes out.
     """
 
     job: str
@@ -215,6 +223,8 @@ class Batch:
     attempts: int = 0
     failure: str | None = None
     progress: Mapping[str, Any] | None = None
+    kind: str = "words"
+    priority: int = 5
 
     @property
     def id(self) -> str:

@@ -1,17 +1,19 @@
 """The queue's contract: task names, payloads, and how Celery is set up. JSON only; a message names a batch, no more.
 
 The records of a batch lie in the ledger (Elasticsearch), so losing Redis loses no record: whatever the ledger knows to be
-unfinished is sent again (`indexer.sweeper`).
+unfinished is sent again (`indexer.sweeper`). Three queues share the work by what batches hold (ADR 17).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import redis
 from celery import Celery
+from kombu.entity import Exchange
+from kombu.entity import Queue as Declared
 from kombu.exceptions import OperationalError
 
 from triptych.errors import QueueError, SettingsError
@@ -29,6 +31,21 @@ READ_CATALOGUE: Final = "triptych.read_catalogue"
 FINISH_JOB: Final = "triptych.finish_job"
 """Task: measure the legs' levels and close the job. Payload: job (str)."""
 
+WORDS: Final = "words"
+KINDS: Final[Mapping[str, str]] = {WORDS: "", "pictures": ".image", "sounds": ".audio"}
+"""What a batch may hold, and the ending of the queue that takes it. Closing a job is a matter of words."""
+
+HIGHEST: Final = 9
+PRIORITIES: Final[Mapping[str, int]] = {"high": 8, "normal": 5, "low": 2}
+"""The priorities with names; 0 to 9 in all, 9 is taken first."""
+NORMAL: Final = PRIORITIES["normal"]
+
+HARD_LIMIT_AFTER: Final = 30.0
+"""Seconds from a task's soft time limit, an exception, to the hard one, which kills its process."""
+
+_SEPARATOR: Final = "\x06\x16"
+_STEPS: Final = range(HIGHEST + 1)
+
 
 def make_queue(settings: Settings) -> Celery:
     """A Celery application that can send tasks and, with the tasks of `indexer.tasks`, run them."""
@@ -36,19 +53,63 @@ def make_queue(settings: Settings) -> Celery:
     queue = Celery("triptych", broker=settings.redis_address, set_as_current=False)
     queue.conf.update(
         task_default_queue=settings.queue,
-        task_serializer="json",
-        accept_content=["json"],
-        task_ignore_result=True,
-        task_acks_late=True,  # a message is gone from Redis only after its batch is done
-        task_reject_on_worker_lost=True,  # kill -9 of a pool process puts the message back (it waits for the lease)
-        worker_prefetch_multiplier=1,  # a worker holds no more batches than it works on
-        worker_hijack_root_logger=False,
-        worker_send_task_events=False,
+        task_queues=[_declared(name) for name in queue_names(settings)],
+        task_create_missing_queues=False,
+        **_TASKS,
+        **_WORKER,
+        task_soft_time_limit=settings.task_seconds,
+        task_time_limit=settings.task_seconds + HARD_LIMIT_AFTER,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 10, "socket_connect_timeout": 5},
-        task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1.0},
+        broker_connection_max_retries=None,  # for ever; Celery's own default ends the worker after a hundred
+        broker_transport_options=_transport(settings),
     )
     return queue
+
+
+_TASKS: Final[Mapping[str, Any]] = {
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_ignore_result": True,  # the ledger has the result; there is no result backend
+    "result_expires": 3600,  # and should somebody set one, nothing stays in it
+    "task_acks_late": True,  # a message is gone from Redis only after its batch is done
+    "task_reject_on_worker_lost": True,  # kill -9 of a pool process puts the message back (it waits for the lease)
+    "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1.0},
+}
+
+_WORKER: Final[Mapping[str, Any]] = {
+    "worker_prefetch_multiplier": 1,  # a worker holds no more batches than it works on
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+    "worker_send_task_events": False,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease guards the batch, Redis or not
+    "worker_soft_shutdown_timeout": 0.0,  # it sleeps its whole time and acknowledges nothing; indexer.app has a bound
+}
+
+
+def _transport(settings: Settings) -> dict[str, Any]:
+    """Redis as a broker. A message stays invisible for longer than any task may take, or it would run twice."""
+    return {
+        "visibility_timeout": max(3600, int(2 * (settings.task_seconds + HARD_LIMIT_AFTER))),
+        "priority_steps": list(_STEPS),
+        "queue_order_strategy": "round_robin",  # of equal priority the queues take turns; priority goes first in any case
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    }
+
+
+def _declared(name: str) -> Declared:
+    return Declared(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
+
+
+def queue_name(settings: Settings, kind: str) -> str:
+    """The queue of batches of that kind."""
+    return settings.queue + KINDS[kind]
+
+
+def queue_names(settings: Settings) -> list[str]:
+    """All queues."""
+    return [queue_name(settings, kind) for kind in KINDS]
 
 
 @contextmanager
@@ -62,22 +123,25 @@ def translated() -> Iterator[None]:
         ) from error
 
 
-def send_batch(queue: Celery, job: str, number: int) -> None:
+def send_batch(queue: Celery, job: str, number: int, *, kind: str = WORDS, priority: int = NORMAL) -> None:
     """Enqueue one batch. Raises QueueError."""
-    with translated():
-        queue.send_task(INDEX_BATCH, kwargs={"job": job, "number": number}, ignore_result=True)
+    _send(queue, INDEX_BATCH, {"job": job, "number": number}, kind, priority)
 
 
-def send_read(queue: Celery, job: str) -> None:
+def send_read(queue: Celery, job: str, *, priority: int = NORMAL) -> None:
     """Enqueue the reading of a job's catalogue. Raises QueueError."""
-    with translated():
-        queue.send_task(READ_CATALOGUE, kwargs={"job": job}, ignore_result=True)
+    _send(queue, READ_CATALOGUE, {"job": job}, WORDS, priority)
 
 
-def send_finish(queue: Celery, job: str) -> None:
-    """Enqueue the closing of a job. Raises QueueError."""
+def send_finish(queue: Celery, job: str, *, priority: int = HIGHEST) -> None:
+    """Enqueue the closing of a job: short, so before all batches. Raises QueueError."""
+    _send(queue, FINISH_JOB, {"job": job}, WORDS, priority)
+
+
+def _send(queue: Celery, task: str, payload: Mapping[str, Any], kind: str, priority: int) -> None:
+    name = queue.conf.task_default_queue + KINDS[kind]
     with translated():
-        queue.send_task(FINISH_JOB, kwargs={"job": job}, ignore_result=True)
+        queue.send_task(task, kwargs=payload, queue=name, priority=HIGHEST - priority, ignore_result=True)  # Redis: 0 first
 
 
 def connect_redis(settings: Settings) -> redis.Redis:
@@ -105,7 +169,10 @@ def ping(client: redis.Redis) -> None:
 
 
 def waiting(client: redis.Redis, settings: Settings) -> int:
-    """How many messages wait in the queue."""
+    """How many messages wait, in all queues at all priorities."""
+    pipeline = client.pipeline(transaction=False)
+    for name in queue_names(settings):
+        for step in _STEPS:
+            pipeline.llen(f"{name}{_SEPARATOR}{step}" if step else name)  # as kombu names its lists
     with translated():
-        length = client.llen(settings.queue)
-    return int(length)
+        return sum(pipeline.execute())

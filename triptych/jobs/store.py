@@ -41,6 +41,7 @@ class JobStore(BatchStore, LetterStore):
         resumable: bool = False,
         key: str | None = None,
         redrive_of: str | None = None,
+        priority: int = 5,
     ) -> tuple[Job, bool]:
         """Begin a job over `catalogue`, whose media lie under `root`, into the index version `index` behind `alias`.
 
@@ -51,6 +52,7 @@ class JobStore(BatchStore, LetterStore):
         job = Job(
             id=self._new_id(alias), index=index, alias=alias, catalogue=catalogue, root=root, submitted_at=now(),
             source=source, resumable=resumable, reader=uuid.uuid4().hex, key=key, redrive_of=redrive_of,
+            priority=priority,
         )  # fmt: skip
         if key is not None and not self._create(self._keys, _key_id(alias, key), {"job": job.id, "entry": job.to_dict()}):
             found = self.of_key(alias, key)

@@ -1,0 +1,107 @@
+"""What the worker chooses, which queue a batch goes to, and how logs look."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from indexer.worker import kinds_of, pool_for, threads_for
+from triptych import logs
+from triptych.encoders.device import kind_of_device
+from triptych.errors import InputError
+from triptych.jobs.queue import KINDS, make_queue
+from triptych.jobs.routing import kind_of, priority_of
+from triptych.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (['{"id": "a", "title": "A"}'], "words"),
+        (['{"images": []}', '{"audio": null}'], "words"),
+        (['{"id": "a"}', '{"audio": ["a.ogg"]}'], "sounds"),
+        (['{"audio": ["a.ogg"]}', '{"images": ["a.jpg"]}'], "pictures"),
+        (["{broken", "[1]", ""], "words"),
+        ([], "words"),
+    ],
+)
+def test_kind_of_a_batch(texts: list[str], kind: str) -> None:
+    assert kind_of([{"line": n, "text": text} for n, text in enumerate(texts)]) == kind
+
+
+def test_a_line_that_could_not_be_read_has_no_kind() -> None:
+    assert kind_of([{"line": 1, "code": "record.too_long", "message": "too long"}]) == "words"
+
+
+def test_priorities() -> None:
+    assert [priority_of(text) for text in ("low", "normal", "high", "0", "9")] == [2, 5, 8, 0, 9]
+    for text in ("urgent", "10", "-1", ""):
+        with pytest.raises(InputError):
+            priority_of(text)
+
+
+def test_queues_are_named_in_order_and_each_once() -> None:
+    assert kinds_of(" sounds, words,sounds") == ["sounds", "words"]
+    assert set(kinds_of("words,pictures,sounds")) == set(KINDS)
+    for text in ("", ",", "words,images"):
+        with pytest.raises(click.BadParameter):
+            kinds_of(text)
+
+
+def test_pool_and_threads_fit_the_device() -> None:
+    assert [pool_for(device) for device in ("cpu", "cuda", "mps")] == ["prefork", "threads", "threads"]
+    assert threads_for("prefork", 1) == threads_for("threads", 8) >= 1
+    assert threads_for("prefork", 1000) == 1
+    assert kind_of_device(Settings(device="cuda:1")) == "cuda"
+
+
+def test_a_message_stays_invisible_for_longer_than_its_task_may_take() -> None:
+    conf = make_queue(Settings(redis_url="redis://127.0.0.1:9/0", task_seconds=9000)).conf
+    assert conf.task_soft_time_limit < conf.task_time_limit < conf.broker_transport_options["visibility_timeout"]
+    assert conf.accept_content == ["json"]
+    assert (conf.task_acks_late, conf.task_reject_on_worker_lost, conf.worker_prefetch_multiplier) == (True, True, 1)
+
+
+@pytest.fixture
+def root() -> Iterator[None]:
+    """The root logger is afterwards as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.captureWarnings(capture=False)
+
+
+@pytest.mark.usefixtures("root")
+def test_logs_as_json_name_job_and_batch_and_hide_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(elasticsearch_password="Geheim-1", redis_url="redis://:other@127.0.0.1:9/0")
+    logs.set_up(settings, level="INFO", kind="json")
+    log = logging.getLogger("test.logs")
+    with logs.about(job="j-1"), logs.about(batch=3):
+        log.warning("cannot log in with %s at https://me:pw@host/x", "Geheim-1")
+        try:
+            int("Geheim-1 and redis://:other@127.0.0.1:9/0")
+        except ValueError:
+            log.exception("no\nluck")
+    log.info("outside")
+    written = capsys.readouterr().err
+    first, second, third = [json.loads(line) for line in written.splitlines()]
+    assert (first["job"], first["batch"], first["level"], first["logger"]) == ("j-1", 3, "WARNING", "test.logs")
+    assert first["message"] == "cannot log in with *** at https://***@host/x"
+    assert "ValueError" in second["exception"]
+    assert "job" not in third
+    assert not any(secret in written for secret in ("Geheim", "other@", ":pw"))
+
+
+@pytest.mark.usefixtures("root")
+def test_logs_as_text_name_job_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(Settings(), level=logging.INFO)
+    with logs.about(job="j-1", batch=3):
+        logging.getLogger("test.logs").info("hello")
+    assert capsys.readouterr().err.rstrip().endswith("INFO test.logs: hello (job j-1, batch 3)")
