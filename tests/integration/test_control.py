@@ -59,7 +59,7 @@ def run_all(services: Services, job: str, batches: int) -> str:
 
 
 def test_paused_stopped_and_resumed(quiet: Services, index: str, catalogue: Callable[..., Path], world: World) -> None:
-    job = submit(quiet, catalogue(*things(3 * BATCH)), index).id
+    job = submit(quiet, catalogue(*things(3 * BATCH)), index, priority=8).id
     assert quiet.jobs.state(job) == "queued"
     index_batch(quiet, job, 0)
     claim = quiet.jobs.claim(job, 1, "somebody")
@@ -75,6 +75,7 @@ def test_paused_stopped_and_resumed(quiet: Services, index: str, catalogue: Call
     quiet.redis.flushall()
     quiet.control.resume(job)
     assert waiting(quiet.redis, quiet.settings) == 2, "both queued batches are sent again"
+    assert quiet.redis.llen(f"{quiet.settings.queue}\x06\x161") == 2, "where they went first: 9 - priority"
     assert run_all(quiet, job, 3) == "completed"
     assert numbers(quiet, job) == [3 * BATCH, 3 * BATCH, 0, 0, 0, 0]
     with pytest.raises(InputError, match="completed"):

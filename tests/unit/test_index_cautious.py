@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from indexer import cautious, pipeline
 from indexer.work import Target
@@ -78,14 +79,24 @@ def test_a_record_that_fails_alone_is_buried_with_the_reason(monkeypatch: pytest
     assert "KeyError" in letter.message
 
 
-def test_an_error_of_a_service_is_no_record_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "begun"),
+    [
+        (ElasticsearchError("away", retryable=True), [1, 0]),
+        (SystemExit(143), [1, 0]),  # the worker is told to stop
+        (SoftTimeLimitExceeded(), [1]),  # it may be: the record is tried once more
+    ],
+)
+def test_what_is_no_record_s_fault_gives_none_up(
+    fault: BaseException, begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept: list[Mapping[str, Any]] = []
 
     def run(*_: Any, **__: Any) -> pipeline.Result:
-        raise ElasticsearchError("away", retryable=True)
+        raise fault
 
     monkeypatch.setattr(pipeline, "run", run)
-    with pytest.raises(ElasticsearchError):
+    with pytest.raises(type(fault)):
         cautious.run(
             Batch("j", 0, RECORDS, 2),
             cast("Target", None),
@@ -93,7 +104,8 @@ def test_an_error_of_a_service_is_no_record_s_fault(monkeypatch: pytest.MonkeyPa
             keep=lambda p: not kept.append(p),
             still_ours=lambda: True,
         )
-    assert [one["begun"] for one in kept] == [1, 0]
+    assert [one["begun"] for one in kept] == begun
+    assert not kept[-1]["outcomes"]
 
 
 def test_who_lost_the_lease_stops(monkeypatch: pytest.MonkeyPatch) -> None:
