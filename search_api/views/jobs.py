@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -78,9 +78,15 @@ def _reading(views: Blueprint, services: Services) -> None:
                 retryable=True,
                 remedy="Ask GET /v1/jobs/ID now and then.",
             )
-        answer = Response(_events(services, job, first), content_type="text/event-stream")
+        done = threading.Lock()
+
+        def release() -> None:
+            if done.acquire(blocking=False):  # at the end, and when the client has gone before it: whichever comes first
+                streams.release()
+
+        answer = Response(_events(services, job, first, release), content_type="text/event-stream")
         answer.headers["Cache-Control"] = "no-cache"
-        answer.call_on_close(streams.release)
+        answer.call_on_close(release)
         return answer
 
 
@@ -235,23 +241,26 @@ def _size(given: Request, default: int, most: int) -> int:
     return int(text)
 
 
-def _events(services: Services, job: str, first: Mapping[str, Any]) -> Iterator[bytes]:
+def _events(services: Services, job: str, first: Mapping[str, Any], release: Callable[[], None]) -> Iterator[bytes]:
     """A job's summaries whenever they change, as server-sent events, until it rests.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
     summary, sent = first, time.monotonic()
-    yield _event("progress", summary)
-    while not services.control.state(job).rests:
-        time.sleep(_EVENT_SECONDS)
-        latest = _summary(services, job)
-        if latest != summary:
-            summary, sent = latest, time.monotonic()
-            yield _event("progress", summary)
-        elif time.monotonic() - sent > _QUIET_SECONDS:
-            sent = time.monotonic()
-            yield b": still there\n\n"
-    yield _event("end", _summary(services, job))
+    try:
+        yield _event("progress", summary)
+        while not services.control.state(job).rests:
+            time.sleep(_EVENT_SECONDS)
+            latest = _summary(services, job)
+            if latest != summary:
+                summary, sent = latest, time.monotonic()
+                yield _event("progress", summary)
+            elif time.monotonic() - sent > _QUIET_SECONDS:
+                sent = time.monotonic()
+                yield b": still there\n\n"
+        yield _event("end", _summary(services, job))
+    finally:
+        release()
 
 
 def _event(name: str, data: Mapping[str, Any]) -> bytes:

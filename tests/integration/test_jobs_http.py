@@ -1,0 +1,182 @@
+"""Jobs over HTTP, on a real worker: sent, named, followed, paused, redriven."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from worlds import World
+
+from search_api.app import create_app
+from triptych.services import Services
+
+pytestmark = pytest.mark.integration
+
+LINES = [{"id": f"p{number}", "title": {"en": f"thing number {number}"}} for number in range(40)]
+
+
+def jsonl(records: list[Any]) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("catalogues")
+
+
+@pytest.fixture(scope="module")
+def client(world: World, folder: Path) -> FlaskClient:
+    own = world.settings.model_copy(update={"catalogues": f"{folder}/"})
+    return create_app(Services(own)).test_client()
+
+
+@pytest.fixture
+def name(world: World) -> str:
+    index = f"http-{uuid.uuid4().hex[:8]}"
+    world.command("index", "create", index, **world.environment)
+    return index
+
+
+def send(client: FlaskClient, job: dict[str, Any], data: bytes, file: str = "a.jsonl", **headers: str) -> Any:
+    form = {"job": json.dumps(job), "catalogue": (io.BytesIO(data), file)}
+    return client.post("/v1/jobs", data=form, content_type="multipart/form-data", headers=headers)
+
+
+def ids(world: World, index: str) -> set[str]:
+    client = world.services.elasticsearch
+    client.indices.refresh(index=index)
+    return {hit["_id"] for hit in client.search(index=index, size=1000, source=False)["hits"]["hits"]}
+
+
+def events(client: FlaskClient, job: str) -> list[tuple[str, dict[str, Any]]]:
+    """All events of a job until it rests."""
+    answer = client.get(f"/v1/jobs/{job}/events")
+    assert answer.content_type == "text/event-stream"
+    found = []
+    for block in answer.get_data(as_text=True).split("\n\n"):
+        if block.startswith("event: "):
+            event, data = block.split("\n", 1)
+            found.append((event.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+def test_a_catalogue_that_is_sent_is_indexed_and_followed(world: World, client: FlaskClient, name: str) -> None:
+    world.begin_worker()
+    answer = send(client, {"index": name}, gzip.compress(jsonl(LINES)), "feed.jsonl.gz")
+    job = answer.get_json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/jobs/{job['id']}")
+    seen = events(client, job["id"])
+    assert [event for event, _ in seen][-1] == "end"
+    last = seen[-1][1]
+    assert (last["state"], last["read"], last["written"], last["pending"]) == ("completed", 40, 40, 0)
+    for _, at in seen:
+        assert at["read"] == sum(at[n] for n in ("written", "unchanged", "partial", "deleted", "dead", "pending"))
+    assert ids(world, name) == {record["id"] for record in LINES}
+    uploads = f"{world.settings.system_prefix}uploads"
+    world.services.elasticsearch.indices.refresh(index=uploads)
+    assert world.services.elasticsearch.count(index=uploads)["count"] == 0, "what was read is not kept"
+    listed = client.get("/v1/jobs?size=5").get_json()["jobs"]
+    assert job["id"] in {one["id"] for one in listed}
+
+
+def test_the_same_key_makes_one_job(world: World, client: FlaskClient, name: str) -> None:
+    made: list[str] = []
+
+    def submit() -> None:
+        answer = send(client, {"index": name}, jsonl(LINES[:3]), **{"Idempotency-Key": f"once-{name}"})
+        made.append(answer.get_json()["id"])
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    assert len(set(made)) == 1
+    world.begin_worker()
+    world.wait(lambda: world.services.jobs.get(made[0]).finished_at is not None, "the job", seconds=60)
+    assert ids(world, name) == {"p0", "p1", "p2"}
+
+
+def test_a_catalogue_by_its_address_where_that_is_allowed(world: World, client: FlaskClient, name: str, folder: Path) -> None:
+    world.begin_worker()
+    (folder / "shop.csv").write_bytes(b"sku,name\na1,red guitar\na2,blue guitar\n")
+    options = {"location": str(folder / "shop.csv"), "columns": "sku=id,name=title.en"}
+    answer = client.post("/v1/jobs", json={"index": name, "catalogue": options, "name": "guitars"})
+    job = answer.get_json()
+    assert (answer.status_code, job["catalogue"]) == (202, "guitars")
+    assert events(client, job["id"])[-1][1]["written"] == 2
+    assert ids(world, name) == {"a1", "a2"}
+
+
+@pytest.mark.parametrize(
+    "location", ["/etc/passwd", "{folder}/../x.jsonl", "https://example.com/a.jsonl", "elasticsearch:secret"]
+)
+def test_other_addresses_are_refused(client: FlaskClient, name: str, folder: Path, location: str) -> None:
+    where = location.replace("{folder}", str(folder))
+    answer = client.post("/v1/jobs", json={"index": name, "catalogue": {"location": where}})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "catalogue.not_allowed")
+
+
+def test_dead_letters_are_counted_shown_exported_and_redriven(world: World, client: FlaskClient, name: str) -> None:
+    world.begin_worker()
+    records = [LINES[0], {**LINES[1], "images": ["https://nowhere.invalid/a.jpg"]}, {"id": ""}, LINES[2]]
+    job = send(client, {"index": name}, jsonl(records)).get_json()["id"]
+    end = events(client, job)[-1][1]
+    assert (end["state"], end["written"], end["partial"], end["dead"]) == ("completed_with_dead_letters", 2, 1, 1)
+    reasons = client.get(f"/v1/jobs/{job}").get_json()["reasons"]
+    assert {reason["code"]: reason["letters"] for reason in reasons} == {"media.host_not_allowed": 1, "record.invalid": 1}
+    shown = client.get(f"/v1/jobs/{job}/letters?modality=image").get_json()["letters"]
+    assert [letter["product_id"] for letter in shown] == ["p1"]
+    exported = [json.loads(line) for line in client.get(f"/v1/jobs/{job}/export").get_data().splitlines()]
+    assert sorted(json.loads(letter["record"])["id"] for letter in exported) == ["", "p1"]
+    answer = client.post(f"/v1/jobs/{job}/redrive", json={"modality": "image"})
+    redriven = answer.get_json()
+    assert (answer.status_code, redriven["redrive_of"], redriven["redriven"]["records"]) == (202, job, 1)
+    assert events(client, redriven["id"])[-1][1]["partial"] == 1
+
+
+def test_a_job_is_paused_resumed_and_stopped(world: World, client: FlaskClient, name: str) -> None:
+    world.kill_worker()
+    job = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
+    assert client.post(f"/v1/jobs/{job}/pause").get_json()["state"] == "paused"
+    world.begin_worker()
+    assert client.get(f"/v1/jobs/{job}").get_json()["state"] == "paused"
+    answer = client.post(f"/v1/jobs/{job}/resume")
+    assert (answer.status_code, answer.get_json()["state"]) == (202, "queued")
+    assert events(client, job)[-1][1]["written"] == 40
+    again = client.post(f"/v1/jobs/{job}/stop")
+    assert (again.status_code, again.get_json()["code"]) == (400, "job.ended")
+
+
+def test_a_reader_that_was_lost_is_replaced(world: World, client: FlaskClient, name: str) -> None:
+    """Redis loses the message that asks for the reading: the sweeper of a worker sends it again."""
+    world.kill_worker()
+    job = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
+    world.services.redis.flushall()
+    world.begin_worker()
+    world.wait(lambda: world.services.jobs.get(job).finished_at is not None, "the job", seconds=120)
+    assert ids(world, name) == {record["id"] for record in LINES}
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/v1/jobs/none", "job.not_found"), ("/v1/jobs/none/events", "job.not_found"), ("/v1/jobs/none/letters", "job.not_found")],
+)
+def test_a_job_that_is_not_there(client: FlaskClient, path: str, code: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.get_json()["code"]) == (404, code)
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_left(world: World) -> Iterator[None]:
+    yield
+    world.kill_worker()
