@@ -137,8 +137,9 @@ class Settings(BaseSettings):
     ffmpeg: Path | None = Field(
         default=None, description="ffmpeg program for M4A, AAC and WebM sounds; unset: the one on PATH, if there is one"
     )
-    catalogues: str = Field(
-        "", description="beginnings of addresses whose catalogues may be named over HTTP, by commas: /catalogues/,s3://feeds/"
+    catalogues: str | None = Field(
+        default=None,
+        description="beginnings of addresses whose catalogues may be named over HTTP, by commas: /catalogues/,s3://feeds/",
     )
     upload_bytes: _Positive = Field(
         1_000_000_000, description="most bytes of a catalogue sent over HTTP, kept in Elasticsearch until it is read"

@@ -54,23 +54,23 @@ def _reading(views: Blueprint, services: Services) -> None:
         size = _size(request, 20, MOST_JOBS)
         return json_response({"jobs": services.jobs.summaries(services.jobs.newest(size=size))})
 
-    @views.get("/<job>")
-    def job(job: str) -> Response:
-        return json_response({**_summary(services, job), "reasons": control.reasons(job)})
+    @views.get("/<job_id>")
+    def job(job_id: str) -> Response:
+        return json_response({**_summary(services, job_id), "reasons": control.reasons(job_id)})
 
-    @views.get("/<job>/letters")
-    def letters(job: str) -> Response:
+    @views.get("/<job_id>/letters")
+    def letters(job_id: str) -> Response:
         which, size = _which(request), _size(request, 100, MOST_LETTERS)
-        return json_response({"letters": control.letters(job, which, size=size), "reasons": control.reasons(job, which)})
+        return json_response({"letters": control.letters(job_id, which, size=size), "reasons": control.reasons(job_id, which)})
 
-    @views.get("/<job>/export")
-    def export(job: str) -> Response:
-        lines = (orjson.dumps(letter) + b"\n" for letter in control.export(job, _which(request)))
+    @views.get("/<job_id>/export")
+    def export(job_id: str) -> Response:
+        lines = (orjson.dumps(letter) + b"\n" for letter in control.export(job_id, _which(request)))
         return Response(lines, content_type="application/x-ndjson")
 
-    @views.get("/<job>/events")
-    def events(job: str) -> Response:
-        first = _summary(services, job)
+    @views.get("/<job_id>/events")
+    def events(job_id: str) -> Response:
+        first = _summary(services, job_id)
         if not streams.acquire(blocking=False):
             raise TriptychError(
                 f"{MOST_STREAMS} clients follow jobs already.",
@@ -84,7 +84,7 @@ def _reading(views: Blueprint, services: Services) -> None:
             if done.acquire(blocking=False):  # at the end, and when the client has gone before it: whichever comes first
                 streams.release()
 
-        answer = Response(_events(services, job, first, release), content_type="text/event-stream")
+        answer = Response(_events(services, job_id, first, release), content_type="text/event-stream")
         answer.headers["Cache-Control"] = "no-cache"
         answer.call_on_close(release)
         return answer
@@ -98,22 +98,22 @@ def _controlling(views: Blueprint, services: Services) -> None:
     def submit() -> Response:
         return _accepted(services, _submitted(services, request))
 
-    @views.post("/<job>/pause")
-    def pause(job: str) -> Response:
-        return _accepted(services, control.pause(job))
+    @views.post("/<job_id>/pause")
+    def pause(job_id: str) -> Response:
+        return _accepted(services, control.pause(job_id))
 
-    @views.post("/<job>/stop")
-    def stop(job: str) -> Response:
-        return _accepted(services, control.stop(job))
+    @views.post("/<job_id>/stop")
+    def stop(job_id: str) -> Response:
+        return _accepted(services, control.stop(job_id))
 
-    @views.post("/<job>/resume")
-    def resume(job: str) -> Response:
-        return _accepted(services, _resumed(services, job))
+    @views.post("/<job_id>/resume")
+    def resume(job_id: str) -> Response:
+        return _accepted(services, _resumed(services, job_id))
 
-    @views.post("/<job>/redrive")
-    def redrive(job: str) -> Response:
+    @views.post("/<job_id>/redrive")
+    def redrive(job_id: str) -> Response:
         body = parse(LetterBody, _json(request) or {})
-        redriven = control.redrive(job, LetterFilter(**body.model_dump()))
+        redriven = control.redrive(job_id, LetterFilter(**body.model_dump()))
         found = {name: getattr(redriven, name) for name in ("records", "without_record", "superseded", "duplicates")}
         return _accepted(services, redriven.job, redriven=found)
 
@@ -163,7 +163,7 @@ def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]
             **_told(options, file.filename or ""),
         }
     location = str(options["location"])
-    allowed = [prefix.strip() for prefix in services.settings.catalogues.split(",") if prefix.strip()]
+    allowed = [prefix.strip() for prefix in (services.settings.catalogues or "").split(",") if prefix.strip()]
     if ".." in location or not any(location.startswith(prefix) for prefix in allowed):
         raise InputError(
             f"Catalogues at {location.partition('?')[0][:200]!r} may not be read over HTTP.",
