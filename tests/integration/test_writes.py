@@ -154,7 +154,7 @@ def test_a_batch_over_the_limit_of_bytes_is_written_in_parts(shop: Shop, monkeyp
     monkeypatch.setattr(bulk_module.Limits, "__init__", _small(Limits.__init__))
     records = [{"id": f"p{n}", "text": "x" * 900} for n in range(6)]
     assert shop.ends(NEW, *records) == [W] * 6
-    assert len(requests) >= 3
+    assert len(requests) >= 2
     assert sum(requests) == 6
 
 
@@ -179,7 +179,8 @@ def test_a_delete_of_an_older_job_leaves_what_is_newer(shop: Shop) -> None:
     gone = {"id": "lamp", "_op": "delete"}
     assert shop.ends(OLD, gone) == [U]
     shop.run(OLD, {"id": "late"})
-    assert shop.ends(OLD.replace("01t", "01t1"), {**gone, "id": "late"}, meanwhile=lambda: shop.run(NEW, {"id": "late"})) == [U]
+    newer = {"id": "late", "price": 1}
+    assert shop.ends(OLD.replace("01t", "01t1"), {**gone, "id": "late"}, meanwhile=lambda: shop.run(NEW, newer)) == [U]
     assert shop.has("lamp")
     assert shop.has("late")
 
@@ -188,12 +189,12 @@ def test_a_delete_of_an_older_job_leaves_what_is_newer(shop: Shop) -> None:
 
 
 def test_an_update_changes_the_fields_it_has_and_keeps_the_vectors(shop: Shop) -> None:
-    shop.run(OLD, lamp(price=1, stock={"here": 1, "there": 2}, images=["images/demo-001-1.jpg"]))
+    shop.run(OLD, lamp(price=1, shelves={"here": 1, "there": 2}, images=["images/demo-001-1.jpg"]))
     before = shop.vectors("lamp")
     assert {"text", "image"} <= before
-    assert shop.ends(NEW, {"id": "lamp", "_op": "update", "price": 2.5, "stock": {"here": 0}, "colour": None}) == [W]
+    assert shop.ends(NEW, {"id": "lamp", "_op": "update", "price": 2.5, "shelves": {"here": 0}, "colour": None}) == [W]
     now = shop.source("lamp")
-    assert (now["price"], now["stock"], now["colour"], now["title"]) == (
+    assert (now["price"], now["shelves"], now["colour"], now["title"]) == (
         2.5,
         {"here": 0, "there": 2},
         None,
