@@ -44,13 +44,14 @@ class _Watched(io.RawIOBase):
 
     def __init__(self, inner: BinaryIO, shown: str, why: Callable[[Exception], str], progress: Progress | None = None) -> None:
         self._inner, self._shown, self._why, self._progress = inner, shown, why, progress
+        self._some: Callable[[int], bytes] = getattr(inner, "read1", inner.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self._inner.read(min(len(buffer), _CHUNK))
+            data = self._some(min(len(buffer), _CHUNK))  # what a pipe has by now, not when it has filled a chunk
         except TriptychError:
             raise
         except Exception as error:  # noqa: BLE001  every store and every compression has errors of its own
