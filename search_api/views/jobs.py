@@ -39,6 +39,15 @@ _QUIET_SECONDS: Final = 15.0
 
 def blueprint(services: Services) -> Blueprint:
     views = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
+    ready = threading.Event()
+
+    @views.before_request
+    def prepare() -> None:
+        """The ledger is there before it is asked, also where no job was submitted yet."""
+        if not ready.is_set():
+            services.jobs.prepare()
+            ready.set()
+
     _reading(views, services)
     _controlling(views, services)
     return views
