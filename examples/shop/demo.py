@@ -188,7 +188,7 @@ def index_shop(services: Services, processes: Processes) -> None:
     job = submit(open_source(SourceSpec(str(SHOP / "catalogue.jsonl")), services), INDEX, services)
     follow_job(services, job, check=processes.check)
     counts = services.jobs.counts(job.id)
-    state = services.jobs.get(job.id).state(counts)
+    state = services.control.state(job.id)
     console.print(f"job {job.id}: {state}, {counts.written} written, {counts.unchanged} unchanged of {counts.read} products")
     if counts.written + counts.unchanged != counts.read:
         raise TriptychError(f"The job ended as {state}.", code="demo.job_failed", remedy=f"triptych job show {job.id}")
