@@ -168,6 +168,8 @@ def document() -> dict[str, Any]:
 
 def _operation(endpoint: _Endpoint) -> dict[str, Any]:
     name = endpoint.path.removeprefix("/v1/").replace("/", "_").replace(".", "_").replace("{", "").replace("}", "")
+    if sum(one.path == endpoint.path for one in ENDPOINTS) > 1:
+        name = f"{endpoint.method}_{name}"
     schema: dict[str, Any] = {"$ref": _REF.format(model=endpoint.answer)} if endpoint.answer else {}
     content = {kind: {"schema": schema if kind == "application/json" else {"type": "string"}} for kind in endpoint.types}
     problem = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}

@@ -16,7 +16,7 @@ from search_api import openapi, problems, schemas
 from search_api.answer import Degraded, Hit, LegScore, MatchedMedia, Predicted, Recognised, SearchResult, Variant
 from search_api.query import FusionMethod
 from search_api.searcher import Searcher
-from search_api.views import contract, health
+from search_api.views import contract, health, jobs
 from search_api.views import search as view
 from search_api.warmth import Warmth
 from triptych import __version__
@@ -37,6 +37,7 @@ def app(settings: Settings) -> Flask:
     services = Services(settings)
     problems.register(app)
     app.register_blueprint(view.blueprint(Searcher(services), settings))
+    app.register_blueprint(jobs.blueprint(services))
     app.register_blueprint(contract.blueprint())
     app.register_blueprint(health.blueprint(services, Warmth()))
     return app
@@ -91,7 +92,7 @@ def test_parameters_of_a_path_are_declared() -> None:
     for path, _, one in operations():
         declared = {p["name"] for p in one.get("parameters", []) if p["in"] == "path"}
         assert declared == set(re.findall(r"\{(\w+)\}", path))
-        assert all(p["required"] for p in one.get("parameters", []))
+        assert all(p["required"] for p in one.get("parameters", []) if p["in"] == "path")
 
 
 # The same as the application
@@ -127,10 +128,13 @@ def test_every_field_of_a_request_says_what_it_is() -> None:
         assert silent == [], name
 
 
-def test_media_come_in_a_form_too() -> None:
-    for path, _, one in operations():
+FORMS = {("post", "/v1/search"), ("post", "/v1/explain"), ("post", "/v1/jobs")}
+
+
+def test_media_and_catalogues_come_in_a_form_too() -> None:
+    for path, method, one in operations():
         kinds = set(one.get("requestBody", {}).get("content", {}))
-        assert ("multipart/form-data" in kinds) is (path in {"/v1/search", "/v1/explain"})
+        assert ("multipart/form-data" in kinds) is ((method, path) in FORMS)
 
 
 @pytest.mark.parametrize(
