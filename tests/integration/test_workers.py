@@ -113,7 +113,7 @@ def inspect(place: Place, *what: str) -> list[str]:
     """What `celery inspect` says through our application, as Flower asks."""
     celery = Path(sys.executable).with_name("celery")
     environment = {**place.command.environment, **place.environment}
-    lines = [[celery, "-A", "indexer.app", "inspect", one, "--json", "--timeout", "20"] for one in what]
+    lines = [[celery, "-A", "indexer.app", "inspect", one, "--json", "--timeout", "5"] for one in what]
     running = [subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) for line in lines]
     return [process.communicate(timeout=60)[0] for process in running]
 
