@@ -26,17 +26,19 @@ from statistics import median
 
 import click
 import made
+from bars import LEAST, MOST, Bar, bar, barred
 from elasticsearch.helpers import parallel_bulk
 from made import Made
-from paced import Bar, Course, bar, barred, follow, worker
+from paced import Course, follow, worker
 from psutil import Process  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
 from engine import Jvm, elasticsearch_node, redis_server
-from indexer import batching, pipeline, records
+from indexer import pipeline, records
 from triptych.elastic.client import translated
 from triptych.elastic.lifecycle import create_version, read_mapping_file, read_schema
+from triptych.jobs import batching
 from triptych.services import Services
 from triptych.settings import load
 
@@ -178,7 +180,7 @@ def _round(ways: dict[str, Callable[[], float]], number: int, console: Console) 
 
 def compared(rounds: Sequence[dict[str, float]]) -> list[Bar]:
     """Documents per second in parts of those by hand. Pure."""
-    return [bar(f"{way} / {BY_HAND}", [one[BY_HAND] / one[way] for one in rounds], "at least", 0.9) for way in (PIPELINE, JOB)]
+    return [bar(f"{way} / {BY_HAND}", [one[BY_HAND] / one[way] for one in rounds], LEAST, 0.9) for way in (PIPELINE, JOB)]
 
 
 def lasting(course: Course) -> list[Bar]:
@@ -186,8 +188,8 @@ def lasting(course: Course) -> list[Bar]:
     pace = course.pace(0.9, 1.0) / course.pace(0.0, 0.1)
     grown = course.rss_at(1.0) / course.rss_at(min(1.0, _EARLY / course.count))
     return [
-        bar("memory, end / 10,000 records", [grown], "at most", 1.05),
-        bar("pace, last / first tenth", [pace], "at least", 0.9),
+        bar("memory, end / 10,000 records", [grown], MOST, 1.05),
+        bar("pace, last / first tenth", [pace], LEAST, 0.9),
     ]
 
 

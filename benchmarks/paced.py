@@ -1,4 +1,4 @@
-"""A job of benchmarks/ingest.py while it runs: its worker, its pace and the memory of its pool processes; and bars."""
+"""A job of benchmarks/ingest.py while it runs: its worker, its pace and the memory of its pool processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import psutil  # type: ignore[import-untyped]
-from rich.table import Table
 
 from triptych.services import Services
 from triptych.settings import Settings, child_environment
@@ -91,35 +89,3 @@ def _environment(own: Settings) -> dict[str, str]:
     given = {name: getattr(own, name) for name in ("profile", "batch_size", "batch_bytes", "queue", "system_prefix")}
     urls = {"elasticsearch_url": own.elasticsearch_address, "redis_url": own.redis_address}
     return child_environment(**{f"TRIPTYCH_{name.upper()}": str(value) for name, value in {**given, **urls}.items()})
-
-
-MOST = "at most"
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A figure that has a bar: its median over the rounds, its range, and what it must be."""
-
-    name: str
-    value: float
-    least: float
-    most: float
-    side: str
-    bar: float
-
-    @property
-    def holds(self) -> bool:
-        return self.value <= self.bar if self.side == MOST else self.value >= self.bar
-
-
-def bar(name: str, values: Sequence[float], side: str, limit: float) -> Bar:
-    """A bar over the rounds' values. Pure."""
-    return Bar(name, round(median(values), 3), round(min(values), 3), round(max(values), 3), side, limit)
-
-
-def barred(bars: Sequence[Bar]) -> Table:
-    found = Table("figure", "median", "range", "bar", "")
-    for one in bars:
-        holds = "[green]holds[/green]" if one.holds else "[red]does not hold[/red]"
-        found.add_row(one.name, f"{one.value:.2f}", f"{one.least:.2f}-{one.most:.2f}", f"{one.side} {one.bar}", holds)
-    return found

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import scale
 from asking import Api, Crowd, Target
+from bars import LEAST, MOST, Bar, bar, barred
 from rich.console import Console
 from rich.table import Table
 from scale import Question, Scale
@@ -46,7 +47,6 @@ from triptych.settings import load
 
 RAW, RAW_10 = "raw", "raw k=10"
 FUSIONS: tuple[FusionMethod, ...] = ("calibrated", "native")
-MOST, LEAST = "at most", "at least"
 Way = Callable[[int], None]
 """Answers the query of that number."""
 
@@ -72,27 +72,6 @@ class Figure:
     client_cpu: float
     app_cpu: float
     server_cpu: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A figure that has a bar: its median over the rounds, its range, and what it must be."""
-
-    name: str
-    value: float
-    least: float
-    most: float
-    side: str
-    bar: float
-
-    @property
-    def holds(self) -> bool:
-        return self.value <= self.bar if self.side == MOST else self.value >= self.bar
-
-
-def bar(name: str, values: Sequence[float], side: str, limit: float) -> Bar:
-    """A bar over the rounds' values. Pure."""
-    return Bar(name, round(median(values), 3), round(min(values), 3), round(max(values), 3), side, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,14 +310,6 @@ def table(figures: Sequence[Figure], facts: Mapping[str, object]) -> Table:
         cells = [f"{one.p50:.2f}", f"{one.least:.2f}-{one.most:.2f}", f"{one.p50 / raw:.2f}", f"{one.client_cpu:.2f}"]
         app = f"{one.app_cpu:.2f}" if one.way.startswith("http") else ""
         found.add_row(one.way, *cells, app, f"{one.server_cpu:.2f}")
-    return found
-
-
-def barred(bars: Sequence[Bar]) -> Table:
-    found = Table("figure", "median", "range", "bar", "")
-    for one in bars:
-        holds = "[green]holds[/green]" if one.holds else "[red]does not hold[/red]"
-        found.add_row(one.name, f"{one.value:.2f}", f"{one.least:.2f}-{one.most:.2f}", f"{one.side} {one.bar}", holds)
     return found
 
 

@@ -17,10 +17,10 @@ import orjson
 from flask import Blueprint, Request, Response, request
 
 from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
-from search_api.views.search import json_response
+from search_api.views.search import decoded, json_response
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
-from triptych.jobs.job import Job
+from triptych.jobs.job import Job, JobState
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import ping, send_read
 from triptych.services import Services
@@ -135,7 +135,6 @@ def _submitted(services: Services, given: Request) -> Job:
     version = current_version(client, body.index)
     services.check(read_schema(client, version))
     ping(services.redis)
-    services.jobs.prepare()
     known = services.jobs.of_key(body.index, key) if key is not None else None
     if known is not None:
         return known
@@ -221,12 +220,7 @@ def _json(given: Request) -> object:
 
 
 def _decoded(text: str | bytes | None) -> object:
-    if not text:
-        return None
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidBodyError(f"The body is not JSON: {error}.", code="request.not_json", field="body") from error
+    return decoded(text, "body") if text else None
 
 
 def _accepted(services: Services, job: Job, **more: Any) -> Response:
@@ -258,7 +252,7 @@ def _events(services: Services, job: str, first: Mapping[str, Any], release: Cal
     summary, sent = first, time.monotonic()
     try:
         yield _event("progress", summary)
-        while not services.control.state(job).rests:
+        while not JobState(summary["state"]).rests:
             time.sleep(_EVENT_SECONDS)
             latest = _summary(services, job)
             if latest != summary:
@@ -267,7 +261,7 @@ def _events(services: Services, job: str, first: Mapping[str, Any], release: Cal
             elif time.monotonic() - sent > _QUIET_SECONDS:
                 sent = time.monotonic()
                 yield b": still there\n\n"
-        yield _event("end", _summary(services, job))
+        yield _event("end", summary)
     finally:
         release()
 

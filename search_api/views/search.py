@@ -107,7 +107,7 @@ def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
             )
         text = given.form.get("query") or (given.files["query"].read() if "query" in given.files else None)
         files = {name: _read_file(given.files[name], settings) for name in ("image", "audio") if name in given.files}
-        return _json(text, "query"), files
+        return decoded(text, "query"), files
     if given.mimetype != "application/json":
         raise InvalidBodyError(
             f"A body of type {given.mimetype or 'unknown'} cannot be read.",
@@ -115,14 +115,15 @@ def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
             field="Content-Type",
             remedy="Send application/json or multipart/form-data.",
         )
-    return _json(given.get_data(), "body"), {}
+    return decoded(given.get_data(), "body"), {}
 
 
 def _read_file(file: FileStorage, settings: Settings) -> bytes:
     return file.stream.read(settings.media_bytes + 1)
 
 
-def _json(text: str | bytes | None, name: str) -> object:
+def decoded(text: str | bytes | None, name: str) -> object:
+    """The JSON of a body or of a part of a form. Raises InvalidBodyError."""
     if not text:
         raise InvalidBodyError(f"The {name} is missing.", code="request.not_json", field=name, remedy="Give a JSON object.")
     try:
