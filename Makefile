@@ -3,13 +3,15 @@
 #   make test [ARGS="-k search"]              lint, types, import rules and all tests, on real services
 
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes: each would compile all of ours again
 .PHONY: demo test lint setup clean lock
 
 demo: setup
 	@exec $(BIN)/python examples/shop/demo.py $(ARGS)
 
 test: lint
-	$(BIN)/pytest $(ARGS)
+	@scripts/browser.sh
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

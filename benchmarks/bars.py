@@ -36,5 +36,5 @@ def barred(bars: Sequence[Bar]) -> Table:
     found = Table("figure", "median", "range", "bar", "")
     for one in bars:
         holds = "[green]holds[/green]" if one.holds else "[red]does not hold[/red]"
-        found.add_row(one.name, f"{one.value:.2f}", f"{one.least:.2f}-{one.most:.2f}", f"{one.side} {one.bar}", holds)
+        found.add_row(one.name, f"{one.value:.3f}", f"{one.least:.3f} to {one.most:.3f}", f"{one.side} {one.bar}", holds)
     return found

@@ -29,6 +29,7 @@ from rich.table import Table
 
 from indexer import documents, pipeline, records
 from indexer.fit import fit
+from indexer.standing import Standing
 from triptych.domain import Media, Modality, Product
 from triptych.encoders import fitted
 from triptych.encoders.base import Encoder, Fitted, Input
@@ -217,9 +218,7 @@ def through(subject: Subject, batch: int) -> None:
     target = pipeline.Target("none", subject.schema, subject.root, "benchmark")
     for chunk in chunks(subject.products, batch):
         work = [pipeline.Work(line, product) for line, product in enumerate(chunk)]
-        for item in work:
-            pipeline._fetch(item, subject.root, subject.services)  # noqa: SLF001  there is no public name without the index
-        pipeline._embed(work, target, subject.services)  # noqa: SLF001
+        pipeline.fill(work, {product.id: Standing() for product in chunk}, target, subject.services)
         missing = [item.errors for item in work if set(item.vectors) != {space.name for space in subject.schema.spaces}]
         if missing:
             raise click.ClickException(f"The pipeline gave no vector: {missing[0]}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from triptych.errors import TriptychError
 from triptych.services import Services
 from triptych.settings import Settings, child_environment
 
@@ -74,8 +75,13 @@ def follow(services: Services, alias: str, path: Path, count: int, pool: Sequenc
     job = None
     while not moments or moments[-1][1] < count:
         time.sleep(_LOOK_SECONDS)
-        job = job or next((one.id for one in services.jobs.newest() if one.id not in known), None)
-        ended = services.jobs.counts(job).ended if job else 0
+        try:
+            job = job or next((one.id for one in services.jobs.newest() if one.id not in known), None)
+            ended = services.jobs.counts(job).ended if job else 0
+        except TriptychError as error:
+            if not error.retryable:
+                raise
+            continue  # a busy machine: this moment is not seen, the next one is
         moments.append((time.monotonic() - began, ended, max(one.memory_info().rss for one in pool)))
     shown = json.loads(submitting.communicate(timeout=300)[0])
     while services.jobs.get(shown["id"]).finished_at is None:

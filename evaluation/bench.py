@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,10 +27,11 @@ from search_api.legs import wanted
 from search_api.query import SearchRequest
 from search_api.searcher import Searcher
 from triptych.domain import DeadLetter, Modality, Outcome
+from triptych.elastic.client import translated
 from triptych.elastic.lifecycle import create_version, read_mapping_file, read_schema
 from triptych.encoders import profiles
 from triptych.encoders.registry import learning
-from triptych.errors import QueryError
+from triptych.errors import NotFoundError, QueryError
 from triptych.jobs import batching
 from triptych.services import Services
 from triptych.settings import Settings
@@ -54,6 +56,7 @@ class Built:
     """An index and what answers its queries. `seconds` is what indexing took, with what was embedded before at no cost."""
 
     alias: str
+    services: Services
     searcher: Searcher
     catalogue: Catalogue
     outcomes: Mapping[str, int]
@@ -62,12 +65,15 @@ class Built:
 
 @dataclass(slots=True)
 class Bench:
-    """Builds each index once. `folder` takes the catalogues and may be deleted afterwards."""
+    """Builds each index once. `folder` takes the catalogues and may be deleted afterwards; `reuse`: indices that are there are
+    asked as they are.
+    """
 
     settings: Settings
     data: Data
     folder: Path
     progress: Progress = lambda _what, _done, _of: None
+    reuse: bool = False
     _catalogues: dict[str, Catalogue] = field(default_factory=dict)
     _services: dict[str, Services] = field(default_factory=dict)
     _built: dict[tuple[str, str], Built] = field(default_factory=dict)
@@ -77,9 +83,15 @@ class Bench:
         key = profile, recipe.name
         if key not in self._built:
             catalogue = self.catalogue(recipe)
-            services = self._of(self._fitting(profile, catalogue))
-            alias = f"eval-{len(self._built)}-{recipe.name}".lower()
-            self._built[key] = index(services, catalogue, alias, self.progress)
+            services = self.services(self._fitting(profile, catalogue))
+            alias = f"eval-{Path(profile).stem if self.reuse else len(self._built)}-{recipe.name}".lower()
+            known = there(services, alias) if self.reuse else None
+            if known:
+                self._built[key] = Built(alias, services, known, catalogue, {}, 0.0)
+            else:
+                if self.reuse:
+                    clear(services, alias)
+                self._built[key] = index(services, catalogue, alias, self.progress)
         return self._built[key]
 
     def catalogue(self, recipe: Recipe) -> Catalogue:
@@ -92,7 +104,7 @@ class Bench:
             self._catalogues[recipe.name] = Catalogue(path, ids, frozenset(media | {Modality.TEXT}))
         return self._catalogues[recipe.name]
 
-    def _of(self, profile: str) -> Services:
+    def services(self, profile: str) -> Services:
         if profile not in self._services:
             self._services[profile] = Services(self.settings.model_copy(update={"profile": profile}))
         return self._services[profile]
@@ -111,6 +123,23 @@ class Bench:
         return str(path)
 
 
+def there(services: Services, alias: str) -> Searcher | None:
+    """What answers queries of the index that was built under this name; None where there is none, or building was cut short."""
+    searcher = Searcher(services)
+    with suppress(NotFoundError):
+        if searcher.info(alias).schema.levels:
+            return searcher
+    return None
+
+
+def clear(services: Services, alias: str) -> None:
+    """Delete what a build that was cut short left under this name."""
+    client = services.elasticsearch
+    with translated():
+        for version in client.indices.get_alias(name=alias).body if client.indices.exists_alias(name=alias) else ():
+            client.indices.delete(index=version)
+
+
 def index(services: Services, catalogue: Catalogue, alias: str, progress: Progress) -> Built:
     """Index a catalogue as a worker does, in this process."""
     started = time.monotonic()
@@ -121,7 +150,7 @@ def index(services: Services, catalogue: Catalogue, alias: str, progress: Progre
     lines = records.read(catalogue.path, services.settings)
     outcomes: Counter[str] = Counter()
     for batch in batching.cut(lines, size=services.settings.batch_size, most_bytes=services.settings.batch_bytes):
-        result = pipeline.run(batch, target, services)
+        result = pipeline.run(batch.records, target, services)
         outcomes.update(result.outcomes)
         for letter in result.dead_letters:
             log.warning("%s: %s %s: %s", alias, letter.product_id, letter.reference, letter.message)
@@ -129,7 +158,7 @@ def index(services: Services, catalogue: Catalogue, alias: str, progress: Progre
     if set(outcomes) != {Outcome.WRITTEN}:
         log.warning("%s: %s", alias, dict(outcomes))
     calibrate.calibrate(services, version)
-    return Built(alias, Searcher(services), catalogue, dict(outcomes), time.monotonic() - started)
+    return Built(alias, services, Searcher(services), catalogue, dict(outcomes), time.monotonic() - started)
 
 
 @dataclass(frozen=True, slots=True)

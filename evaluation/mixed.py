@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.bench import Bench, Progress, index, request
+from evaluation.bench import Bench, Progress, index, request, there
 from evaluation.catalogues import Data, some
 from evaluation.measures import mean, per_query
 from evaluation.metrics import Judgements
@@ -38,7 +38,6 @@ from search_api.query import FusionMethod
 from search_api.searcher import Searcher
 from search_api.weights import class_of, default_weights
 from triptych import TriptychError
-from triptych.errors import NotFoundError
 from triptych.schema import Level
 from triptych.services import Services
 from triptych.settings import load
@@ -277,10 +276,8 @@ def main(*, data: Path, alias: str, without: str | None, limit: int | None, repo
 def asking(bench: Bench, alias: str) -> tuple[Searcher, float | None]:
     """What answers the queries, and the seconds that indexing took where the index was not there."""
     services_ = Services(bench.settings)
-    searcher = Searcher(services_)
-    with suppress(NotFoundError):
-        if searcher.info(alias).schema.levels:  # else indexing it was cut short
-            return searcher, None
+    if searcher := there(services_, alias):
+        return searcher, None
     built = index(services_, bench.catalogue(MIXED), alias, bench.progress)
     return built.searcher, built.seconds
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from evaluation.metrics import Judgements, hit_at
+from search_api.query import AudioAs
 
 DEPTHS = (1, 5)
 
@@ -19,7 +20,10 @@ Search = Callable[["Query"], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One judged query: any mix of words, a picture and a sound (files). `exclude` are products that no answer counts."""
+    """One judged query: any mix of words, a picture and a sound (files). `exclude` are products that no answer counts.
+
+    `audio_as` says whether the sound is something to find the like of, spoken words, or both.
+    """
 
     id: str
     text: str | None = None
@@ -28,6 +32,7 @@ class Query:
     language: str | None = None
     exclude: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    audio_as: AudioAs = "sound"
 
     @property
     def kind(self) -> str:
@@ -44,7 +49,7 @@ class Query:
 
 
 def read_queries(path: Path, *, place: Callable[[str], Path] | None = None) -> list[Query]:
-    """Queries as JSON lines: qid, text, image, audio, lang, exclude, tags. Raises ValueError naming the line.
+    """Queries as JSON lines: qid, text, image, audio, audio_as, lang, exclude, tags. Raises ValueError naming the line.
 
     `place` finds the file of an image or audio; by default they are paths beside `path`.
     """
@@ -54,13 +59,20 @@ def read_queries(path: Path, *, place: Callable[[str], Path] | None = None) -> l
         if not line.strip():
             continue
         try:
-            data: Mapping[str, Any] = json.loads(line)
-            files: dict[str, Any] = {name: find(data[name]) for name in ("image", "audio") if data.get(name)}
-            lists: dict[str, Any] = {name: tuple(data[name]) for name in ("exclude", "tags") if data.get(name)}
-            queries.append(Query(data["qid"], text=data.get("text"), language=data.get("lang"), **files, **lists))
+            queries.append(_query(json.loads(line), find))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}: not a query ({error})") from error
     return queries
+
+
+def _query(data: Mapping[str, Any], find: Callable[[str], Path]) -> Query:
+    """One query. Raises KeyError, TypeError or ValueError."""
+    files: dict[str, Any] = {name: find(data[name]) for name in ("image", "audio") if data.get(name)}
+    lists: dict[str, Any] = {name: tuple(data[name]) for name in ("exclude", "tags") if data.get(name)}
+    audio_as = data.get("audio_as", "sound")
+    if audio_as not in get_args(AudioAs):
+        raise ValueError(f"audio_as is {audio_as!r}")
+    return Query(data["qid"], text=data.get("text"), language=data.get("lang"), audio_as=audio_as, **files, **lists)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from indexer.attach.reading import titles_of
 from indexer.records import TEXT_FIELDS
 from triptych.domain import Modality, Vector, Vectors
+from triptych.elastic.attached import index_of, version_of
 from triptych.elastic.client import translated
 from triptych.elastic.engine import Found, msearch, unpack
 from triptych.elastic.lexical import lexical_query, words_in
@@ -28,7 +30,7 @@ from triptych.elastic.lifecycle import read_schema, write_levels
 from triptych.encoders import fused
 from triptych.encoders.base import Encoder, unit
 from triptych.errors import ElasticsearchError
-from triptych.schema import FIELD, KEY_FIELD, LEXICAL, IndexSchema, Level, Similarity, Space
+from triptych.schema import LEXICAL, IndexSchema, Level, Similarity, Space
 from triptych.services import Services
 
 SAMPLE = 256
@@ -61,11 +63,14 @@ class Sample:
         return vectors if vectors.ndim == 1 else np.asarray(vectors[0])
 
 
-def calibrate(services: Services, index: str) -> IndexSchema:
-    """Measure the levels of all legs of `index` and keep them in its `_meta`. Legs with too few products get none."""
+def calibrate(services: Services, version: str) -> IndexSchema:
+    """Measure the levels of all legs of an index version and keep them in its `_meta`. Legs with too few products get none."""
+    index = index_of(version)
     with translated():
         services.elasticsearch.indices.refresh(index=index)
-    schema = read_schema(services.elasticsearch, index)
+    schema = read_schema(services.elasticsearch, version)
+    if schema.attachment is not None:
+        version = version_of(index, schema.object_field)  # searches may read another field when all is measured
     sample = draw(services, index, schema)
     levels: dict[str, Level] = {}
     if LEXICAL in schema.legs:
@@ -74,7 +79,7 @@ def calibrate(services: Services, index: str) -> IndexSchema:
     for space in (space for space in schema.spaces if space.searched):
         everywhere = all(space.name in s.vectors for s in sample)
         levels |= measured(space, schema, encoders, sample if everywhere else draw(services, index, schema, space))
-    return write_levels(services.elasticsearch, index, levels)
+    return write_levels(services.elasticsearch, version, levels)
 
 
 def draw(services: Services, index: str, schema: IndexSchema, space: Space | None = None) -> list[Sample]:
@@ -84,19 +89,24 @@ def draw(services: Services, index: str, schema: IndexSchema, space: Space | Non
     """
     fields = [space.field for space in schema.spaces if space.searched]
     fields += [space.parts_vector for space in schema.spaces if space.has_parts]
-    source: dict[str, Any] = {"includes": [*(f"{name}.*" for name in TEXT_FIELDS), *fields]}
+    source: dict[str, Any] = {"includes": [*_text_paths(schema), *fields]}
     if services.server.hides_vectors:
         source["exclude_vectors"] = False
-    query = {"function_score": {"query": _having(space), "random_score": {"seed": _SEED, "field": "_seq_no"}}}
+    query = {"function_score": {"query": _having(space, schema), "random_score": {"seed": _SEED, "field": "_seq_no"}}}
     with translated():
         answer = services.elasticsearch.search(index=index, query=query, size=SAMPLE, source=source)
     return [_sample(hit, schema) for hit in answer["hits"]["hits"]]
 
 
-def _having(space: Space | None) -> dict[str, Any]:
+def _text_paths(schema: IndexSchema) -> list[str]:
+    paths = schema.attachment.text if schema.attachment else TEXT_FIELDS
+    return [*(paths if schema.attachment else ()), *(f"{path}.*" for path in paths)]
+
+
+def _having(space: Space | None, schema: IndexSchema) -> dict[str, Any]:
     """The products that have a vector, or several, in a space; without one all that are ours."""
     if space is None:
-        return {"exists": {"field": KEY_FIELD}}
+        return {"exists": {"field": schema.key_field}}
     several = {"nested": {"path": space.parts_field, "query": {"exists": {"field": space.parts_vector}}}}
     ways = [{"exists": {"field": space.field}}, *([several] if space.has_parts else [])]
     return {"bool": {"should": ways}}
@@ -104,12 +114,15 @@ def _having(space: Space | None) -> dict[str, Any]:
 
 def _sample(hit: Mapping[str, Any], schema: IndexSchema) -> Sample:
     source = hit["_source"]
-    texts = [source.get(name) or {} for name in TEXT_FIELDS]
-    titles = [text for text in (texts[0] or texts[1]).values() if text.strip()]
+    if schema.attachment is not None:
+        titles = titles_of(source, schema.attachment)
+    else:
+        texts = [source.get(name) or {} for name in TEXT_FIELDS]
+        titles = [text for text in (texts[0] or texts[1]).values() if text.strip()]
     first = zlib.crc32(hit["_id"].encode()) % max(len(titles), 1)
     chosen = [*titles[first:], *titles[:first]][:_TITLES]
     names = frozenset(" ".join(title.split()).casefold() for title in titles)
-    stored, vectors = source.get(FIELD, {}), {}
+    stored, vectors = source.get(schema.object_field, {}), {}
     for space in schema.spaces:
         if space.parts_name in stored:
             parts = stored[space.parts_name]  # a list of one comes back as it was written, or as that one

@@ -19,6 +19,7 @@ from indexer.work import Target
 from triptych.domain import DeadLetter, Modality, Outcome
 from triptych.errors import TriptychError
 from triptych.jobs.job import Batch
+from triptych.logs import about
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,16 @@ def wanted(batch: Batch, most: int) -> bool:
     return 1 < batch.attempts <= most or (batch.progress is not None and most < batch.attempts <= most + len(batch.records) + 1)
 
 
-def run(batch: Batch, target: Target, services: Services, *, keep: Keep, still_ours: Callable[[], bool]) -> pipeline.Result:
-    """Take a batch through the flow record by record, from where the attempt before was lost.
+def run(
+    batch: Batch,
+    target: Target,
+    services: Services,
+    *,
+    keep: Keep,
+    still_ours: Callable[[], bool],
+    flow: Callable[..., pipeline.Result] | None = None,
+) -> pipeline.Result:
+    """Take a batch through the flow (`pipeline.run`, or another) record by record, from where the attempt before was lost.
 
     Raises what `pipeline.run` raises for errors of services; any other error is the record's, and it is given up.
     """
@@ -66,13 +75,14 @@ def run(batch: Batch, target: Target, services: Services, *, keep: Keep, still_o
     last = batch.attempts > services.settings.batch_attempts
     for record in batch.records[len(progress.outcomes) :]:
         if progress.begun >= (1 if last else LOSSES):
-            log.error("job %s: line %d lost its workers and is given up", batch.job, record["line"])
+            with about(product=id_of(record), line=record["line"]):
+                log.error("the record lost its workers and is given up")
             _give_up(progress, record, f"its worker was lost {progress.begun} times while it worked on this record alone")
             continue
         progress.begun += 1
         _kept(progress, keep)
         try:
-            result = pipeline.run([record], target, services, still_ours=still_ours)
+            result = (flow or pipeline.run)([record], target, services, still_ours=still_ours)
         except (TriptychError, SystemExit):
             progress.begun -= 1  # a service was away, or the worker is told to stop: that is not the record's fault
             _kept(progress, keep)
@@ -80,7 +90,8 @@ def run(batch: Batch, target: Target, services: Services, *, keep: Keep, still_o
         except SoftTimeLimitExceeded:
             raise  # the batch's time is up, be it this record's fault or not: the next attempt begins with it
         except Exception as error:
-            log.exception("job %s: line %d failed alone and is given up", batch.job, record["line"])
+            with about(product=id_of(record), line=record["line"]):
+                log.exception("the record failed alone and is given up")
             _give_up(progress, record, f"alone it failed with {type(error).__name__}: {error}")
             continue
         progress.outcomes += result.outcomes

@@ -1,4 +1,4 @@
-"""Commands of indexing: `triptych index create|add`. Those of jobs are in `job_cli`, that of the worker in `worker`."""
+"""Commands of indexing: `triptych index create|add`; others of `index` are in `index_cli`, those of jobs in `job_cli`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.index_cli import diff, template
 from indexer.job_cli import as_json as _as_json
 from indexer.job_cli import describe, end_with, job, show_job
 from indexer.progress import follow_job
@@ -27,6 +28,10 @@ def index() -> None:
     """Create an index and add catalogues to it."""
 
 
+index.add_command(diff)
+index.add_command(template)
+
+
 @index.command()
 @click.argument("name")
 @click.option(
@@ -37,20 +42,29 @@ def index() -> None:
 @click.option(
     "--fit",
     "catalogue",
-    type=click.Path(path_type=Path),
-    help="Catalogue that encoders which learn (those of the profile `classical`, say) learn from.",
+    metavar="CATALOGUE",
+    help="Catalogue that encoders which learn (those of the profile `classical`, say) learn from; any that `add` takes.",
 )
+@source_options
 @_as_json
-def create(name: str, mapping: Path | None, catalogue: Path | None, *, as_json: bool) -> None:
-    """Create the index version NAME-<time> behind the alias NAME, with a vector field per space of the profile in force."""
+def create(name: str, mapping: Path | None, catalogue: str | None, *, as_json: bool, **options: Any) -> None:
+    """Create the index version NAME-<time> behind the alias NAME, with a vector field per space of the profile in force.
+
+    The options from --format to --root say how the catalogue of --fit is read, as with `triptych index add`.
+    """
+    given = sorted(option for option, value in options.items() if value is not None)
+    if catalogue is None and given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is of the catalogue of --fit, which is not given.")
     from indexer.fit import fit_shown  # noqa: PLC0415
+    from indexer.sources.source import open_source  # noqa: PLC0415
     from triptych.elastic.lifecycle import check_new, create_version, read_mapping_file  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
     base = read_mapping_file(mapping or default_mapping())
     check_new(services.elasticsearch, name, reserved=services.settings.system_prefix)
-    learned = fit_shown(services, catalogue, quiet=as_json) if catalogue is not None else {}
+    source = open_source(SourceSpec(catalogue, **options), services) if catalogue is not None else None
+    learned = fit_shown(services, source, quiet=as_json) if source is not None else {}
     version = create_version(
         services.elasticsearch, name, base, services.schema(learned), reserved=services.settings.system_prefix
     )
@@ -99,8 +113,8 @@ def add(
 ) -> None:
     """Submit CATALOGUE as a job into the index NAME.
 
-    CATALOGUE is a file of JSON lines, CSV, TSV or Parquet (compressed or not; local, http://, s3:// or gs://), a folder of
-    media, an index as elasticsearch:INDEX, or - for stdin.
+    CATALOGUE is a file of JSON, JSON lines, CSV, TSV or Parquet (compressed or not; local, http://, s3:// or gs://), a
+    folder of media, an index as elasticsearch:INDEX, or - for stdin.
 
     Exit code 0: submitted (with --follow: every record is searchable); 3: the job ended with dead letters; 4: it was
     paused or stopped; 1: it failed.

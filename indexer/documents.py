@@ -36,16 +36,11 @@ def passage(product: Product) -> str:
     return ". ".join(part for part in (title, category, description) if part)
 
 
-def content_hash(product: Product, media: Mapping[str, str], spaces: Sequence[Space]) -> str:
-    """64 hex digits that change when anything that makes the document changes.
-
-    `media` maps a reference to the sha256 of its bytes, or to an error's code where it could not be had.
-    """
-    return hash_of(product.fields, vectors_hash(product, media, spaces))
-
-
 def hash_of(fields: Mapping[str, Any], vectors: str) -> str:
-    """The content hash of a document with these fields, whose vectors are made of what has the hash `vectors`."""
+    """64 hex digits that change when anything that makes the document changes: its fields, or what its vectors are made of.
+
+    `vectors` is the hash of the latter (`made_of`).
+    """
     return _sha256({"version": _VERSION, "fields": fields, "vectors": vectors})
 
 
@@ -125,11 +120,12 @@ def build(
     own: Mapping[str, Any],
     server: Server,
     parts: Mapping[str, Sequence[Embedded]] | None = None,
+    under: str = FIELD,
 ) -> dict[str, Any]:
-    """The document: the record's own fields, and under `triptych` our vectors (by space), parts (by field) and `own` fields."""
+    """The document: the record's own fields, and in the object field `under` vectors by space, parts by field, `own` fields."""
     packed = {space: pack(vector, server) for space, vector in vectors.items()}
     nested = {field: [_part(part, server) for part in some] for field, some in (parts or {}).items()}
-    return {**product.fields, FIELD: {"key": product.id, **own, **packed, **nested}}
+    return {**product.fields, under: {"key": product.id, **own, **packed, **nested}}
 
 
 def _part(part: Embedded, server: Server) -> dict[str, Any]:

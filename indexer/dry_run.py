@@ -6,6 +6,7 @@ source -> every record is counted, the first 200 valid ones are checked and thei
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,17 @@ from typing import Any, Final
 
 from indexer import pipeline
 from indexer.records import RawRecord, parse
-from indexer.sources.source import Source
+from indexer.sources.source import Source, open_source
+from indexer.sources.spec import SourceSpec
 from indexer.work import Target, Work
 from triptych.domain import Product
 from triptych.elastic.lifecycle import current_version, read_schema
-from triptych.errors import MediaError
+from triptych.errors import MediaError, TriptychError
+from triptych.jobs.dry_runs import DryRuns
 from triptych.schema import IndexSchema, IndexType
 from triptych.services import Services
+
+log = logging.getLogger(__name__)
 
 CHECKED: Final = 200
 TIMED: Final = 16
@@ -91,6 +96,26 @@ def dry_run(source: Source, index: str, services: Services) -> Report:
         embed_seconds_estimate=valid * seconds if timed else None,
         vector_bytes_estimate=round(valid * size) if timed else None,
     )
+
+
+def answer(run: str, index: str, source: Mapping[str, Any], services: Services) -> None:
+    """Do the dry run that was asked for over HTTP, and keep what it found, or why it could not.
+
+    A catalogue that was sent for it is dropped then, but not where the worker is told to stop: another one begins anew.
+    """
+    runs = DryRuns(services.redis, services.settings)
+    spec = SourceSpec.from_dict(source)
+    runs.begin(run)
+    try:
+        runs.finish(run, dry_run(open_source(spec, services), index, services).to_dict())
+    except TriptychError as error:
+        log.warning("the dry run %s failed: %s", run, error)
+        runs.fail(run, error)
+    except Exception as error:
+        log.exception("the dry run %s failed", run)
+        runs.fail(run, TriptychError(f"The dry run failed: {type(error).__name__}.", code="dry_run.failed"))
+    if spec.upload is not None:
+        services.uploads.forget(spec.upload)
 
 
 def _bad_media(products: Sequence[Product], root: Path, services: Services) -> dict[str, int]:

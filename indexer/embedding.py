@@ -60,6 +60,10 @@ class Filling:
         """Whether its inputs are cut into segments."""
         return self.space.has_parts and self.space.document_modality is Modality.AUDIO
 
+    def wanted(self, parts: Sequence[Part]) -> bool:
+        """Whether one of these parts is of a product whose vector is not there already."""
+        return any(self.space.name not in part.work.copied for part in parts)
+
     def key(self, digest: str) -> str:
         """What the cache knows an input by."""
         return digest_of(f"{digest} in segments of {self.space.segment_seconds:g} s") if self.cuts else digest
@@ -116,11 +120,14 @@ def embed(
     for part in parts:
         owners.setdefault(part.digest, []).append(part)
     known = {f.space.name: _known(f, list(owners), services) for f in fillings}
-    fresh = {digest: mine for digest, mine in owners.items() if any(digest not in some for some in known.values())}
+    unknown = {
+        f.space.name: {d for d, mine in owners.items() if d not in known[f.space.name] and f.wanted(mine)} for f in fillings
+    }
+    fresh = {digest: mine for digest, mine in owners.items() if any(digest in some for some in unknown.values())}
     inputs = _decoded(fresh, modality, media, services)
     while chunk := dict(islice(inputs, AT_ONCE[modality])):
         for filling in fillings:
-            missing = {digest: value for digest, value in chunk.items() if digest not in known[filling.space.name]}
+            missing = {digest: value for digest, value in chunk.items() if digest in unknown[filling.space.name]}
             values = _embed_all(filling, missing, owners)
             keyed = {filling.key(digest): value for digest, value in values.items()}
             services.cache.put(filling.encoder.spec.fingerprint, "d", keyed)
@@ -138,7 +145,9 @@ def _known(filling: Filling, digests: Sequence[str], services: Services) -> dict
 
 
 def _give(part: Part, filling: Filling, value: Vector | None) -> None:
-    """Add what was made of a part to its product; None: it was given up before."""
+    """Add what was made of a part to its product, unless that was copied; None: it was given up before."""
+    if filling.space.name in part.work.copied:
+        return
     if value is None:
         if part.away:
             part.work.lacking.add(filling.space.name)

@@ -1,4 +1,4 @@
-"""Commands of jobs: `triptych job list|show|watch|pause|resume|stop|letters|export|redrive`."""
+"""Commands of jobs: `triptych job list|show|watch|pause|resume|stop|letters|export|redrive|forget`."""
 
 from __future__ import annotations
 
@@ -218,6 +218,21 @@ def redrive(
     show_job(data, as_json=as_json)
     if follow:
         end_with(data["state"])
+
+
+@job.command()
+@_the_job
+@as_json
+def forget(job_id: str, *, as_json: bool) -> None:
+    """Delete job ID, which has ended or is stopped, from the ledger: counters, batches, dead letters with their records, key.
+
+    What it wrote stays in the index. Its dead letters cannot be exported or redriven any more.
+    """
+    done = _services().control.forget(job_id)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        click.echo(f"Forgot job {job_id}: {done.batches} batches, {done.dead_letters} dead letters.")
 
 
 def describe(services: Services, job_id: str) -> dict[str, Any]:

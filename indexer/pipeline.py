@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from indexer import documents
+from indexer.behind import written_behind
 from indexer.embedding import AT_ONCE, Filling, embed
 from indexer.records import RawRecord, parse
-from indexer.standing import Standing, decide, duplicate, look_up
+from indexer.standing import Standing, decide, duplicate, look_up, must_be_marked, to_be_remembered
 from indexer.work import Embedded, Target, Work, parts_of
 from indexer.writing import write
 from triptych.domain import DeadLetter, Media, Modality, Operation, Outcome
@@ -30,7 +32,22 @@ from triptych.media.fetcher import BatchMedia
 from triptych.schema import IndexSchema, Space
 from triptych.services import Services
 
-__all__ = ["AT_ONCE", "LeaseLostError", "Result", "Target", "Work", "embed_only", "run"]
+__all__ = [
+    "AT_ONCE",
+    "LeaseLostError",
+    "Result",
+    "Target",
+    "Work",
+    "embed_only",
+    "fill",
+    "fill_digested",
+    "run",
+    "take_digests",
+]
+
+
+PIECE: Final = 128
+"""Products made and written at once: Elasticsearch works on a piece while the next one is made."""
 
 
 class LeaseLostError(TriptychError):
@@ -50,23 +67,39 @@ def run(
 ) -> Result:
     """Take one batch through the flow.
 
-    `still_ours` is asked once before anything is written; LeaseLostError is raised if it says no. Raises a retryable
-    TriptychError when a service was away; then nothing is counted and the whole batch may be run again.
+    A large batch goes piece by piece, and each is written while the next one is made. `still_ours` is asked before a piece is
+    written; LeaseLostError is raised if it says no. Raises a retryable TriptychError when a service was away; then nothing is
+    counted and the whole batch may be run again.
     """
     ledger = _Ledger({}, [])
     work = _parse(records, ledger)
-    with services.fetcher.batch(target.root) as media:
+    with services.fetcher.batch(target.root) as media, written_behind() as behind:
         standing = look_up(work, target, services)
-        _drop_ended(work, standing, target, media, ledger)
-        work = [item for item in work if item.line not in ledger.outcomes]
-        _embed(work, target, services, media)
-        _keep_stored(work, standing, target, services)
-        _fuse(work, target.schema)
-    if not still_ours():
-        raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+        for start in range(0, len(work) or 1, PIECE):
+            piece = work[start : start + PIECE]
+            _drop_ended(piece, standing, target, media, ledger)
+            gone = to_be_remembered(piece, standing, target)
+            piece = [item for item in piece if item.line not in ledger.outcomes]
+            fill_digested([item for item in piece if item.stays_as is None], standing, target, services, media)
+            behind.wait()
+            if not still_ours():
+                raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+            behind.start(partial(_write, piece, gone, standing, target, services, ledger))
+    return Result([ledger.outcomes[record["line"]] for record in records], ledger.letters)
+
+
+def _write(
+    work: Sequence[Work],
+    gone: Sequence[str],
+    standing: Mapping[str, Standing],
+    target: Target,
+    services: Services,
+    ledger: _Ledger,
+) -> None:
+    if gone:
+        services.jobs.keep_deleted(target.index, gone, target.job)
     if work:
         write(work, standing, target, services, ledger.ended)
-    return Result([ledger.outcomes[record["line"]] for record in records], ledger.letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +129,29 @@ def embed_only(records: Sequence[RawRecord], target: Target, services: Services)
     with services.fetcher.batch(target.root) as media:
         digests = media.digests(one for item in work for one in item.product.media)
         for item in work:
-            _take_digests(item, digests, Standing())
+            take_digests(item, digests, Standing())
         _embed(work, target, services, media)
         _fuse(work, target.schema)
     return work
+
+
+def fill(work: list[Work], standing: Mapping[str, Standing], target: Target, services: Services) -> None:
+    """Make every vector of `work`, whose products were looked up already."""
+    with services.fetcher.batch(target.root) as media:
+        digests = media.digests(one for item in work for one in item.product.media)
+        for item in work:
+            take_digests(item, digests, standing[item.product.id])
+            item.made = documents.made_of(item.product, item.digests, target.schema.spaces)
+        fill_digested(work, standing, target, services, media)
+
+
+def fill_digested(
+    work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services, media: BatchMedia
+) -> None:
+    """Make every vector of `work`, whose digests are taken, but those that were copied."""
+    _embed(work, target, services, media)
+    _keep_stored(work, standing, target, services)
+    _fuse(work, target.schema)
 
 
 def _parse(records: Sequence[RawRecord], ledger: _Ledger) -> list[Work]:
@@ -122,14 +174,17 @@ def _drop_ended(
     digests = media.digests(one for item in work for one in item.product.media)
     for item in work:
         known = standing[item.product.id]
-        _take_digests(item, digests, known)
-        item.digest = documents.content_hash(item.product, item.digests, target.schema.spaces)
+        take_digests(item, digests, known)
+        item.made = documents.made_of(item.product, item.digests, target.schema.spaces)
+        item.digest = documents.hash_of(item.product.fields, item.made["hash"])
         decided = decide(item, known, target)
-        if decided is not None:
+        if isinstance(decided, Outcome) and must_be_marked(known, target):
+            item.stays_as = decided
+        elif decided is not None:
             ledger.ended(item, decided)
 
 
-def _take_digests(item: Work, digests: Mapping[Media, str | MediaError], known: Standing) -> None:
+def take_digests(item: Work, digests: Mapping[Media, str | MediaError], known: Standing) -> None:
     """The digests of the product's media; a medium that cannot be had is given up and hashed by its error.
 
     One whose server is away for the moment is given up too, but counts as what it was when the product was written.
@@ -146,19 +201,20 @@ def _take_digests(item: Work, digests: Mapping[Media, str | MediaError], known: 
         item.digests[media.reference] = digest
 
 
-def _embed(work: list[Work], target: Target, services: Services, media: BatchMedia) -> None:
+def _embed(work: Sequence[Work], target: Target, services: Services, media: BatchMedia) -> None:
     """Fill `vectors` and `nested` of each item by the encoders and by what the record brings."""
     encoders = services.encoders(target.schema)
     spaces = target.schema.spaces
     for modality in Modality:
         fillings = [Filling(s, encoders[s.name]) for s in spaces if s.kind == "encoded" and s.document_modality is modality]
         if fillings:
-            parts = [part for item in work for part in parts_of(item, modality, documents.passage(item.product))]
+            lacking = [item for item in work if any(f.space.name not in item.copied for f in fillings)]
+            parts = [part for item in lacking for part in parts_of(item, modality, documents.passage(item.product))]
             embed(parts, modality, fillings, media, services)
     for item in work:
         item.parts = {space: some for space, some in item.parts.items() if some}
-        item.vectors = {space: fused.mean([part.vector for part in some]) for space, some in item.parts.items()}
-        item.nested = {space.name: apart for space in spaces if (apart := item.apart(space))}
+        item.vectors |= {space: fused.mean([part.vector for part in some]) for space, some in item.parts.items()}
+        item.nested |= {space.name: apart for space in spaces if (apart := item.apart(space))}
         _take_given(item, target.schema)
 
 
@@ -194,7 +250,7 @@ def _keep(item: Work, space: Space, own: Mapping[str, Any]) -> None:
 def _fuse(work: Sequence[Work], schema: IndexSchema) -> None:
     """Make the vectors of fused spaces of those of their parts."""
     for item in work:
-        for space in (s for s in schema.spaces if s.kind == "fused"):
+        for space in (s for s in schema.spaces if s.kind == "fused" and s.name not in item.copied):
             whole = fused.combine(space, item.vectors, {s.name: s.dims for s in schema.spaces})
             if whole is not None:
                 item.vectors[space.name] = whole

@@ -188,7 +188,7 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
     except orjson.JSONDecodeError as error:
         return _dead("record.not_json", f"The line is not JSON: {error}.", line, text)
     try:
-        body = _validate(data)
+        body = _validate(data, text)
     except RecordError as error:
         return _dead(error.code, error.message, line, text, data if isinstance(data, dict) else None)
     operation = body.operation
@@ -200,7 +200,7 @@ def parse(raw: RawRecord) -> Product | DeadLetter:
     texts = {"title": body.title, "description": body.description}
     fields = {**data, **{name: value for name, value in texts.items() if name in data}}
     fields.pop("vectors", None)  # they are stored as vectors, not as fields
-    vectors = {name: GivenVector(tuple(given.values), given.fingerprint) for name, given in body.vectors.items()}
+    vectors = {name: GivenVector(given.values, given.fingerprint) for name, given in body.vectors.items()}
     media = tuple(_media(Modality.IMAGE, body.images)) + tuple(_media(Modality.AUDIO, body.audio))
     return Product(body.id, texts, fields, media, category=tuple(body.category), vectors=vectors)
 
@@ -214,13 +214,13 @@ def _update(key: str, data: Mapping[str, Any], line: int, text: str) -> Product 
     return Product(key, {}, fields, operation=Operation.UPDATE)
 
 
-def _validate(data: object) -> RecordBody:
-    """The checked form of a decoded line. Raises RecordError."""
+def _validate(data: object, text: str) -> RecordBody:
+    """The checked form of a decoded line, whose text tells at once of most lines that they are not deep. Raises RecordError."""
     if not isinstance(data, dict):
         raise RecordError("The line is JSON, but not an object with fields.", code="record.not_an_object")
-    if _deeper_than(data, DEEPEST):
+    if text.count("{") + text.count("[") > DEEPEST and _deeper_than(data, DEEPEST):
         raise RecordError(f"The record nests deeper than {DEEPEST} levels.", code="record.too_deep")
-    if any(name == FIELD or name.startswith(f"{FIELD}.") for name in data):
+    if any(name.partition(".")[0] == FIELD for name in data):
         raise RecordError(f"{FIELD}: this field is Triptych's own.", code="record.reserved_field", field=FIELD)
     try:
         return RecordBody.model_validate(data)

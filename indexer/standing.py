@@ -1,6 +1,8 @@
 """What the index has of a batch's products, and what that makes of each: to be written, or an outcome already.
 
-An older job never wins over a newer one: job ids sort by time. Every write names the version that was decided on, so that a
+An older job never wins over a newer one: job ids sort by time. What a job leaves as it is says nothing of that job, and what is
+gone says nothing at all; so while older jobs run on the index, the one is marked as seen and the other has a tombstone in the
+ledger, which older jobs look at. Every write names the version that was decided on, so that a
 product somebody else wrote meanwhile is looked up and decided again (writing.py).
 """
 
@@ -18,7 +20,7 @@ from triptych.elastic.engine import mget_versions
 from triptych.schema import FIELD
 from triptych.services import Services
 
-_READ = ("hash", "job", "line", "outcome", "missing", "made")
+_READ = ("hash", "job", "seen", "line", "outcome", "missing", "made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ class Standing:
     version: Version | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> str:
+        """The newest job that wrote the product, left it as it was, or wanted it gone; empty where there is none."""
+        return max(str(self.own.get("job", "")), str(self.own.get("seen", "")))
 
     def media(self, modality: Modality) -> list[tuple[str, str]]:
         """Short reference and digest of each medium that the vectors were made of, in order."""
@@ -51,6 +58,10 @@ def look_up(work: Sequence[Work], target: Target, services: Services) -> dict[st
         source = dict(stored.source) if stored else {}
         own = source.pop(FIELD, {})
         standing[item.product.id] = Standing(stored.version if stored else None, own, source)
+    if target.newer:
+        gone = [key for key, known in standing.items() if known.version is None]
+        for key, job in services.jobs.deleted_by((target.index, *target.others), gone).items():
+            standing[key] = Standing(own={"seen": job})
     return standing
 
 
@@ -60,8 +71,8 @@ def decide(item: Work, known: Standing, target: Target) -> Outcome | DeadLetter 
     same_job = own.get("job") == target.job
     if same_job and own["line"] != item.line:
         return duplicate(item.product.id, item.line, own["line"])
-    if own.get("job", "") > target.job:
-        return Outcome.UNCHANGED  # a newer job wrote it since: what it wrote stays
+    if known.latest > target.job:
+        return Outcome.UNCHANGED  # a newer job had it since: how that left it, it stays
     if item.product.operation is Operation.DELETE:
         return Outcome.UNCHANGED if known.version is None else None
     as_before = Outcome.WRITTEN if same_job else Outcome.UNCHANGED
@@ -70,6 +81,17 @@ def decide(item: Work, known: Standing, target: Target) -> Outcome | DeadLetter 
     if own.get("hash") != item.digest or own["outcome"] == Outcome.PARTIAL:
         return None  # what was partial is tried again, and gets its dead letters again
     return Outcome.PARTIAL if item.errors else as_before  # a picture's server is away: what the index has of it stays
+
+
+def must_be_marked(known: Standing, target: Target) -> bool:
+    """Whether a product that stays as it is must say that this job has seen it, as an older one may still come. Pure."""
+    return target.older and known.version is not None and known.latest < target.job
+
+
+def to_be_remembered(work: Sequence[Work], standing: Mapping[str, Standing], target: Target) -> list[str]:
+    """The products that this job wants gone and an older one might bring back. Pure."""
+    deletes = [item.product.id for item in work if item.product.operation is Operation.DELETE]
+    return [key for key in deletes if standing[key].latest <= target.job] if target.older else []
 
 
 def _decide_update(item: Work, known: Standing, as_before: Outcome) -> Outcome | DeadLetter | None:

@@ -11,6 +11,8 @@ from typing import Final
 from indexer import records
 from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
+from indexer.upgrade.routing import settled_route
+from triptych.elastic.attached import index_of, no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
 from triptych.jobs import batching
@@ -18,7 +20,6 @@ from triptych.jobs.batches import Position, taken_over
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Job, Wanted, not_resumable
 from triptych.jobs.queue import NORMAL, ping, send_batch, send_finish
-from triptych.jobs.routing import kind_of
 from triptych.services import Services
 
 _NO_FOLDER: Final = os.devnull
@@ -34,7 +35,10 @@ def submit(source: Source, index: str, services: Services, *, key: str | None = 
     error while the catalogue is read fails the job, which can be resumed.
     """
     version = current_version(services.elasticsearch, index)
-    services.check(read_schema(services.elasticsearch, version))
+    schema = read_schema(services.elasticsearch, version)
+    services.check(schema)
+    if schema.attachment is not None and source.spec.index != index_of(version):
+        raise no_catalogue(index)
     ping(services.redis)
     services.jobs.prepare()
     known = services.jobs.of_key(index, key) if key is not None else None
@@ -150,7 +154,10 @@ def _read(job: Job, source: Source, lines: Iterator[records.RawRecord], services
 def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, begin: Position) -> bool:
     """Enter and send the batches after `begin`; whether that was the whole catalogue. False if the job was stopped."""
     fresh = (raw for raw in _once(lines) if raw["line"] > begin.line)
-    for number, batch in enumerate(_batches(fresh, services), start=begin.number):
+    encoded = read_schema(services.elasticsearch, settled_route(job, services).index).encoded
+    size, most = services.settings.batch_size, services.settings.batch_bytes
+    batches = batching.cut(fresh, size=size, most_bytes=most, encoded=encoded)
+    for number, batch in enumerate(batches, start=begin.number):
         current = services.jobs.get(job.id)
         if current.error is not None:
             raise TriptychError(f"The job failed while the catalogue was read: {current.error}", code="job.failed")
@@ -158,17 +165,12 @@ def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, beg
             raise taken_over(job.id)
         if current.wanted == Wanted.STOP:
             return False
-        kind = kind_of(batch)
-        services.jobs.add(Batch(job.id, number, tuple(batch), kind=kind, priority=job.priority))
-        send_batch(services.queue, job.id, number, kind=kind, priority=job.priority)
+        services.jobs.add(Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority))
+        send_batch(services.queue, job.id, number, kind=batch.kind, priority=job.priority)
     failed = services.jobs.get(job.id).error
     if failed is not None:
         raise TriptychError(f"The job failed while the catalogue was read: {failed}", code="job.failed")
     return True
-
-
-def _batches(lines: Iterator[records.RawRecord], services: Services) -> Iterator[list[records.RawRecord]]:
-    return batching.cut(lines, size=services.settings.batch_size, most_bytes=services.settings.batch_bytes)
 
 
 def _once(lines: Iterator[records.RawRecord]) -> Iterator[records.RawRecord]:

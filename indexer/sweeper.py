@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from indexer.upgrade import swapping
+from triptych.elastic.events import EventStore
 from triptych.errors import TriptychError
 from triptych.jobs.job import Job, Wanted
 from triptych.jobs.queue import send_batch, send_finish, send_read, waiting
 from triptych.jobs.store import Seen
-from triptych.jobs.watch import Watch
+from triptych.jobs.upgrades import UpgradeState
+from triptych.jobs.watch import Seldom, Watch
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
@@ -25,15 +28,21 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10
 """Leases without a sign of life after which a submitter counts as lost."""
 
+_EXPIRE_SECONDS = 3600.0
+"""Time from one look for events that are too old to the next."""
+
 _ABANDONED = "The submitter was lost before it had read the whole catalogue. What was read is indexed; "
 
 
 def run(services: Services, stop: threading.Event) -> None:
     """Sweep until `stop` is set, a few times per lease."""
     sweeper = Sweeper(services)
+    expiring = Seldom(_EXPIRE_SECONDS)
     while not stop.wait(services.settings.batch_lease_seconds / 3):
         try:
             sweeper.sweep()
+            if expiring.due():
+                EventStore(services.elasticsearch, services.settings).expire()
         except TriptychError as error:
             log.warning("sweep: %s", error)
         except Exception:
@@ -46,7 +55,7 @@ class Sweeper:
     def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._services = services
         self._lease = services.settings.batch_lease_seconds
-        self._running, self._queued, self._readers = Watch(clock), Watch(clock), Watch(clock)
+        self._running, self._queued, self._readers, self._swaps = (Watch(clock) for _ in range(4))
 
     def sweep(self) -> None:
         """Give back and send again every batch nobody works on, and the closing of every job that is done but open."""
@@ -59,10 +68,11 @@ class Sweeper:
         else:
             self._queued.clear()
         self._find_abandoned()
-        if idle:
-            for open_job in jobs.unfinished():
-                if jobs.counts(open_job.id).pending == 0:
-                    send_finish(self._services.queue, open_job.id)
+        self._settle_swaps()
+        read = [job.id for job in jobs.unfinished()]
+        for name, tally in (jobs.tallies(read) if read else {}).items():
+            if tally.counts.pending == 0:
+                send_finish(self._services.queue, name)
 
     def _give_back(self, active: set[str]) -> None:
         """Batches whose worker gave no sign of life for a lease are anybody's again."""
@@ -84,6 +94,17 @@ class Sweeper:
         """Send a batch's message again, where it went first."""
         batch = seen.batch
         send_batch(self._services.queue, batch.job, batch.number, kind=batch.kind, priority=batch.priority)
+
+    def _settle_swaps(self) -> None:
+        """Writes must not wait for a process that is lost."""
+        swaps = {one.alias: one for one in self._services.upgrades.all_open() if one.state is not UpgradeState.OPEN}
+        alive = {alias: (one.state, one.holder, one.beat) for alias, one in swaps.items()}
+        for alias in self._swaps.unchanged(alive, seconds=swapping.LOST_SECONDS):
+            log.warning("the swap of %s was lost with its process; settling it", alias)
+            try:
+                swapping.settle(self._services, swaps[alias])
+            except TriptychError as error:  # aliases are not a worker's to change; the rest of the sweep goes on
+                log.warning("%s An administrator ends the swap: triptych reindex promote %s", error, alias)
 
     def _find_abandoned(self) -> None:
         """Jobs whose submitter was lost while it read wait for somebody who reads on; if nobody can, they have failed."""

@@ -6,22 +6,26 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from celery import Celery, Task
 
-from indexer import calibrate, cautious, pipeline, submit
+from indexer import calibrate, cautious, dry_run, pipeline, submit
 from indexer.records import id_of
+from indexer.upgrade.routing import route_of, settled_route
+from triptych import traces
 from triptych.domain import DeadLetter, Outcome
+from triptych.elastic.attached import index_of
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import NotFoundError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Counts, Job
-from triptych.jobs.queue import FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, send_finish
+from triptych.jobs.queue import DRY_RUN, FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, send_finish, waiting
 from triptych.jobs.store import Claim, letter_id, now
 from triptych.logs import about
 from triptych.services import Services
@@ -35,18 +39,26 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
 
     @app.task(name=INDEX_BATCH, bind=True, max_retries=None)
     def index_batch_task(self: Task, *, job: str, number: int) -> None:
-        with about(job=job, batch=number), _retried(self):
-            index_batch(services(), job, number)
+        made = services()
+        with about(job=job, batch=number), _retried(self), traces.span("batch", job=job, batch=number):
+            index_batch(made, job, number)
 
     @app.task(name=READ_CATALOGUE, bind=True, max_retries=None)
     def read_catalogue_task(self: Task, *, job: str) -> None:
-        with about(job=job), _retried(self):
-            submit.read_on(job, services())
+        made = services()
+        with about(job=job), _retried(self), traces.span("read catalogue", job=job):
+            submit.read_on(job, made)
 
     @app.task(name=FINISH_JOB, bind=True, max_retries=None)
     def finish_job_task(self: Task, *, job: str) -> None:
-        with about(job=job), _retried(self):
-            finish_job(services(), job)
+        made = services()
+        with about(job=job), _retried(self), traces.span("finish", job=job):
+            finish_job(made, job)
+
+    @app.task(name=DRY_RUN)
+    def dry_run_task(*, run: str, index: str, source: Mapping[str, Any]) -> None:
+        with about(dry_run=run):
+            dry_run.answer(run, index, source, services())
 
 
 @contextmanager
@@ -101,7 +113,8 @@ def index_batch(services: Services, name: str, number: int) -> None:
     if jobs.finish(claim, counts):
         log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _judge(services, job, counts)
-        _finish_if_last(services, name)
+        if _may_be_last(services):
+            _finish_if_last(services, name)
 
 
 def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
@@ -113,13 +126,17 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
         message = f"Its batch was started {batch.attempts - 1} times and never ended: {why}."
         letters = [DeadLetter("batch.never_ended", message, "run", r["line"], id_of(r)) for r in batch.records]
         return pipeline.Result([Outcome.DEAD] * len(letters), letters)
-    schema = read_schema(services.elasticsearch, job.index)
+    to = route_of(job, services)
+    schema = read_schema(services.elasticsearch, to.index)
     services.check(schema)
-    target = pipeline.Target(job.index, schema, Path(job.root), job.id)
+    older, newer = services.jobs.beside(job, to.versions)
+    newer = newer or services.jobs.newer_ended(job, to.versions)
+    target = pipeline.Target(index_of(to.index), schema, Path(job.root), job.id, older, newer, to.others)
+    flow = to.flow(schema)
     if alone:
         keep = partial(services.jobs.keep, claim)
-        return cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim))
-    return pipeline.run(batch.records, target, services, still_ours=lambda: services.jobs.renew(claim))
+        return cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim), flow=flow)
+    return flow(batch.records, target, services, still_ours=lambda: services.jobs.holds(claim))
 
 
 def _with_records(letters: Iterable[DeadLetter], claim: Claim) -> list[DeadLetter]:
@@ -148,6 +165,14 @@ def _release(services: Services, claim: Claim) -> None:
         log.warning("job %s: batch %d keeps its lease: %s", claim.batch.job, claim.batch.number, error)
 
 
+def _may_be_last(services: Services) -> bool:
+    """Whether counting is worth it: nothing waits, or this process has not counted for a while. If not, the sweeper counts."""
+    try:
+        return waiting(services.redis, services.settings) == 0 or services.counting.due()
+    except TriptychError:
+        return True
+
+
 def _finish_if_last(services: Services, name: str) -> None:
     job = services.jobs.get(name)
     if not job.reading and services.jobs.counts(name).pending == 0:
@@ -160,9 +185,10 @@ def finish_job(services: Services, name: str) -> None:
     counts = services.jobs.counts(name)
     if job.finished_at is not None or job.reading or counts.pending:
         return
+    to = settled_route(job, services)
     try:
-        if counts.written or counts.partial or counts.deleted or not read_schema(services.elasticsearch, job.index).levels:
-            calibrate.calibrate(services, job.index)
+        if counts.written or counts.partial or counts.deleted or not read_schema(services.elasticsearch, to.index).levels:
+            calibrate.calibrate(services, to.index)
     except Exception as error:
         if isinstance(error, TriptychError) and error.retryable:
             raise
@@ -170,3 +196,6 @@ def finish_job(services: Services, name: str) -> None:
         services.jobs.update(name, error=why, finished_at=now())
         raise
     services.jobs.update(name, finished_at=now())
+    if not any(services.jobs.beside(job, to.versions)):
+        for version in dict.fromkeys((job.index, to.index, *to.others)):
+            services.jobs.clear_deleted(version)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from triptych.domain import DeadLetter, Media, Modality, Product, Vector
+from triptych.domain import DeadLetter, Media, Modality, Outcome, Product, Vector
 from triptych.encoders.cache import digest_of
 from triptych.errors import TriptychError
 from triptych.schema import IndexSchema, Space
@@ -15,12 +17,19 @@ SHA256_DIGITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks."""
+    """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks.
+
+    `older` and `newer` say whether such jobs run on the index at the same time (standing.py), and `others` are the other
+    versions of the index whose late jobs write here.
+    """
 
     index: str
     schema: IndexSchema
     root: Path
     job: str
+    older: bool = False
+    newer: bool = False
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,10 @@ class Work:
     """One product on its way through the flow.
 
     `errors` are its dead letters so far, one per part given up. `parts` are what the encoders made, by space; `vectors` one
-    vector per space; `nested` the parts that are written one by one in place of that vector, where the best part counts.
+    vector per space; `nested` the parts that are written one by one in place of that vector, where the best part counts. `made`
+    says what the vectors are made of, `digest` is the content hash (documents.py). `stays_as` is the outcome of a product that
+    stays as it is and is only marked as seen by this job. `copied` are the spaces whose vectors are there already, made by the
+    same encoder for another index version.
     """
 
     line: int
@@ -50,9 +62,12 @@ class Work:
     parts: dict[str, list[Embedded]] = field(default_factory=dict)
     vectors: dict[str, Vector] = field(default_factory=dict)
     nested: dict[str, list[Embedded]] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     away: set[str] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)
+    stays_as: Outcome | None = None
+    copied: set[str] = field(default_factory=set)
 
     def give_up(self, error: TriptychError, stage: str, modality: Modality | None, reference: str | None = None) -> None:
         letter = DeadLetter(error.code, error.message, stage, self.line, self.product.id, modality, reference)

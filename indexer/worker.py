@@ -25,7 +25,7 @@ _KINDS = ("words", "pictures", "sounds")  # those of triptych.jobs.queue, which 
     metavar="KINDS",
     help="Batches to take: words, pictures, sounds, with commas.",
 )
-@click.option("--name", default="celery", show_default=True, help="Name of the worker; several on one machine need several.")
+@click.option("--name", help="Name of the worker; default worker- and its process id, so that none of one machine share one.")
 @click.option(
     "--max-memory", type=click.IntRange(0), metavar="MB", help="Replace a pool process that holds more. Default: setting."
 )
@@ -40,7 +40,7 @@ def worker(
     concurrency: int,
     pool: str,
     queues: str,
-    name: str,
+    name: str | None,
     max_memory: int | None,
     max_tasks: int | None,
     events: bool,
@@ -69,7 +69,12 @@ def worker(
     from indexer.app import app  # noqa: PLC0415  reads the settings, so after they are handed down
 
     names = ",".join(queue_name(settings, kind) for kind in kinds)
-    options = [f"--pool={pool}", f"--concurrency={concurrency}", f"--queues={names}", f"--hostname={name}@%h"]
+    options = [
+        f"--pool={pool}",
+        f"--concurrency={concurrency}",
+        f"--queues={names}",
+        f"--hostname={name or f'worker-{os.getpid()}'}@%h",
+    ]
     options += [f"--loglevel={loglevel}", "--without-mingle", "--without-gossip", *(["--task-events"] if events else [])]
     quiet = ["--quiet"] if settings.log_format == "json" else []  # the banner is no log
     app.worker_main([*quiet, "worker", *options])

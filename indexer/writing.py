@@ -7,10 +7,11 @@ Standing -> Write -> bulk -> outcome
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from indexer import documents
-from indexer.standing import Standing, decide, look_up
+from indexer.standing import Standing, decide, look_up, must_be_marked
 from indexer.work import Target, Work
 from triptych.domain import DeadLetter, Operation, Outcome
 from triptych.elastic.bulk import Write, Written, bulk
@@ -36,30 +37,41 @@ def write(work: Sequence[Work], standing: Mapping[str, Standing], target: Target
         conflicts = [item for item in work if done[item.product.id].conflict]
         for item in work:
             if not done[item.product.id].conflict:
-                ended(item, _outcome(item, done[item.product.id]))
+                ended(item, outcome(item, done[item.product.id]))
         if not conflicts:
             return
-        standing = look_up(conflicts, target, services)
+        standing = look_up(conflicts, replace(target, newer=True), services)  # one may have come since the batch began
         work = []
         for item in conflicts:
             decided = decide(item, standing[item.product.id], target)
             if decided is None:
+                if item.stays_as is not None:
+                    raise _changed([item])  # its vectors were not made: the batch begins again
+                work.append(item)
+            elif isinstance(decided, Outcome) and must_be_marked(standing[item.product.id], target):
+                item.stays_as = decided
                 work.append(item)
             else:
                 ended(item, decided)
         if not work:
             return
+    raise _changed(work)
+
+
+def _changed(work: Sequence[Work]) -> ElasticsearchError:
     message = f"{len(work)} products, such as {work[0].product.id!r}, were changed by others each time they were to be written."
-    raise ElasticsearchError(message, code="elasticsearch.conflict", retryable=True)
+    return ElasticsearchError(message, code="elasticsearch.conflict", retryable=True)
 
 
 def _write_of(item: Work, known: Standing, target: Target, services: Services) -> Write:
     key, version = item.product.id, known.version
+    if item.stays_as is not None:
+        return Write(key, "update", {"doc": {FIELD: {"seen": target.job}}}, version)
     if item.product.operation is Operation.DELETE:
         return Write(key, "delete", None, version)
     if item.product.operation is Operation.UPDATE:
         return Write(key, "update", {"doc": _changes(item, known, target)}, version)
-    return Write(key, "create" if version is None else "index", _document(item, target, services), version)
+    return Write(key, "create" if version is None else "index", document(item, target, services), version)
 
 
 def _changes(item: Work, known: Standing, target: Target) -> dict[str, Any]:
@@ -69,20 +81,24 @@ def _changes(item: Work, known: Standing, target: Target) -> dict[str, Any]:
     return {**item.product.fields, FIELD: {"hash": digest, "job": target.job, "line": item.line}}
 
 
-def _document(item: Work, target: Target, services: Services) -> dict[str, Any]:
+def document(item: Work, target: Target, services: Services) -> dict[str, Any]:
+    """The document of a product with its vectors made."""
     failed = [letter.modality for letter in item.errors]
-    made = documents.made_of(item.product, item.digests, target.schema.spaces)
-    own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed, made=made)
+    own = documents.bookkeeping(digest=item.digest, job=target.job, line=item.line, failed=failed, made=item.made)
     searched = [space for space in target.schema.spaces if space.searched]
     vectors = {s.name: item.vectors[s.name] for s in searched if s.name in item.vectors and s.name not in item.nested}
     parts = {s.parts_name: item.nested[s.name] for s in searched if s.name in item.nested}
-    return documents.build(item.product, vectors, own=own, server=services.server, parts=parts)
+    under = target.schema.object_field
+    return documents.build(item.product, vectors, own=own, server=services.server, parts=parts, under=under)
 
 
-def _outcome(item: Work, done: Written) -> Outcome | DeadLetter:
+def outcome(item: Work, done: Written) -> Outcome | DeadLetter:
+    """How a record ended whose write came to this. Pure."""
     if done.reason is not None:
         message = f"Elasticsearch refused it: {done.reason}"
         return DeadLetter("elasticsearch.rejected", message, "write", item.line, item.product.id)
+    if item.stays_as is not None:
+        return item.stays_as
     if item.product.operation is Operation.DELETE:
         return Outcome.DELETED
     return Outcome.PARTIAL if item.errors else Outcome.WRITTEN

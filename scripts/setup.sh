@@ -50,8 +50,9 @@ if [ -n "$uv" ]; then
     excludes=
     wants_cuda || excludes="--excludes cpu-excludes.txt"
     say "Installing the packages with uv (about 3 GB the first time)"
+    # Compiled here once: torch and transformers take 10 s of every start where Python may not keep what it compiled.
     # shellcheck disable=SC2086
-    "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock $excludes
+    "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes -r requirements.lock $excludes
     "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 else
     say "uv cannot be had; installing the packages with pip (about 3.5 GB the first time, some minutes)"

@@ -82,21 +82,28 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the neighbours of all legs say the query is: the value of a field and its share of the votes, 0 to 1."""
+    """What the neighbours of all legs, or classifiers, say the query is: the value of a field and how sure they are, 0 to 1.
+
+    `shares` are of the votes, or probabilities. `modalities` is what each modality's classifier said alone.
+    """
 
     field: str
     value: Any
     confidence: float
     shares: Mapping[str, float]
+    by: str = "neighbours"
+    modalities: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The answer. `total_matched` counts the products whose words match plus those only a vector leg found in its window.
 
+    `index` is the alias that was asked; the first hit has position `offset` + 1 among all pages, which events name.
     `reachable` is how many products the pages of this answer hold, `next` the token of the page after this one. `degraded` says
     what failed and was left out. `explain` says how each leg was used, if asked for. `recognised` holds the words of a spoken
     query, under `audio.words`. `certified` says within which window it was proved that no other product can enter the answer.
+    `index_version` is the version of the index that answered, with all of the answer's pages.
     """
 
     query_id: str
@@ -112,3 +119,6 @@ class SearchResult:
     certified: Mapping[str, Any] | None = None
     deep: Mapping[str, Any] | None = None
     explain: Mapping[str, Any] | None = None
+    index_version: str = ""
+    index: str = ""
+    offset: int = 0

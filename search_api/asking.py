@@ -11,13 +11,16 @@ from typing import Any
 from search_api.answer import Degraded, MatchedMedia
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
+from search_api.classify import Classified
 from search_api.deadline import Deadline
-from search_api.legs import OURS, Asked, Leg, Planned, best_part_body, body, completion_body, lexical
+from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, lexical, ours
+from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
-from triptych.elastic.engine import Found, Moment, msearch, search
+from triptych.elastic.client import Client
+from triptych.elastic.engine import Found, Moment, mget, msearch, search
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, QueryError, TriptychError
-from triptych.schema import BOOKKEEPING, FIELD, KEY_FIELD
+from triptych.schema import BOOKKEEPING, IndexSchema
 from triptych.services import Services
 
 AT_ONCE = 2000
@@ -34,13 +37,14 @@ class Run:
     plan: list[Planned] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
-    filters: list[dict[str, Any]] = field(default_factory=list)
+    filters: list[Mapping[str, Any]] = field(default_factory=list)
     values: Sequence[Any] = ()
     aggregations: Mapping[str, Any] = field(default_factory=dict)
     query_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     pit: str | None = None
     degraded: list[Degraded] = field(default_factory=list)
     errors: list[TriptychError] = field(default_factory=list)
+    classified: Classified | None = None
     total: int = 0
     found: Mapping[str, Any] | None = None
 
@@ -65,21 +69,30 @@ class Elastic:
     def __init__(self, services: Services, breakers: Breakers) -> None:
         self._services, self._breakers = services, breakers
 
+    @timed("legs")
     def gathered(self, run: Run, *, window: int | None = None, extra: Sequence[str] = ()) -> Candidates:
         """The candidates of the legs within their window. Legs that fail are dropped from the run; raises if none is left."""
         window = window or run.request.window
         asked = self.asked(run, window)
         bodies = [body(leg, asked) for leg in run.legs]
         counts = _whole_match(run) if run.aggregations and window == run.request.window else None
-        answers = self.msearch(run, [*bodies, *([counts] if counts else [])], scored=True)
+        try:
+            answers = self.msearch(run, [*bodies, *([counts] if counts else [])], scored=True)
+        except ElasticsearchError as error:
+            if run.request.lexical_query is None:
+                raise
+            raise nothing_answered(run, error) from error  # a query it cannot even read costs the whole request
         if counts:
             self._counted(run, answers.pop())
         retrieved: dict[str, LegHits] = {}
         first_words = next((leg.name for leg in run.legs if leg.space is None and leg.seeks), None)
         for leg, answer in zip(run.legs, answers, strict=True):
             if isinstance(answer, ElasticsearchError):
+                if leg.options.query is not None and answer.code == "elasticsearch.bad_request":
+                    raise nothing_answered(run, answer)
                 run.fail(leg.name, nothing_answered(run, answer) if leg.options.analyzer else answer)
                 continue
+            leg_took(leg.name, answer.took)
             retrieved[leg.name] = hits_of(answer, names_of(run.values))
             if leg.name == first_words:
                 run.total = answer.total
@@ -88,6 +101,7 @@ class Elastic:
         seeking = [leg.name for leg in run.legs if leg.seeks]
         return gather([leg.name for leg in run.legs], retrieved, sources=seeking, full=window, extra=extra)
 
+    @timed("completion")
     def completed(self, run: Run, candidates: Candidates) -> Candidates:
         """The candidates with every leg's exact score. A leg whose completion fails is dropped: its scores would be untrue."""
         gaps = candidates.missing()
@@ -120,15 +134,21 @@ class Elastic:
         both = joined(candidates.without(lost), more, behind=behind)
         return self.completed(run, both) if run.request.complete else both
 
+    @timed("products")
     def page(self, run: Run, ids: Sequence[str], *, fields: Sequence[str] | None, with_vectors: bool, highlight: bool) -> Page:
         """The products of a page, without our own field unless vectors are asked for; none of one deleted meanwhile.
 
         The best of several media is named in the same request.
         """
-        source: dict[str, Any] = {"excludes": [FIELD], **({"includes": list(fields)} if fields else {})}
+        source: dict[str, Any] = {
+            "excludes": [*run.info.schema.object_fields],
+            **({"includes": list(fields)} if fields else {}),
+        }
         if with_vectors:
             source = self._with_vectors(run, fields)
-        shown: dict[str, Any] = {"query": {"ids": {"values": list(ids)}}, "size": len(ids), "_source": source}
+        schema = run.info.schema
+        shown: dict[str, Any] = {"query": named_so(ids, schema), "size": len(ids), "_source": source}
+        shown["docvalue_fields"] = [schema.key_field]
         words = [leg for leg in run.legs if leg.space is None and leg.seeks]
         if highlight and words:
             shown["highlight"] = highlighting(words)
@@ -143,23 +163,25 @@ class Elastic:
             if isinstance(answer, Found) and leg.space is not None:
                 for key, best in media_of(answer, leg.space).items():
                     media.setdefault(key, {})[leg.name] = best
-        products = {hit["_id"]: hit.get("_source", {}) for hit in found.hits}
-        return Page(products, {hit["_id"]: hit.get("highlight", {}) for hit in found.hits}, media)
+        hits = {name_of(hit, schema): hit for hit in found.hits}
+        products = {key: hit.get("_source", {}) for key, hit in hits.items()}
+        return Page(products, {key: hit.get("highlight", {}) for key, hit in hits.items()}, media)
 
     def _with_vectors(self, run: Run, fields: Sequence[str] | None) -> dict[str, Any]:
         """The part of a search that returns the products' fields and their vectors."""
         spaces = [space for space in run.info.schema.spaces if space.searched]
         vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
         source: dict[str, Any] = {"includes": [*(fields or ["*"]), *vectors]}
-        source["excludes"] = [f"{FIELD}.{name}" for name in BOOKKEEPING]
+        schema = run.info.schema
+        source["excludes"] = [*(f"{schema.object_field}.{name}" for name in BOOKKEEPING), *schema.others]
         if self._services.server.hides_vectors:
             source["exclude_vectors"] = False
         return source
 
     def holds(self, run: Run, product: str) -> tuple[bool, bool]:
         """Whether the index has a product, and whether the query's filters let it pass."""
-        among = {"terms": {KEY_FIELD: [product]}}
-        bodies = [{"query": {"bool": {"filter": [among, *some]}}, "size": 0} for some in ([], run.filters)]
+        among = {"terms": {run.info.schema.key_field: [product]}}
+        bodies = [{"query": {"bool": {"filter": [among, *some]}}, "size": 0} for some in (run.info.among, run.filters)]
         there, passing = self.msearch(run, bodies)
         if isinstance(there, ElasticsearchError):
             raise there
@@ -171,20 +193,21 @@ class Elastic:
         with self._asking(run):
             return msearch(
                 self._client,
-                run.info.version,
+                run.info.index,
                 bodies,
                 preference=run.query_id,
                 every_shard=run.info.shards > 1,
                 moment=None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds),
                 seconds=run.deadline.request_seconds,
-                scored=scored,
+                key=run.info.schema.key_field if scored else None,
+                values=bool(run.values),
             )
 
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:
         """One search, for `native`: no other leg answers where Elasticsearch refuses it."""
         try:
             with self._asking(run):
-                return search(self._client, run.info.version, body, seconds=run.deadline.request_seconds)
+                return search(self._client, run.info.index, body, seconds=run.deadline.request_seconds)
         except ElasticsearchError as error:
             raise nothing_answered(run, error) from error
 
@@ -210,6 +233,7 @@ class Elastic:
             exact=run.request.exact,
             timeout_ms=run.deadline.leg_ms,
             aggregations=run.aggregations,
+            key=run.info.schema.key_field,
         )
 
     def _counted(self, run: Run, answer: Found | ElasticsearchError) -> None:
@@ -244,6 +268,29 @@ def highlighting(words: Sequence[Leg]) -> dict[str, Any]:
     return {"fields": fields, "highlight_query": query, "encoder": "html", "number_of_fragments": 3}
 
 
+def named_so(ids: Sequence[str], schema: IndexSchema) -> dict[str, Any]:
+    """The query of the products of these ids, which need not be those of their documents in an attached index."""
+    by_field = schema.attachment is not None and schema.attachment.id is not None
+    return {"terms": {schema.key_field: list(ids)}} if by_field else {"ids": {"values": list(ids)}}
+
+
+def name_of(hit: Mapping[str, Any], schema: IndexSchema) -> str:
+    """The id of the product that a hit is."""
+    return str(hit.get("fields", {}).get(schema.key_field, (hit["_id"],))[0])
+
+
+def product_of(client: Client, info: IndexInfo, product: str, *, includes: Sequence[str] = ()) -> Mapping[str, Any] | None:
+    """One product's fields without our own, or those of `includes`; None where there is none of that id."""
+    schema = info.schema
+    excludes = () if includes else schema.object_fields
+    if not info.among and (schema.attachment is None or schema.attachment.id is None):
+        return mget(client, info.index, [product], includes=includes, excludes=excludes).get(product)
+    source = {"includes": list(includes)} if includes else {"excludes": list(excludes)}
+    query = {"bool": {"filter": [named_so([product], schema), *info.among]}}
+    hits = search(client, info.index, {"query": query, "size": 1, "_source": source}).hits
+    return hits[0].get("_source", {}) if hits else None
+
+
 def names_of(values: Sequence[Any]) -> list[str]:
     """The names of doc value fields, some of which come with a format."""
     return [value["field"] if isinstance(value, Mapping) else str(value) for value in values]
@@ -253,7 +300,7 @@ def _whole_match(run: Run) -> dict[str, Any] | None:
     """The search that counts facets over everything that passes the filters, where no leg of words counts what matches them."""
     if any(leg.space is None and leg.seeks for leg in run.legs):
         return None
-    query = {"bool": {"filter": [OURS, *run.filters]}}
+    query = {"bool": {"filter": [ours(run.info.schema.key_field), *run.filters]}}
     return {"query": query, "size": 0, "aggregations": dict(run.aggregations), "track_total_hits": False}
 
 
@@ -262,10 +309,19 @@ def keeps_legs(run: Run) -> bool:
     return run.request.deep or run.request.highlight or any(leg.space and leg.space.has_parts for leg in run.legs)
 
 
+def total_of(run: Run, candidates: Candidates) -> int:
+    """Products whose words match, and those that only a vector leg found."""
+    words = [leg.name for leg in run.legs if leg.space is None and leg.seeks]
+    if not words:
+        return len(candidates)
+    raw = candidates.raw[:, candidates.legs.index(words[0])]
+    return run.total + int((~(raw > 0)).sum())
+
+
 def excluded(run: Run) -> list[dict[str, Any]]:
     """The filter that leaves out the products that the query gave: nobody looks for what is in his hand."""
-    ids = [key for one in run.request.all_inputs() for key in one.products]
-    return [{"bool": {"must_not": {"terms": {KEY_FIELD: sorted(set(ids))}}}}] if ids else []
+    ids = [key for one in run.request.all_inputs() if one.kind == "products" for key in one.products]
+    return [{"bool": {"must_not": {"terms": {run.info.schema.key_field: sorted(set(ids))}}}}] if ids else []
 
 
 def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
@@ -276,6 +332,10 @@ def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
     if analyzer is not None and error.code == "elasticsearch.bad_request" and "analyzer" in error.message:
         return QueryError(
             f"The index has no analyzer {analyzer!r}.", code="query.bad_text_option", field="text_options.analyzer"
+        )
+    if run.request.lexical_query is not None and error.code == "elasticsearch.bad_request":
+        return QueryError(
+            f"Elasticsearch refuses the query: {error.message}", code="query.bad_lexical_query", field="lexical_query"
         )
     if run.request.filters and error.code == "elasticsearch.bad_request":
         return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pybreaker
 
+from search_api.metrics import breaker_is
 from triptych.errors import ElasticsearchError, InputError, NotFoundError, TriptychError
 
 FAILURES = 5
@@ -24,6 +26,13 @@ def _not_its_fault(error: BaseException) -> bool:
     return refused or hurried or isinstance(error, InputError | NotFoundError)
 
 
+class _Told(pybreaker.CircuitBreakerListener):
+    """Tells the metrics of each change of a breaker."""
+
+    def state_change(self, cb: pybreaker.CircuitBreaker, old_state: Any, new_state: Any) -> None:  # noqa: ARG002  pybreaker's
+        breaker_is(str(cb.name), new_state.name)
+
+
 class Breakers:
     """The breakers by name of the dependency. Share one between threads."""
 
@@ -35,24 +44,26 @@ class Breakers:
     @contextmanager
     def guarding(self, name: str, error: type[TriptychError], code: str) -> Iterator[None]:
         """Run a block under the breaker `name`; raises `error` with `code`, retryable, while it is open or another tries."""
-        breaker, trial = self._of(name)
-        resting = error(
+        breaker, trial = self._known.get(name) or self._of(name)
+        tries = breaker.current_state != pybreaker.STATE_CLOSED
+        if tries and not trial.acquire(blocking=False):
+            raise self._resting(name, error, code)
+        try:
+            with breaker.calling():
+                yield
+        except pybreaker.CircuitBreakerError as opened:
+            raise self._resting(name, error, code) from opened
+        finally:
+            if tries:
+                trial.release()
+
+    def _resting(self, name: str, error: type[TriptychError], code: str) -> TriptychError:
+        return error(
             f"The {name} failed {self._failures} times in a row and rests for {self._rest:.0f} s.",
             code=code,
             retryable=True,
             remedy="Wait a little; `triptych doctor` says what is wrong.",
         )
-        tries = breaker.current_state != pybreaker.STATE_CLOSED
-        if tries and not trial.acquire(blocking=False):
-            raise resting
-        try:
-            with breaker.calling():
-                yield
-        except pybreaker.CircuitBreakerError as opened:
-            raise resting from opened
-        finally:
-            if tries:
-                trial.release()
 
     def state(self) -> dict[str, str]:
         """closed, open or half-open, by name."""
@@ -68,6 +79,8 @@ class Breakers:
                     exclude=[_not_its_fault],
                     name=name,
                     throw_new_error_on_trip=False,
+                    listeners=[_Told()],
                 )
+                breaker_is(name, pybreaker.STATE_CLOSED)
                 self._known[name] = breaker, threading.Lock()
             return self._known[name]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from search_api.answer import MatchedMedia
 from triptych.elastic.engine import Found
-from triptych.schema import KEY_FIELD, Space
+from triptych.schema import Space
 
 STATUSES: Final = ("retrieved", "completed", "no_match", "no_modality", "not_retrieved")
 RETRIEVED, COMPLETED, NO_MATCH, NO_MODALITY, NOT_RETRIEVED = range(5)
@@ -67,6 +67,8 @@ class Candidates:
 
     def without(self, dropped: Sequence[str]) -> Candidates:
         """The candidates without the legs that failed; those that only such a leg found stay, with their other scores."""
+        if not dropped:
+            return self
         kept = [number for number, name in enumerate(self.legs) if name not in dropped]
         return replace(
             self,
@@ -81,12 +83,10 @@ class Candidates:
 
 def hits_of(found: Found, fields: Sequence[str] = ()) -> LegHits:
     """The hits of one search of a leg, with the values of `fields`."""
-    ids = tuple([hit.fields[KEY_FIELD][0] for hit in found.scored])
-    scores = tuple([hit.score for hit in found.scored])
     if not fields:
-        return LegHits(ids, scores)
-    values = {key: {f: hit.fields.get(f, ()) for f in fields} for key, hit in zip(ids, found.scored, strict=True)}
-    return LegHits(ids, scores, values)
+        return LegHits(found.ids, found.scores)
+    values = {name: {f: some.get(f, ()) for f in fields} for name, some in zip(found.ids, found.values, strict=True)}
+    return LegHits(found.ids, found.scores, values)
 
 
 def media_of(found: Found, space: Space) -> dict[str, MatchedMedia]:
@@ -97,7 +97,9 @@ def media_of(found: Found, space: Space) -> dict[str, MatchedMedia]:
         if inner:
             fields = inner[0].get("fields", {})
             reference, start = fields.get(f"{space.parts_field}.reference"), fields.get(f"{space.parts_field}.start")
-            named[hit["fields"][KEY_FIELD][0]] = MatchedMedia(reference[0] if reference else "", start[0] if start else None)
+            named[hit["fields"][space.key_field][0]] = MatchedMedia(
+                reference[0] if reference else "", start[0] if start else None
+            )
     return named
 
 

@@ -45,6 +45,7 @@ FUSIONS = ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf", "na
 @click.option("--fusion", type=click.Choice(FUSIONS), default="calibrated", show_default=True, help="How scores are fused.")
 @click.option("--size", default=10, show_default=True, help="Products to show.")
 @click.option("--window", default=100, show_default=True, help="Hits each leg returns.")
+@click.option("--session", metavar="ID", help="A visit whose events lift what is like the products they are of.")
 @click.option("--certify", is_flag=True, help="Widen the window until the answer is proved.")
 @click.option("--page", metavar="TOKEN", help="The next page of an answer, by the token it gave.")
 @click.option("--why", metavar="ID", help="Explain why this product stands where it stands, or in no answer.")
@@ -88,9 +89,9 @@ def request_of(given: dict[str, Any]) -> SearchRequest:
         products=tuple(given["like"]),
         inputs=tuple(inputs),
         text_options=TextOptions(language=given["language"]),
-        weights={name: _number(name, value) for name, value in _pairs("--weight", given["weights"])},
+        weights={name: number_of(name, value) for name, value in pairs_of("--weight", given["weights"])},
         weight_set=given["weight_set"],
-        filters=_filters(given["filters"]),
+        filters=filters_of(given["filters"]),
         facets={name: {} for name in given["facets"]},
         sort=[_sort(one) for one in given["sort"]],
         collapse=given["collapse"],
@@ -102,6 +103,7 @@ def request_of(given: dict[str, Any]) -> SearchRequest:
         certify=given["certify"],
         page=given["page"],
         explain=given["explain"],
+        session_id=given["session"],
     )
 
 
@@ -112,7 +114,8 @@ def _bytes(name: str, path: Path) -> bytes:
         raise QueryError(f"{path} cannot be read: {error.strerror}.", code="query.unreadable_file", field=name) from error
 
 
-def _pairs(option: str, values: tuple[str, ...]) -> list[tuple[str, str]]:
+def pairs_of(option: str, values: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The NAME=VALUE of an option. Raises click.BadParameter."""
     pairs = [value.partition("=") for value in values]
     for (name, equals, _), value in zip(pairs, values, strict=True):
         if not name or not equals:
@@ -120,10 +123,10 @@ def _pairs(option: str, values: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in pairs]
 
 
-def _filters(values: tuple[str, ...]) -> dict[str, Any]:
+def filters_of(values: tuple[str, ...]) -> dict[str, Any]:
     """Conditions by field: a value as it stands, or an object or a list as JSON."""
     found: dict[str, Any] = {}
-    for name, value in _pairs("--filter", values):
+    for name, value in pairs_of("--filter", values):
         try:
             found[name] = json.loads(value) if value.startswith(("{", "[")) else value
         except ValueError as error:
@@ -136,7 +139,8 @@ def _sort(value: str) -> str | dict[str, str]:
     return {name: direction} if colon else value
 
 
-def _number(name: str, value: str) -> float:
+def number_of(name: str, value: str) -> float:
+    """A leg's share. Raises click.BadParameter."""
     try:
         return float(value)
     except ValueError as error:
@@ -176,7 +180,7 @@ def set_set(index: str, name: str, shares: tuple[str, ...]) -> None:
 
     client = build().elasticsearch
     info = describe(client, index)
-    given = {leg: _number(leg, value) for leg, value in _pairs("LEG=SHARE", shares)}
+    given = {leg: number_of(leg, value) for leg, value in pairs_of("LEG=SHARE", shares)}
     share(given, dict.fromkeys(info.schema.legs, 1.0), info.schema.legs)
     write_weight_sets(client, info.version, {**info.schema.weight_sets, name: given})
     click.echo(f"{index}: {name} is kept.")
@@ -204,12 +208,16 @@ def delete_set(index: str, name: str) -> None:
 @click.option("--processes", default=1, show_default=True, help="Server processes, each with its own encoders.")
 @click.option("--threads", default=8, show_default=True, help="Threads per process.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the logs; default TRIPTYCH_LOG_FORMAT.")
-def serve(host: str | None, port: int | None, processes: int, threads: int, log_format: str | None) -> None:
-    """Serve the HTTP API until Ctrl-C or SIGTERM."""
+@click.option(
+    "--env-file", type=click.Path(path_type=Path), help="Lines NAME=VALUE that add to the environment, read again at SIGHUP."
+)
+def serve(
+    host: str | None, port: int | None, processes: int, threads: int, log_format: str | None, env_file: Path | None
+) -> None:
+    """Serve the HTTP API and the pages until Ctrl-C or SIGTERM. SIGHUP: take new settings and code, without a gap."""
     from search_api.serve import serve as run  # noqa: PLC0415
-    from triptych.settings import hand_down, load  # noqa: PLC0415
+    from triptych.settings import hand_down  # noqa: PLC0415
 
     if log_format is not None:
         hand_down(LOG_FORMAT=log_format)
-    settings = load()
-    run(host=host or settings.api_host, port=settings.api_port if port is None else port, processes=processes, threads=threads)
+    run(host=host, port=port, processes=processes, threads=threads, env_file=env_file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,20 +16,23 @@ from PIL import Image
 
 from search_api.answer import Degraded, Recognised
 from search_api.breakers import Breakers
+from search_api.classify import Classified, Weighed, classify
 from search_api.deadline import Deadline
-from search_api.legs import Leg, Planned
+from search_api.legs import OF_PRODUCTS, Leg, Planned
+from search_api.metrics import CACHE_HIT, CACHE_MISS, timed
 from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
+from search_api.votes import Vote
 from search_api.words import fields_of, languages_of
 from triptych.domain import Modality, Vector, Waveform
 from triptych.elastic.engine import unpack
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.elastic.products import vectors_of
 from triptych.encoders import fused
-from triptych.encoders.base import Input, direction
+from triptych.encoders.base import Input, direction, unit
 from triptych.encoders.cache import digest_of
 from triptych.errors import EncoderError, NotFoundError, QueryError, TriptychError
 from triptych.media.fetch import check_bytes
-from triptych.schema import IndexSchema, Space
+from triptych.schema import LEXICAL, IndexSchema, Space
 from triptych.services import Services
 
 _ANY: Mapping[Modality, Input] = {
@@ -47,7 +50,8 @@ class Embedding:
     request: SearchRequest
     deadline: Deadline
     decoded: dict[str, Input] = field(default_factory=dict)
-    products: dict[str, dict[str, Vector]] = field(default_factory=dict)
+    products: dict[str, dict[str, Vector] | None] = field(default_factory=dict)
+    known: dict[tuple[str, str], Vector] = field(default_factory=dict)
     failed: list[Degraded] = field(default_factory=list)
     errors: list[TriptychError] = field(default_factory=list)
 
@@ -64,13 +68,17 @@ class QueryEmbedder:
         self._breakers = breakers or Breakers()
         self._encoding = threading.Lock()
 
-    def warm(self) -> None:
-        """Load all encoders that need no index, by one query each. What recognises speech loads with the first spoken query."""
-        with self._encoding:
-            encoders = list(self._services.encoders(IndexSchema()).values())
+    def warm(self, schema: IndexSchema | None = None) -> None:
+        """Load all encoders that need no index, or those of an index that nobody asks yet, by one query each.
+
+        The latter load beside the queries. What recognises speech loads with the first spoken query.
+        """
+        if schema is not None:
+            self._services.check(schema)
+        encoders = list(self._services.encoders(schema or IndexSchema()).values())
         for encoder in encoders:
             modality = encoder.spec.query_modalities[0]
-            with self._encoding:
+            with self._encoding if schema is None else nullcontext():
                 encoder.embed_queries([_ANY[modality]], modality)
 
     def words_of(self, request: SearchRequest, info: IndexInfo) -> tuple[SearchRequest, Mapping[str, Recognised]]:
@@ -120,6 +128,7 @@ class QueryEmbedder:
             heard = transcriber.transcribe(sound, languages=languages_of(info))
         return Recognised(heard.text, heard.language, round(heard.confidence, 4))
 
+    @timed("embedding")
     def legs(self, asked: Embedding, plan: Sequence[Planned]) -> list[Leg]:
         """The planned legs with their vectors, without those whose input says nothing to their encoder (a vector of zeros).
 
@@ -128,11 +137,15 @@ class QueryEmbedder:
         """
         legs = []
         silent: Planned | None = None
+        # a visitor's history reranks; for a proof its own list must be known
+        alone = asked.request.certify or all(p.inputs[0].kind == "history" for p in plan if p.weight > 0)
         for planned in plan:
-            seeks = planned.weight > 0
+            seeks = planned.weight > 0 and (planned.inputs[0].kind != "history" or alone)
             if planned.space is None:
                 options = asked.request.text_options
                 fields = fields_of(options, asked.info)
+                if planned.name == LEXICAL and asked.request.lexical_query is not None:
+                    options = replace(options, query=asked.request.lexical_query)
                 legs.append(Leg(planned.name, text=planned.inputs[0].text, fields=fields, options=options, seeks=seeks))
                 continue
             try:
@@ -153,13 +166,52 @@ class QueryEmbedder:
                 raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
         return legs
 
+    def classified(self, asked: Embedding, vote: Vote | None) -> Classified | None:
+        """What the profile's classifier of the field that is voted on says of the query; None where it names none.
+
+        One that fails is named in `asked.failed`, and the neighbours vote. Raises QueryError `query.bad_vote` where the vote is
+        by classifiers and none is there.
+        """
+        if vote is None or vote.by == "neighbours":
+            return None
+        return self._classified(asked, vote)
+
+    @timed("embedding")
+    def _classified(self, asked: Embedding, vote: Vote) -> Classified | None:
+        found = None
+        try:
+            known = self._services.classifier(asked.schema, vote.field)
+            if known is not None:
+                found = classify(known[0], self._inputs_in(asked, known[1]))
+        except EncoderError as error:
+            asked.failed.append(Degraded(f"classifier {vote.field}", error.code, error.message))
+            return None
+        if vote.by is not None and found is None:
+            raise QueryError(
+                f"No classifier of {vote.field!r} in the profile knows what was given.",
+                code="query.bad_vote",
+                field="vote.by",
+                remedy="Leave it out and the neighbours vote; classifiers are named in the profile (docs/training.md).",
+            )
+        return found
+
+    def _inputs_in(self, asked: Embedding, over: Mapping[Modality, str]) -> dict[str, list[Weighed]]:
+        """The query's inputs in the spaces of a classifier, by modality, each with its weight."""
+        spaces = {space.name: space for space in asked.schema.spaces}
+        found: dict[str, list[Weighed]] = {}
+        for one in asked.request.all_inputs():
+            space = None if one.modality is None else spaces.get(over.get(one.modality, ""))
+            if space is not None:
+                found.setdefault(str(one.modality), []).append((one.weight, self._embedded(asked, space, one)))
+        return found
+
     def _vector(self, asked: Embedding, planned: Planned, space: Space) -> Vector | None:
         if planned.fused:
             return self._fused(asked, space, planned.inputs)
         one = planned.inputs[0]
         if one.kind == "vector":
             return given(one, space)
-        if one.kind == "products":
+        if one.kind in OF_PRODUCTS:
             return self._of_products(asked, one, space)
         return self._embedded(asked, space, one)
 
@@ -169,16 +221,24 @@ class QueryEmbedder:
         if modality is None:
             raise ValueError(one.kind)
         data = self._bytes(one)
-        cache, digest = self._services.cache, digest_of(data)
+        digest = digest_of(data)
+        key = (space.fingerprint, digest)
+        if key in asked.known:
+            return asked.known[key]
+        cache = self._services.cache
         known = cache.get(space.fingerprint, "q", [digest]).get(digest)
         if known is not None:
+            CACHE_HIT.inc()
+            asked.known[key] = known
             return known
+        CACHE_MISS.inc()
         if digest not in asked.decoded:
             asked.decoded[digest] = one.text if modality is Modality.TEXT else self._services.decoder.decode(data, modality)
         with self._breakers.guarding(f"encoder {space.name}", EncoderError, "encoder.failed"), self._turn(asked):
             encoder = self._services.encoders(asked.schema)[space.name]
             vector: Vector = encoder.embed_queries([asked.decoded[digest]], modality)[0]
         cache.put(space.fingerprint, "q", {digest: vector})
+        asked.known[key] = vector
         return vector
 
     @contextmanager
@@ -209,18 +269,28 @@ class QueryEmbedder:
         return fused.combine(space, parts, {s.name: s.dims for s in asked.schema.spaces})
 
     def _of_products(self, asked: Embedding, one: QueryInput, space: Space) -> Vector | None:
-        """The mean direction of the products' vectors in a space, None where none has one (Rocchio's centroid, 1971)."""
+        """The mean direction of the products' vectors in a space, None where none has one (Rocchio's centroid, 1971).
+
+        By the products' shares, if they have any; then one that is gone is left out and no error.
+        """
         new = [key for key in one.products if key not in asked.products]
         if new:
-            found = vectors_of(self._services.elasticsearch, asked.info.version, new, asked.schema, self._services.server)
+            client, info = self._services.elasticsearch, asked.info
+            found = vectors_of(client, info.index, new, info.schema, self._services.server, among=info.among)
+            asked.products |= dict.fromkeys(new)
             asked.products |= {key: {name: unpack(value) for name, value in some.items()} for key, some in found.items()}
-        lost = [key for key in one.products if key not in asked.products]
-        if lost:
+        lost = [key for key in one.products if asked.products[key] is None]
+        if lost and one.kind == "products":
             raise NotFoundError(
                 f"There is no product {lost[0]!r} in {asked.request.index!r}.", code="product.not_found", field=one.where
             )
-        some = [asked.products[key][space.name] for key in one.products if space.name in asked.products[key]]
-        return fused.mean(some) if some else None
+        having = [key for key in one.products if space.name in (asked.products[key] or {})]
+        vectors = [(asked.products[key] or {})[space.name] for key in having]
+        if not vectors or not one.shares:
+            return fused.mean(vectors) if vectors else None
+        shares = dict(zip(one.products, one.shares, strict=True))
+        mean = np.average(vectors, axis=0, weights=[shares[key] for key in having])
+        return np.asarray(mean, dtype=np.float32) if space.similarity == "l2_norm" else unit(mean)
 
     def _bytes(self, one: QueryInput) -> bytes:
         """An input as bytes. Raises MediaError for a picture or a sound of none or too many, its vector known or not."""

@@ -24,7 +24,6 @@ from typing import Any, Final
 
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import QueryError
-from triptych.schema import FIELD
 
 LONGEST_LIST: Final = 1024
 """Values of one condition."""
@@ -96,7 +95,7 @@ FILTER = Use(_PLAIN | {"geo_point"}, "filtered by", "query.not_filterable", doc_
 
 def kind_of(name: str, info: IndexInfo, use: Use, *, where: str) -> str:
     """The type of a field that can be used so. Raises QueryError at `where` for any other, and for our own fields."""
-    kind = None if _is_ours(name) else info.fields.get(name) or _inside_flattened(name, info)
+    kind = None if info.schema.is_ours(name) else info.fields.get(name) or _inside_flattened(name, info)
     nested = _nested(name, info)
     bare = use.doc_values and name in info.no_doc_values
     if kind in use.kinds and nested is None and not bare:
@@ -114,13 +113,9 @@ def kind_of(name: str, info: IndexInfo, use: Use, *, where: str) -> str:
     raise QueryError(f"The field {name!r} {what} and cannot be {use.verb}.", code=use.code, field=where, remedy=remedy)
 
 
-def _is_ours(name: str) -> bool:
-    return name == FIELD or name.startswith(f"{FIELD}.")
-
-
 def _can(name: str, info: IndexInfo, use: Use) -> bool:
     bare = use.doc_values and name in info.no_doc_values
-    return info.fields[name] in use.kinds and not bare and not _is_ours(name) and not _nested(name, info)
+    return info.fields[name] in use.kinds and not bare and not info.schema.is_ours(name) and not _nested(name, info)
 
 
 def _nested(name: str, info: IndexInfo) -> str | None:

@@ -1,9 +1,9 @@
 """Which legs a query has, and the request body of each. Pure.
 
 A query input makes one leg in every space whose encoder accepts it; words also make the `lexical` leg (BM25); all inputs
-together make one leg in a fused space; a vector given directly makes one in its space; products ("like these") make one in
-every space they have vectors in. Filters go inside every leg: beside a kNN clause they would act afterwards and could leave
-nothing.
+together make one leg in a fused space; a vector given directly makes one in its space; products ("like these") and those that
+a visitor had to do with (`history`) make one in every space they have vectors in. Filters go inside every leg: beside a kNN
+clause they would act afterwards and could leave nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from search_api.words import TextOptions, words_query
 from triptych.domain import Modality, Vector
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
-from triptych.errors import QueryError
+from triptych.errors import EncoderError, QueryError
 from triptych.schema import KEY_FIELD, LEXICAL, IndexSchema, Space
 
 OVERSAMPLE = 1.5
 """Candidates rescored with the float vectors, in multiples of k. 1.5 gave recall 1.000 at no visible cost (50,000 products)."""
+
+OF_PRODUCTS = frozenset({"products", "history"})
+"""The kinds of inputs whose vectors are those of products of the index."""
 
 _MOST_CANDIDATES = 10_000
 """Of a kNN search, by Elasticsearch's own limit."""
@@ -49,12 +52,12 @@ class Planned:
 
     @property
     def modality(self) -> Modality | None:
-        """The modality that is embedded; None for a vector given directly, products, and all inputs together (fused)."""
+        """The modality that is embedded; None for vectors given directly or of products, and all inputs together (fused)."""
         return self.inputs[0].modality if len(self.inputs) == 1 and not self.fused else None
 
     @property
     def fused(self) -> bool:
-        return self.space is not None and self.space.kind == "fused" and self.inputs[0].kind != "products"
+        return self.space is not None and self.space.kind == "fused" and self.inputs[0].kind not in OF_PRODUCTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,10 @@ class Leg:
 def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
     """The legs `request` has in an index, in the order they are shown.
 
-    Raises QueryError if an input finds no space, a vector does not fit, or there is no input at all.
+    Raises QueryError if an input finds no space, a vector does not fit, or there is no input at all, and EncoderError if the
+    query was made for other encoders.
     """
+    _check_fingerprints(request, schema)
     inputs = request.all_inputs()
     if not inputs:
         raise QueryError("The query is empty.", code="query.empty", remedy="Give at least one of text, image and audio.")
@@ -89,12 +94,25 @@ def wanted(request: SearchRequest, schema: IndexSchema) -> list[Planned]:
         counted[kind] += 1
         suffix = f"#{counted[kind]}" if counted[kind] > 1 else ""
         legs += _legs_of(one, kind + suffix, suffix, schema, fused, request.index)
-    together = tuple(one for one in inputs if one.kind != "products" and one.weight > 0)
+    together = tuple(one for one in inputs if one.kind not in OF_PRODUCTS and one.weight > 0)
     share = sum(one.weight for one in together) / len(together) if together else 1.0
     whole = [Planned(space.legs[0], "fused", space.legs[0], together, share, space) for space in fused]
     places = [n for n, leg in enumerate(legs) if leg.modality is None]
     at = places[0] if places else len(legs)
     return [*legs[:at], *whole, *legs[at:]]
+
+
+def _check_fingerprints(request: SearchRequest, schema: IndexSchema) -> None:
+    for name, wanted_ in request.fingerprints.items():
+        space = schema.space_of(name)
+        if space is None or wanted_ not in (space.fingerprint, space.encoder if space.kind == "precomputed" else None):
+            there = "no such space" if space is None else f"vectors of {space.fingerprint} in it"
+            raise EncoderError(
+                f"The query is for vectors of {wanted_!r} in the space {name!r}, but {request.index!r} has {there}.",
+                code="encoder.fingerprint_mismatch",
+                field=f"fingerprints.{name}",
+                remedy="Embed the query with the encoder that fills the index now.",
+            )
 
 
 def _legs_of(
@@ -103,9 +121,9 @@ def _legs_of(
     """The legs of one input beside those of the fused spaces."""
     if one.kind == "vector":
         return _of_vector(one, source, suffix, schema, fused, index)
-    if one.kind == "products":
+    if one.kind in OF_PRODUCTS:
         mine = [space for space in schema.spaces if space.searched]
-        return [Planned(_products_leg(s) + suffix, source, _background(s), (one,), one.weight, s) for s in mine]
+        return [Planned(f"{one.kind}.{s.name}{suffix}", source, _background(s), (one,), one.weight, s) for s in mine]
     modality = one.modality
     if modality is None:
         raise ValueError(one.kind)
@@ -121,10 +139,6 @@ def _legs_of(
             f"The index {index!r} has no field that a query's {modality} can search.", code="query.no_space", field=one.where
         )
     return legs
-
-
-def _products_leg(space: Space) -> str:
-    return f"products.{space.name}"
 
 
 def _background(space: Space) -> str:
@@ -179,7 +193,7 @@ def _space_for_vector(one: QueryInput, schema: IndexSchema, index: str) -> Space
 class Asked:
     """What is asked of every leg: how many hits (`window`), under which filters, with which doc values beside the key.
 
-    Quantised scores are made exact with the float vectors if `exact`.
+    Quantised scores are made exact with the float vectors if `exact`. `key` is the field that names a product.
     """
 
     server: Server
@@ -189,24 +203,26 @@ class Asked:
     exact: bool = True
     timeout_ms: int = 5000
     aggregations: Mapping[str, Any] = field(default_factory=dict)
+    key: str = KEY_FIELD
 
 
 def body(leg: Leg, asked: Asked) -> dict[str, Any]:
     """The search for the best products of a leg; ids only, by doc values. A leg that does not seek: its best product."""
     window = asked.window if leg.seeks else 1
-    common = {**_KEYS_ONLY, "timeout": f"{asked.timeout_ms}ms", "docvalue_fields": [KEY_FIELD, *asked.values], "size": window}
+    common = {**_KEYS_ONLY, "timeout": f"{asked.timeout_ms}ms", "docvalue_fields": [asked.key, *asked.values], "size": window}
     if leg.space is not None:
         return {**common, **_nearest(leg, knn(leg, asked, k=window)), "track_total_hits": False}
     found = {
         **common,
-        "query": {"bool": {"must": lexical(leg), "filter": [OURS, *asked.filters]}},
+        "query": {"bool": {"must": lexical(leg), "filter": [ours(asked.key), *asked.filters]}},
         "track_total_hits": leg.seeks,
     }
     return {**found, "aggregations": dict(asked.aggregations)} if asked.aggregations and leg.seeks else found
 
 
-OURS: Mapping[str, Any] = {"exists": {"field": KEY_FIELD}}
-"""A document somebody else wrote into the index has no key and no vectors."""
+def ours(key: str) -> dict[str, Any]:
+    """The filter of our products: a document somebody else wrote into the index has no key and no vectors."""
+    return {"exists": {"field": key}}
 
 
 def completion_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any]:
@@ -214,17 +230,17 @@ def completion_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any
 
     The filter keeps the words' idf that of the whole index, and with k = number of ids makes Lucene score every one of them.
     """
-    among: Mapping[str, Any] = {"terms": {KEY_FIELD: list(ids)}}
+    among: Mapping[str, Any] = {"terms": {asked.key: list(ids)}}
     common = {
         **_KEYS_ONLY,
         "timeout": f"{asked.timeout_ms}ms",
-        "docvalue_fields": [KEY_FIELD, *asked.values],
+        "docvalue_fields": [asked.key, *asked.values],
         "size": len(ids),
         "track_total_hits": False,
     }
     if leg.space is None:
         return {**common, "query": {"bool": {"must": lexical(leg), "filter": [among]}}}
-    only = Asked(asked.server, len(ids), [among], exact=asked.exact)
+    only = Asked(asked.server, len(ids), [among], exact=asked.exact, key=asked.key)
     return {**common, **_nearest(leg, knn(leg, only, k=len(ids), completes=True))}
 
 
@@ -277,9 +293,9 @@ def best_part_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any]
 
     Inner hits cost more than the search itself, so they are asked for the products of a page only (docs/adr/0009).
     """
-    only = Asked(asked.server, len(ids), [{"terms": {KEY_FIELD: list(ids)}}], exact=asked.exact)
+    only = Asked(asked.server, len(ids), [{"terms": {asked.key: list(ids)}}], exact=asked.exact, key=asked.key)
     _, parts = knn(leg, only, k=len(ids), completes=True)
-    common = {**_KEYS_ONLY, "docvalue_fields": [KEY_FIELD], "size": len(ids), "track_total_hits": False}
+    common = {**_KEYS_ONLY, "docvalue_fields": [asked.key], "size": len(ids), "track_total_hits": False}
     return {**common, "knn": {**parts, "inner_hits": _best_part(leg)}}
 
 

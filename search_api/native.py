@@ -12,14 +12,14 @@ from typing import Any
 
 from search_api import arrange
 from search_api.answer import Hit, Recognised, SearchResult
-from search_api.asking import Elastic, Run, highlighting
+from search_api.asking import Elastic, Run, highlighting, name_of
 from search_api.facets import count as counted
-from search_api.legs import OURS, Asked, Leg, knn, lexical
+from search_api.legs import Asked, Leg, knn, lexical, ours
 from search_api.ranking import Options
 from search_api.weights import without
 from triptych.elastic.lexical import words_in
 from triptych.errors import QueryError
-from triptych.schema import FIELD, Level
+from triptych.schema import Level
 
 _SIGMAS = 6.0
 """Where a good match lies above the floor of a vector leg whose top was not measured, in sigmas."""
@@ -34,11 +34,19 @@ def native_body(run: Run, options: Options, boosts: Mapping[str, float], asked: 
         if leg.space is not None:
             clause = knn(leg, asked, k=asked.window, boost=boosts[leg.name])
             clauses += clause if isinstance(clause, list) else [clause]
-    source: dict[str, Any] = {"excludes": [FIELD]} | ({"includes": list(request.fields)} if request.fields else {})
-    found: dict[str, Any] = {"size": request.size, "_source": source, "timeout": f"{asked.timeout_ms}ms"}
+    schema = run.info.schema
+    source: dict[str, Any] = {"excludes": [*schema.object_fields]} | (
+        {"includes": list(request.fields)} if request.fields else {}
+    )
+    found: dict[str, Any] = {
+        "size": request.size,
+        "_source": source,
+        "timeout": f"{asked.timeout_ms}ms",
+        "docvalue_fields": [asked.key],
+    }
     if words:
         query = words[0] if len(words) == 1 else {"bool": {"should": words}}
-        found["query"] = {"bool": {"must": query, "filter": [OURS, *asked.filters]}}
+        found["query"] = {"bool": {"must": query, "filter": [ours(asked.key), *asked.filters]}}
     if clauses:
         found["knn"] = clauses if len(clauses) > 1 else clauses[0]
     if options.sort:
@@ -85,7 +93,7 @@ def natively(elastic: Elastic, run: Run, options: Options, recognised: Mapping[s
     boosts = {leg.name: weights[leg.name] * boost(leg, levels.get(plan[leg.name].base)) for leg in run.legs}
     found = elastic.search(run, native_body(run, options, boosts, elastic.asked(run, request.window)))
     hits = tuple(
-        Hit(hit["_id"], float(hit["_score"] or 0.0), hit["_source"], {}, highlight=hit.get("highlight", {}))
+        Hit(name_of(hit, run.info.schema), float(hit["_score"] or 0.0), hit["_source"], {}, highlight=hit.get("highlight", {}))
         for hit in found.hits
     )
     explained = {"index": run.info.version, "fusion": "native", "window": request.window, "weights": weights}
@@ -99,4 +107,6 @@ def natively(elastic: Elastic, run: Run, options: Options, recognised: Mapping[s
         recognised=recognised,
         facets=counted(options.facets, [], found.aggregations) if options.facets else {},
         explain=explained if request.explain else None,
+        index_version=run.info.version,
+        index=request.index,
     )

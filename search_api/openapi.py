@@ -5,16 +5,19 @@ https://spec.openapis.org/oas/v3.1.1.html
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from search_api.answer import SearchResult
+from search_api.events_body import EventsBody
+from search_api.judgements_body import JudgementsBody
 from search_api.schemas import ExplainBody, JobBody, LetterBody, MsearchBody, ReweighBody, SearchBody
+from search_api.similar import SimilarResult
+from search_api.similar_query import SimilarQuery
 from triptych import __version__
 
 _REF = "#/components/schemas/{model}"
@@ -48,7 +51,20 @@ class _Endpoint(BaseModel):
     status: int = 200
     optional: Mapping[str, str] = {}
     types: tuple[str, ...] = ("application/json",)
+    scope: str | None = None  # where it is not that of _SCOPES
 
+
+_SCOPES: Final[Mapping[str, str | None]] = {
+    "/": "search",
+    "/metrics": "admin",
+    "/v1/jobs": "index",
+    "/v1/dry-runs": "index",
+    "/v1/judgements": "index",
+    "/v1/health/": None,
+    "/v1/openapi.json": None,
+    "/v1/docs": None,
+}
+"""The scope a key needs by the beginning of a path, the longest that fits; None: no key. `access.NEEDS` by paths."""
 
 _LETTERS = {name: f"only those of this {name}" for name in ("code", "stage", "modality", "product")}
 _FAULTS = (400, 404, 405, 409, 413, 415, 500, 502, 503)
@@ -90,6 +106,13 @@ ENDPOINTS = (
         method="get", path="/v1/products/{id}", summary="One product", query={"index": "the index alias"}, errors=_FAULTS
     ),
     _Endpoint(
+        method="get",
+        path="/v1/products",
+        summary="One product, by any id",
+        query={"index": "the index alias", "id": "the product's id"},
+        errors=_FAULTS,
+    ),
+    _Endpoint(
         method="post",
         path="/v1/jobs",
         summary="Add a catalogue to an index: sent along, or named by its address. A worker reads it",
@@ -99,9 +122,23 @@ ENDPOINTS = (
         status=202,
     ),
     _Endpoint(
+        method="get",
+        path="/v1/dry-runs/{id}",
+        summary="What a worker found in a catalogue that was submitted with dry_run",
+        errors=_FAULTS,
+    ),
+    _Endpoint(
         method="get", path="/v1/jobs", summary="The newest jobs", optional={"size": "1 to 200, 20 by default"}, errors=_FAULTS
     ),
     _Endpoint(method="get", path="/v1/jobs/{id}", summary="A job: state, counters, and why records died", errors=_FAULTS),
+    _Endpoint(
+        method="delete",
+        path="/v1/jobs/{id}",
+        summary="Delete a job that has ended or is stopped from the ledger; what it wrote stays in the index",
+        errors=_FAULTS,
+        status=204,
+        types=(),
+    ),
     _Endpoint(
         method="get",
         path="/v1/jobs/{id}/events",
@@ -139,21 +176,78 @@ ENDPOINTS = (
         errors=_FAULTS,
         status=202,
     ),
+    _Endpoint(
+        method="get",
+        path="/v1/products/{id}/similar",
+        summary="Products like a product, and those that are bought together with it",
+        answer="SimilarResult",
+        query={"index": "the index alias"},
+        optional={name: one.description or "" for name, one in SimilarQuery.model_fields.items() if name != "index"},
+        errors=_FAULTS,
+    ),
+    _Endpoint(
+        method="post",
+        path="/v1/events",
+        summary="Keep what a user did with the products of an answer",
+        body="EventsBody",
+        errors=(*_FAULTS, 429),
+    ),
+    _Endpoint(
+        method="delete",
+        path="/v1/events",
+        summary="Delete the events of a session",
+        query={"session": "the session's id"},
+        errors=_FAULTS,
+        scope="index",
+    ),
+    _Endpoint(
+        method="post",
+        path="/v1/judgements",
+        summary="Keep how well products answer queries",
+        body="JudgementsBody",
+        errors=_FAULTS,
+    ),
+    _Endpoint(
+        method="get",
+        path="/v1/judgements",
+        summary="The judgements of an index in TREC form: query, 0, product, grade",
+        query={"index": "the index alias"},
+        errors=_FAULTS,
+        types=("text/plain",),
+    ),
+    _Endpoint(
+        method="get",
+        path="/v1/judgements/queries",
+        summary="The queries that were judged on an index, as JSON lines",
+        query={"index": "the index alias"},
+        errors=_FAULTS,
+        types=("application/x-ndjson",),
+    ),
     _Endpoint(method="get", path="/v1/health/live", summary="The process answers", errors=(500,)),
     _Endpoint(method="get", path="/v1/health/ready", summary="It can answer queries", errors=(500, 503)),
     _Endpoint(method="get", path="/v1/openapi.json", summary="This document", errors=(500,)),
+    _Endpoint(method="get", path="/metrics", summary="What Prometheus reads", errors=(500,), types=("text/plain",)),
     _Endpoint(method="get", path="/v1/docs", summary="This document, to read", errors=(500,), types=("text/html",)),
 )
+
+
+_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `triptych key create`"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same, in a header of its own"},
+}
+_REFUSALS: Final = (401, 403, 429)
 
 
 @cache
 def document() -> dict[str, Any]:
     """The whole document."""
-    bodies_ = (SearchBody, MsearchBody, ExplainBody, ReweighBody, JobBody, LetterBody)
+    bodies_ = (SearchBody, MsearchBody, ExplainBody, ReweighBody, JobBody, LetterBody, EventsBody, JudgementsBody)
     models = [(model, "validation") for model in bodies_]
     _, bodies = models_json_schema([*models, (Problem, "serialization")], ref_template=_REF)  # type: ignore[list-item]
-    answer = TypeAdapter(SearchResult).json_schema(mode="serialization", ref_template=_REF)
-    schemas = {**bodies["$defs"], **answer.pop("$defs"), "SearchResult": answer}
+    schemas = dict(bodies["$defs"])
+    for kind in (SearchResult, SimilarResult):
+        answer = TypeAdapter(kind).json_schema(mode="serialization", ref_template=_REF)
+        schemas |= {**answer.pop("$defs"), kind.__name__: answer}
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -162,7 +256,7 @@ def document() -> dict[str, Any]:
         "info": {"title": "Triptych", "version": __version__, "summary": "Multimodal product search for Elasticsearch"},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
     }
 
 
@@ -174,12 +268,15 @@ def _operation(endpoint: _Endpoint) -> dict[str, Any]:
     content = {kind: {"schema": schema if kind == "application/json" else {"type": "string"}} for kind in endpoint.types}
     problem = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
     answers: dict[str, Any] = {str(endpoint.status): {"description": "the answer", "content": content}}
-    for status in endpoint.errors:
+    scope = endpoint.scope or _SCOPES[max((start for start in _SCOPES if endpoint.path.startswith(start)), key=len)]
+    for status in (*endpoint.errors, *(_REFUSALS if scope else ())):
         form = dict(problem)
         if endpoint.path.endswith("/ready"):
             form["application/json"] = {"schema": {"type": "object"}}
         answers[str(status)] = {"description": "a problem", "content": form}
     found: dict[str, Any] = {"operationId": name, "summary": endpoint.summary, "responses": answers}
+    # where keys are asked for (TRIPTYCH_API_KEYS); nothing at all is the third way
+    found["security"] = [{name: [scope]} for name in _SCHEMES] + [{}] if scope else []
     parameters = [
         {"name": key, "in": "query", "required": True, "description": text, "schema": {"type": "string", "minLength": 1}}
         for key, text in endpoint.query.items()
@@ -217,75 +314,3 @@ def _contents(endpoint: _Endpoint) -> dict[str, Any]:
         }
         content["multipart/form-data"] = {"schema": form, "encoding": {"job": {"contentType": "application/json"}}}
     return content
-
-
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0
-1rem;color:#1c2430;background:#fff} h1{font-size:1.6rem}h2{margin-top:2.2rem;font-size:1.1rem;border-bottom:1px solid
-#d5dbe3;padding-bottom:.2rem}
-code{font-family:ui-monospace,monospace;font-size:.92em}.m{display:inline-block;min-width:3.2rem;font-weight:700;color:#0b6b50}
-table{border-collapse:collapse;width:100%;margin:.6rem 0}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem
-0; border-bottom:1px solid #edf0f4}th{color:#57647a;font-weight:600}a{color:#0a58ca}
-@media(prefers-color-scheme:dark){body{background:#12161c;color:#d8dee8}h2{border-color:#2b3442}td,th{border-color:#222a35}
-.m{color:#5fd3ae}a{color:#7fb2ff}th{color:#93a1b5}}"""
-
-
-@cache
-def page() -> str:
-    """The document as a page to read: no script, nothing from elsewhere."""
-    spec = document()
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>Triptych HTTP API</title><style>{_STYLE}</style><h1>Triptych HTTP API <small>{__version__}</small></h1>",
-        "<p>Errors are problems (RFC 9457) with a stable <code>code</code>.",
-        "As a document for machines: <a href=/v1/openapi.json>OpenAPI 3.1</a>.</p>",
-    ]
-    for path, operations in spec["paths"].items():
-        for method, operation in operations.items():
-            parts.append(f"<h2><span class=m>{method.upper()}</span> <code>{html.escape(path)}</code></h2>")
-            parts.append(f"<p>{html.escape(operation['summary'])}.</p>")
-            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {}).get("$ref")
-            if body:
-                parts.append(_table("request", _schema(spec, body)))
-            answer = (
-                next(iter(operation["responses"].values()))["content"].get("application/json", {}).get("schema", {}).get("$ref")
-            )
-            if answer:
-                parts.append(_table("answer", _schema(spec, answer)))
-    for name, schema in sorted(spec["components"]["schemas"].items()):
-        if schema.get("properties"):
-            parts.append(f"<h2 id={html.escape(name)}><code>{html.escape(name)}</code></h2>")
-            parts.append(f"<p>{html.escape(schema.get('description', '')).replace(chr(10) + chr(10), '<p>')}</p>")
-            parts.append(_table("field", schema))
-    return "\n".join(parts)
-
-
-def _schema(spec: Mapping[str, Any], ref: str) -> dict[str, Any]:
-    found: dict[str, Any] = spec["components"]["schemas"][ref.rpartition("/")[2]]
-    return found
-
-
-def _table(heading: str, schema: Mapping[str, Any]) -> str:
-    rows = [f"<table><tr><th>{heading}<th>form<th>default<th>meaning"]
-    required = schema.get("required", ())
-    for name, one in schema.get("properties", {}).items():
-        given = one.get("default")
-        default = "required" if name in required else "" if given in (None, {}, []) else html.escape(str(given))
-        meaning = html.escape(one.get("description", ""))
-        rows.append(f"<tr><td><code>{html.escape(name)}</code><td>{_form(one)}<td>{default}<td>{meaning}")
-    return "".join(rows) + "</table>"
-
-
-def _form(one: Mapping[str, Any]) -> str:
-    """The form of a value in a few words."""
-    if "$ref" in one:
-        name = html.escape(one["$ref"].rpartition("/")[2])
-        return f"<a href=#{name}>{name}</a>"
-    if "anyOf" in one:
-        return " or ".join(_form(part) for part in one["anyOf"] if part.get("type") != "null")
-    if "enum" in one:
-        return ", ".join(f"<code>{html.escape(str(value))}</code>" for value in one["enum"])
-    if one.get("type") == "array":
-        return f"list of {_form(one.get('items', {}))}"
-    if one.get("type") == "object" and isinstance(one.get("additionalProperties"), Mapping):
-        return f"object of {_form(one['additionalProperties'])}"
-    return html.escape(str(one.get("type", "any")))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from search_api.schemas import InvalidBodyError
@@ -18,18 +18,36 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
 
 _AWAY = 503
+_TOO_MANY = 429
+_RETRY_AFTER = {_AWAY: "5", _TOO_MANY: "60"}
+_STATUSES = {
+    "access.no_key": 401,
+    "access.unknown_key": 401,
+    "access.scope": 403,
+    "access.origin": 403,
+    "access.host": 403,
+    "encoder.fingerprint_mismatch": 409,
+    "encoder.unknown": 409,
+}
+"""Of codes whose status does not follow from their class."""
+
+_UNKNOWN = {"access.no_key": "Bearer", "access.unknown_key": 'Bearer error="invalid_token"'}
+"""How to say who one is (RFC 6750), by the codes of who did not."""
+
+_LOGIN = 'Basic realm="Triptych: any name, the key as password"'
+"""How a browser asks its reader for it (RFC 7617); it then sends it along with all that the page asks for."""
 
 
 def status_of(error: TriptychError) -> int:
     """The HTTP status of one of our errors."""
     if error.retryable:
-        return 503
+        return _TOO_MANY if error.code == "events.too_many" else _AWAY
     if isinstance(error, InputError):
         return 413 if error.code == "media.too_many_bytes" else 400
     if isinstance(error, NotFoundError):
         return 404
-    if error.code in {"encoder.fingerprint_mismatch", "encoder.unknown"}:
-        return 409
+    if error.code in _STATUSES:
+        return _STATUSES[error.code]
     if isinstance(error, QueueError | EncoderError):
         return 503
     return 502 if isinstance(error, ElasticsearchError) else 500
@@ -62,8 +80,10 @@ def register(app: Flask) -> None:
     def ours(error: TriptychError) -> Response:
         body = problem_of(error)
         answer = Response(orjson.dumps(body), status=body["status"], content_type=CONTENT_TYPE)
-        if body["status"] == _AWAY:
-            answer.headers["Retry-After"] = "5"
+        if body["status"] in _RETRY_AFTER:
+            answer.headers["Retry-After"] = _RETRY_AFTER[body["status"]]
+        if error.code in _UNKNOWN:
+            answer.headers["WWW-Authenticate"] = _LOGIN if request.blueprint == "pages" else _UNKNOWN[error.code]
         return answer
 
     @app.errorhandler(HTTPException)

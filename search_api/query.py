@@ -20,6 +20,9 @@ LARGEST_WINDOW: Final = 1000
 LONGEST_TEXT: Final = 10_000
 LONGEST_TIMEOUT_MS: Final = 600_000
 
+LONGEST_SESSION: Final = 200
+"""Characters of the id of a visit."""
+
 MOST_INPUTS: Final = 16
 """Inputs of one query: each makes up to a handful of legs."""
 
@@ -38,13 +41,17 @@ QueryClass = Literal["auto", "sku", "short", "sentence", "none"]
 Numbers = Sequence[float] | Vector
 """A vector that the query gives."""
 
-InputKind = Literal["text", "image", "audio", "vector", "products"]
+InputKind = Literal["text", "image", "audio", "vector", "products", "history"]
+
+_FUSIONS, _MEANS, _CLASSES = get_args(FusionMethod), get_args(Mean), get_args(QueryClass)
+_MISSING, _KINDS = get_args(Missing), get_args(InputKind)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryInput:
     """One thing a query is made of: words, a picture or a sound (bytes of a file), a vector of a `space`, or ids of products.
 
+    A `history` are products that a visitor had to do with, each with its share (see `history`); nobody gives it directly.
     `weight` is its share beside the query's other inputs (1 and 1: half each); below zero it pushes products away that match.
     """
 
@@ -56,6 +63,7 @@ class QueryInput:
     space: str = ""
     vector: Numbers = field(default=(), repr=False)
     products: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
     where: str = ""
     """The field of the request it came from, for errors: `text`, `inputs.2.image`."""
 
@@ -70,13 +78,16 @@ class SearchRequest:
     """One query: any mix of words, pictures, sounds, vectors and products.
 
     `text`, `image`, `audio` (bytes of a file) and `vectors` (by space) are the short form for one input of each kind with
-    weight 1; `inputs` are further ones. `products` are ids of products to find the like of. `weights` gives legs their share
+    weight 1; `inputs` are further ones. `fingerprints` are those of the encoders, by space, that the query was made for: an
+    index filled by others refuses it. `products` are ids of products to find the like of. `weights` gives legs their share
     of the score (see `weights.share`), `weight_set` names a set kept with the index. `filters` must hold for every product
-    (see `filters`). `size` hits are returned of those found within `window` per leg.
+    (see `filters`). `lexical_query`, in Elasticsearch's query language, takes the place of the words' own query in the leg
+    `lexical`. `size` hits are returned of those found within `window` per leg.
 
     `fusion` and `mean` say how scores are brought to one scale and averaged; `complete=False` gives products 0 from legs that
     did not return them; `missing` is what a leg counts whose modality a product has not. `exact=False` leaves quantised
     scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page.
+    `session_id` names the visit whose events lift what is like the products they are of (see `history`).
     """
 
     index: str = ""
@@ -85,9 +96,11 @@ class SearchRequest:
     audio: bytes | None = field(default=None, repr=False)
     audio_as: AudioAs = "sound"
     vectors: Mapping[str, Numbers] = field(default_factory=dict, repr=False)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     products: tuple[str, ...] = ()
     inputs: tuple[QueryInput, ...] = ()
     text_options: TextOptions = field(default_factory=TextOptions)
+    lexical_query: Mapping[str, Any] | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     weight_set: str | None = None
     query_class: QueryClass = "auto"
@@ -112,6 +125,7 @@ class SearchRequest:
     highlight: bool = False
     with_vectors: bool = False
     explain: bool = False
+    session_id: str | None = None
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -135,9 +149,8 @@ class SearchRequest:
         short += [QueryInput("vector", space=s, vector=v, where=f"vectors.{s}") for s, v in self.vectors.items()]
         if self.products:
             short.append(QueryInput("products", products=self.products, where="products"))
-        order = ("text", "image", "audio", "vector", "products")
         placed = [replace(one, where=one.where or f"inputs.{n}.{one.kind}") for n, one in enumerate(self.inputs)]
-        return tuple(sorted([*short, *placed], key=lambda one: order.index(one.kind)))
+        return tuple(sorted([*short, *placed], key=lambda one: _KINDS.index(one.kind)))
 
 
 def check(request: SearchRequest) -> None:
@@ -152,8 +165,8 @@ def check(request: SearchRequest) -> None:
     if request.timeout_ms is not None and not 1 <= request.timeout_ms <= LONGEST_TIMEOUT_MS:
         raise QueryError(f"timeout_ms is 1 to {LONGEST_TIMEOUT_MS}.", code="query.bad_timeout", field="timeout_ms")
     if request.missing is not None:
-        _check_one_of("missing", request.missing, get_args(Missing), "query.unknown_option")
-    _check_one_of("query_class", request.query_class, get_args(QueryClass), "query.unknown_option")
+        _check_one_of("missing", request.missing, _MISSING, "query.unknown_option")
+    _check_one_of("query_class", request.query_class, _CLASSES, "query.unknown_option")
     if request.audio_as != "sound" and request.audio is None:
         raise QueryError("audio_as is given without audio.", code="query.empty", field="audio", remedy="Give a sound.")
     if request.audio_as != "sound" and request.text is not None:
@@ -161,6 +174,8 @@ def check(request: SearchRequest) -> None:
             "The query has words both typed and spoken.", code="query.two_texts", field="audio_as", remedy="Give one of them."
         )
     _check_together(request)
+    _check_lexical_query(request)
+    _check_session(request.session_id)
     inputs = request.all_inputs()
     if len(inputs) > MOST_INPUTS:
         raise QueryError(f"A query has at most {MOST_INPUTS} inputs.", code="query.too_many_inputs", field="inputs")
@@ -173,6 +188,28 @@ def check(request: SearchRequest) -> None:
             field="inputs",
             remedy="Say what is wanted too, not only what is not.",
         )
+
+
+def _check_session(session: str | None) -> None:
+    if session is not None and not 1 <= len(session) <= LONGEST_SESSION:
+        raise QueryError(f"A session_id has 1 to {LONGEST_SESSION} characters.", code="query.bad_session", field="session_id")
+
+
+def _check_lexical_query(request: SearchRequest) -> None:
+    given = request.lexical_query
+    if given is None:
+        return
+    spoken = request.audio_as != "sound" or any(one.audio_as != "sound" for one in request.inputs)
+    if not spoken and not any(one.kind == "text" for one in request.all_inputs()):
+        raise QueryError(
+            "lexical_query takes the place of the words' own query, but there are no words.",
+            code="query.bad_lexical_query",
+            field="lexical_query",
+            remedy="Give the words as text too: other legs search by them, and scores are measured per word.",
+        )
+    if len(given) != 1 or request.text_options != TextOptions():
+        what = "has one name, such as function_score" if len(given) != 1 else "and text_options do not go together"
+        raise QueryError(f"A lexical_query {what}.", code="query.bad_lexical_query", field="lexical_query")
 
 
 _NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance")
@@ -217,8 +254,8 @@ _PROVABLE = ("calibrated", "arithmetic", True)
 
 def check_method(fusion: str, mean: str, *, weights: Iterable[float] = ()) -> None:
     """Raise QueryError for a way of fusing that there is not, or a mean of what may be below 0."""
-    _check_one_of("fusion", fusion, get_args(FusionMethod), "query.unknown_fusion")
-    _check_one_of("mean", mean, get_args(Mean), "query.unknown_option")
+    _check_one_of("fusion", fusion, _FUSIONS, "query.unknown_fusion")
+    _check_one_of("mean", mean, _MEANS, "query.unknown_option")
     if mean != "arithmetic" and (fusion in {"rrf", "z_score", "native"} or any(weight < 0 for weight in weights)):
         raise QueryError(
             f"The {mean} mean needs scores and weights from 0 up.",

@@ -73,7 +73,7 @@ def rank(session: Session, legs: Sequence[FusedLeg], options: Options, parts: Fl
     if options.min_relevance > 0 and relevant is not None:
         cut = frozenset(row for row in rows if relevant[row] < options.min_relevance)
         rows = [row for row in rows if row not in cut]
-    predicted, fused, rows = voted(candidates, legs, fused, rows, options.vote)
+    predicted, fused, rows = voted(session, legs, fused, rows, options.vote)
     values = _values(candidates) if options.sort or options.collapse or options.facets else []
     if options.sort:
         order = arrange.ordered(
@@ -114,8 +114,13 @@ def relevance_parts(candidates: Candidates, legs: Sequence[FusedLeg], words: Map
 
 
 def relevance(parts: Floats, legs: Sequence[FusedLeg], weights: Floats) -> Floats | None:
-    """The mean of a product's parts over the measured legs that seek, by weight, (n,); None where no leg was measured."""
-    seeking = np.array([leg.level is not None and bool(leg.level.noise) and leg.weight > 0 for leg in legs], dtype=bool)
+    """The mean of a product's parts over the measured legs that seek, by weight, (n,); None where no leg was measured.
+
+    What a visitor did before does not make a product more relevant to what he asks now.
+    """
+    measured = [leg.level is not None and bool(leg.level.noise) and leg.weight > 0 for leg in legs]
+    asked = [yes and leg.source != "history" for yes, leg in zip(measured, legs, strict=True)]
+    seeking = np.array(asked if any(asked) else measured, dtype=bool)
     counted = weights[:, seeking]
     total = counted.sum(axis=1)
     if not total.any():
@@ -125,18 +130,20 @@ def relevance(parts: Floats, legs: Sequence[FusedLeg], weights: Floats) -> Float
 
 
 def voted(
-    candidates: Candidates, legs: Sequence[FusedLeg], fused: Fused, rows: list[int], vote: votes.Vote | None
+    session: Session, legs: Sequence[FusedLeg], fused: Fused, rows: list[int], vote: votes.Vote | None
 ) -> tuple[Predicted | None, Fused, list[int]]:
-    """What the neighbours of the legs elect, and the ranking it makes where the vote is used."""
+    """What the classifiers or the neighbours of the legs elect, and the ranking it makes where the vote is used."""
     if vote is None:
         return None, fused, rows
-    election = votes.elect(vote, [_neighbours(candidates, fused, column, leg, vote) for column, leg in enumerate(legs)])
-    predicted = Predicted(
-        vote.field, election.value, election.confidence, {str(value): share for value, share in election.shares}
-    )
+    candidates, election = session.candidates, votes.by_classifiers(vote, session.classified)
+    if election is None:
+        election = votes.elect(vote, [_neighbours(candidates, fused, column, leg, vote) for column, leg in enumerate(legs)])
+    shares = {str(value): share for value, share in election.shares}
+    predicted = Predicted(vote.field, election.value, election.confidence, shares, election.by, election.modalities)
     if not vote.accepts(election) or vote.use == "none":
         return predicted, fused, rows
-    elected = {row for row in rows if election.value in candidates.values.get(candidates.ids[row], {}).get(vote.field, ())}
+    values = _values(candidates)
+    elected = {row for row in rows if vote.won(election, values[row].get(vote.field, ()))}
     if vote.use == "filter":
         return predicted, fused, [row for row in rows if row in elected]
     score = fused.score.copy()

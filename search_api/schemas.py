@@ -25,6 +25,7 @@ from search_api.query import (
     SearchRequest,
 )
 from search_api.words import Fuzziness, TextOptions
+from triptych.catalogues import MOST_SLICES, SentFormat
 from triptych.errors import InputError
 from triptych.jobs.queue import NORMAL
 from triptych.schema import MOST_DIMS, Missing
@@ -136,9 +137,11 @@ class SearchBody(_Body):
     audio: MediaBody | None = Field(None, description="a sound")
     audio_as: AudioAs = Field("sound", description="what the sound is: the like of it, spoken words, or both")
     vectors: dict[str, _Vector] = Field(default_factory=dict, description="vectors made elsewhere, by space")
+    fingerprints: dict[str, str] = Field(default_factory=dict, description="refuse unless these encoders filled the spaces")
     products: list[str] = Field(default_factory=list, description="ids of products to find the like of")
     inputs: list[InputBody] = Field(default_factory=list, description="further inputs, each with its weight")
     text_options: TextOptionsBody | None = Field(None, description="how the words are searched")
+    lexical_query: Object | None = Field(None, description="Elasticsearch's own query in place of that of the words")
     weights: dict[str, _Finite] = Field(default_factory=dict, description="legs' shares of the score")
     weight_set: str | None = Field(None, description="a set of weights kept with the index")
     query_class: QueryClass = Field("auto", description="the class of the words, which weighs BM25 beside vectors")
@@ -146,7 +149,7 @@ class SearchBody(_Body):
     facets: Object = Field(default_factory=dict, description="fields to count values of")
     sort: list[str | dict[str, str]] = Field(default_factory=list, description="fields to sort the found products by")
     collapse: str | None = Field(None, description="show only the best product for each value of this field")
-    vote: Object | None = Field(None, description="let the neighbours of all legs vote on a field")
+    vote: Object | None = Field(None, description="let classifiers, or the neighbours of all legs, vote on a field")
     min_relevance: _Finite = Field(0.0, description="0 to 1: leave out what noise would reach as well")
     size: int = Field(DEFAULT_SIZE, description="products to return")
     window: int = Field(DEFAULT_WINDOW, description="hits that each leg returns")
@@ -163,6 +166,7 @@ class SearchBody(_Body):
     highlight: bool = Field(False, description="mark the words found")
     with_vectors: bool = Field(False, description="return the products' vectors")
     explain: bool = Field(False, description="add how each leg was used")
+    session_id: str | None = Field(None, description="the visit whose events lift what is like the products they are of")
 
     def to_request(self, *, image: bytes | None = None, audio: bytes | None = None) -> SearchRequest:
         """The request, with uploaded files in place of base64. Raises InvalidBodyError."""
@@ -217,13 +221,14 @@ class CatalogueBody(_Body):
     """How a catalogue is read; docs/records.md says what each option does."""
 
     location: str | None = Field(None, min_length=1, max_length=4096, description="its address, if it is not sent along")
-    format: Literal["jsonl", "csv", "tsv", "parquet", "elasticsearch"] | None = Field(None, description="what it is")
+    format: SentFormat | None = Field(None, description="what it is; by default its name says it")
     columns: str | None = Field(None, max_length=10_000, description="other names of fields: sku=id,name=title.en")
     separator: str | None = Field(None, min_length=1, max_length=10, description="between the values of a list in one cell")
     delimiter: str | None = Field(None, min_length=1, max_length=1, description="between the cells of a row")
     quote: str | None = Field(None, max_length=4, description="what encloses a cell, or none")
     encoding: str | None = Field(None, max_length=40, description="of a table that is not UTF-8")
     query: str | None = Field(None, max_length=100_000, description="of an index: which of its documents, as JSON")
+    slices: int | None = Field(None, ge=1, le=MOST_SLICES, description="of an index: parts read side by side")
 
 
 class JobBody(_Body):
@@ -232,6 +237,7 @@ class JobBody(_Body):
     index: str = Field(min_length=1, max_length=255, description="the index alias to add the catalogue to")
     catalogue: CatalogueBody | None = Field(None, description="where it is and how it is read")
     priority: int = Field(NORMAL, ge=0, le=9, description="jobs of higher priority are worked on first")
+    dry_run: bool = Field(False, description="enter no job: let a worker look at the catalogue and estimate time and space")
     name: str | None = Field(None, min_length=1, max_length=200, description="what the job's list calls the catalogue")
     idempotency_key: str | None = Field(
         None, min_length=1, max_length=200, description="the same key makes one job; the header Idempotency-Key says the same"
@@ -269,14 +275,14 @@ def _numbers(name: str, given: list[float] | str) -> Numbers:
     if not isinstance(given, str):
         return given
     data = _bytes(name, given)
-    if len(data) % 4 or not np.isfinite(found := np.frombuffer(data, dtype=">f4")).all():
+    if len(data) % 4 or not np.isfinite(found := np.frombuffer(data, dtype=">f4").astype(np.float32)).all():
         raise InvalidBodyError(
             f"{name} holds no finite float32 numbers.",
             code="request.bad_vector",
             field=name,
             remedy="Send base64 of big-endian float32, or a list of numbers.",
         )
-    return found.astype(np.float32)
+    return found
 
 
 _B = TypeVar("_B", bound=BaseModel)
@@ -311,11 +317,12 @@ def _where(loc: Sequence[int | str]) -> str:
     return ".".join(str(part) for part in parts) or "body"
 
 
-_OPTIONAL: Final = ("next", "recognised", "facets", "predicted", "certified", "deep", "explain")
+_MEMBERS: Final = tuple(one.name for one in fields(SearchResult))
+_OPTIONAL: Final = ("next", "recognised", "facets", "predicted", "certified", "deep", "explain", "index_version")
 """Members of an answer that are left out where there is nothing to say."""
 
 
 def to_json(result: SearchResult) -> dict[str, Any]:
     """An answer as it is sent; the hits are left to orjson, which writes dataclasses."""
-    data = {one.name: getattr(result, one.name) for one in fields(result)}
+    data = {name: getattr(result, name) for name in _MEMBERS}
     return {name: value for name, value in data.items() if value or name not in _OPTIONAL}

@@ -1,6 +1,6 @@
 """THE flow of searching:
 
-    SearchRequest -> spoken words recognised -> legs planned and weighed -> inputs embedded (fingerprints checked)
+    SearchRequest -> spoken words recognised -> legs planned and weighed -> inputs embedded (fingerprints checked), classified
         -> one _msearch of all legs -> the candidates -> one _msearch that completes them = a Session
         -> ranking.rank (fuse, cut off, vote, sort, collapse) -> the page's products -> SearchResult
 
@@ -18,25 +18,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from search_api import arrange, deepening, facets, ranking, weights
+from search_api import arrange, deepening, facets, ranking, similar, weights
 from search_api.answer import Hit, Recognised, SearchResult
-from search_api.asking import Elastic, Run, excluded, keeps_legs
+from search_api.asking import Elastic, Run, excluded, keeps_legs, product_of, total_of
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
+from search_api.complementary import Complementary
 from search_api.deadline import Deadline
 from search_api.embed import Embedding, QueryEmbedder
 from search_api.filters import clauses
 from search_api.fusion import FusedLeg
-from search_api.legs import wanted
+from search_api.history import History
+from search_api.legs import OF_PRODUCTS, wanted
+from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.query import SearchRequest, check, check_method, check_relevance
-from search_api.session import Session, Sessions
+from search_api.session import Session, Sessions, unknown
+from search_api.similar import SimilarRequest, SimilarResult
 from search_api.why import explanation, fell_short
-from triptych.elastic.engine import close_point_in_time, mget, open_point_in_time
+from triptych.elastic.engine import close_point_in_time, open_point_in_time
 from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo, describe
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError
-from triptych.schema import FIELD
+from triptych.schema import IndexSchema
 from triptych.services import Services
 
 INFO_SECONDS = 5.0
@@ -44,9 +48,11 @@ INFO_SECONDS = 5.0
 
 MOST_INFOS = 100
 _BESIDE = 8  # sessions that are put into Redis at once
-
 _SHOWN = ("fields", "highlight", "with_vectors", "explain", "window", "complete", "exact")
 """The fields of a request that a session keeps to show its pages by."""
+
+
+_ranked = timed("ranking")(ranking.rank)
 
 
 class Searcher:
@@ -58,13 +64,16 @@ class Searcher:
         self._embedder = QueryEmbedder(services, self._breakers)
         self._elastic = Elastic(services, self._breakers)
         self._sessions = Sessions(services, self._breakers)
+        self._history = History(services, self._breakers)
+        self._complementary = Complementary(services)
         self._infos: dict[str, tuple[float, IndexInfo]] = {}
         self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="sessions")
 
-    def warm(self) -> None:
-        """Load the encoders now, by one query each, instead of at the first user's."""
-        self._embedder.warm()
+    def warm(self, schema: IndexSchema | None = None) -> None:
+        """Load the encoders now, not at the first user's query; or, if given, those of an index that nobody asks yet."""
+        self._embedder.warm(schema)
 
+    @counted
     def search(self, request: SearchRequest) -> SearchResult:
         """The products that fit `request` best, or the next page of an answer.
 
@@ -85,15 +94,21 @@ class Searcher:
         info = self.info(request.index)
         run = Run(request, info, Deadline(None if request.timeout_ms is None else request.timeout_ms / 1000))
         options = ranking.read_options({name: getattr(request, name) for name in ranking.OPTION_NAMES}, info)
-        run.filters = [*clauses(request.filters, info), *excluded(run)]
+        run.filters = [*info.among, *clauses(request.filters, info), *excluded(run)]
         run.request, recognised = self._embedder.words_of(request, info)
+        run.request = self._history.added(run)
         run.plan = wanted(run.request, info.schema)
         run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
         run.aggregations = facets.aggregations(options.facets) if options.facets else {}
-        run.weights = self._weights(run)
+        run.weights = weights.of_query(run.request, run.plan, info.schema)
         asked = Embedding(info, run.request, run.deadline)
         check_method(request.fusion, request.mean, weights=run.weights.values())
         run.legs = self._embedder.legs(asked, [replace(p, weight=w) for p in run.plan if (w := run.weights[p.name])])
+        live = {leg.name for leg in run.legs}
+        heard = [p for p in run.plan if p.name in live or p.inputs[0].kind not in OF_PRODUCTS]
+        if len(heard) < len(run.plan):  # a space that the products have no vector in leaves its share to their other spaces
+            run.plan, run.weights = heard, weights.of_query(run.request, heard, info.schema)
+        run.classified = self._embedder.classified(asked, options.vote)
         run.degraded += asked.failed
         run.errors += asked.errors
         return run, options, recognised
@@ -106,7 +121,7 @@ class Searcher:
         keeps = request.deep or request.certify
         if keeps:
             run.pit = open_point_in_time(
-                self._services.elasticsearch, run.info.version, seconds=self._services.settings.session_seconds
+                self._services.elasticsearch, run.info.index, seconds=self._services.settings.session_seconds
             )
         try:
             candidates = self._elastic.gathered(run, extra=extra)
@@ -128,26 +143,25 @@ class Searcher:
             legs=tuple(legs),
             options={name: getattr(request, name) for name in (*ranking.OPTION_NAMES, *_SHOWN)},
             words={leg.name: words_in(leg.text or "") for leg in run.legs if leg.space is None},
-            total_matched=_total(run, candidates),
+            total_matched=total_of(run, candidates),
             aggregations=run.found,
             recognised=recognised,
             degraded=tuple(run.degraded),
             certified=proof,
+            classified=run.classified,
             asked=deepening.kept(run, proof["window"] if proof else request.window) if keeps_legs(run) else None,
         )
 
     def reweigh(
         self, query_id: str, given: Mapping[str, float], *, size: int, hydrate: bool = False, **changes: Any
     ) -> SearchResult:
-        """The answer of an earlier query under other weights (and `fusion`, `mean`, `missing` ...), from its kept scores.
-
-        It has a `query_id` and pages of its own.
+        """The answer of an earlier query under other weights (and `fusion` ...), from its kept scores, with pages of its own.
 
         Elasticsearch is asked for nothing, unless `hydrate` asks for the products. A leg not named keeps its proportion.
         """
         deadline = Deadline()
         session = self._sessions.get(query_id)
-        info = replace(self.info(session.index), version=session.version)
+        info = self._info_of(session)
         names = [leg.name for leg in session.legs]
         unknown = [name for name in given if name not in names]
         if unknown:
@@ -189,6 +203,10 @@ class Searcher:
         session = self.scored(run, options, recognised, extra=[product])
         return fell_short(session, options, product, passes=passes, size=request.size)
 
+    def similar(self, request: SimilarRequest) -> SimilarResult:
+        """Products like a product, and those bought together with it; see `similar.similar`."""
+        return similar.similar(self, self._services, request, self._complementary)
+
     def info(self, index: str) -> IndexInfo:
         """What is known of `index`, at most INFO_SECONDS old."""
         known = self._infos.get(index)
@@ -201,32 +219,21 @@ class Searcher:
             known = self._infos[index] = (time.monotonic(), info)
         return known[1]
 
+    def _info_of(self, session: Session) -> IndexInfo:
+        """What a session was asked of: the version behind the alias, or the one that was."""
+        info = self.info(session.index)
+        try:
+            return info if info.version == session.version else self.info(session.version)
+        except NotFoundError as error:
+            raise unknown(self._services.settings.session_seconds) from error
+
     def product(self, index: str, product_id: str) -> dict[str, Any]:
         """One product by id: {"id", "product"}, without our own field. Raises NotFoundError."""
-        found = mget(self._services.elasticsearch, self.info(index).version, [product_id], excludes=[FIELD])
-        if product_id not in found:
+        info = self.info(index)
+        found = product_of(self._services.elasticsearch, info, product_id)
+        if found is None:
             raise NotFoundError(f"There is no product {product_id!r} in {index!r}.", code="product.not_found", field="id")
-        return {"id": product_id, "product": found[product_id]}
-
-    def _weights(self, run: Run) -> dict[str, float]:
-        request, schema = run.request, run.info.schema
-        given = dict(request.weights)
-        if request.weight_set is not None:
-            if request.weight_set not in schema.weight_sets:
-                able = ", ".join(schema.weight_sets) or "none; make one with `triptych weights set`"
-                raise QueryError(
-                    f"The index {request.index!r} has no weight set {request.weight_set!r}.",
-                    code="query.unknown_weight_set",
-                    field="weight_set",
-                    remedy=f"Weight sets: {able}.",
-                )
-            given = {**schema.weight_sets[request.weight_set], **given}
-        texts = [one.text for one in request.all_inputs() if one.kind == "text"]
-        query_class = request.query_class
-        if query_class == "auto":
-            query_class = weights.class_of(texts[0]) if texts else "none"
-        defaults = weights.default_weights(run.plan, schema.levels, query_class=query_class)
-        return weights.share(given, defaults, schema.legs)
+        return {"id": product_id, "product": found}
 
     def _fused_legs(self, run: Run, candidates: Candidates) -> list[FusedLeg]:
         """The legs that answered, with weights that add up to 1 again."""
@@ -244,7 +251,7 @@ class Searcher:
         deadline = Deadline()
         name, offset, size = self._sessions.place(token)
         session = self._sessions.get(name)
-        info = replace(self.info(session.index), version=session.version)
+        info = self._info_of(session)
         shown = {name: session.options[name] for name in ("complete", "exact", "window")}
         run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=name)
         if session.asked is not None:
@@ -292,7 +299,7 @@ class Searcher:
     ) -> SearchResult:
         """A page of a session. Products deleted meanwhile make room for the next ones."""
         kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for
-        ranked = ranking.rank(session, session.legs, options)
+        ranked = _ranked(session, session.legs, options)
         if hydrate:
             hits, at = self._hits(run, session, ranked, offset, size)
         else:
@@ -316,6 +323,9 @@ class Searcher:
             certified=session.certified,
             deep=deepening.cost(session),
             explain=explanation(session, ranked, options) if session.options.get("explain") else None,
+            index_version=session.version,
+            index=session.index,
+            offset=offset,
         )
 
     def _hits(self, run: Run, session: Session, ranked: ranking.Ranked, offset: int, size: int) -> tuple[list[Hit], int]:
@@ -338,12 +348,3 @@ class Searcher:
                     marked, media = page.highlights[key], page.media.get(key)
                     hits.append(ranking.hit(session, ranked, row, page.products[key], highlight=marked, media=media))
         return hits, offset
-
-
-def _total(run: Run, candidates: Candidates) -> int:
-    """Products whose words match, and those that only a vector leg found."""
-    words = [leg.name for leg in run.legs if leg.space is None and leg.seeks]
-    if not words:
-        return len(candidates)
-    raw = candidates.raw[:, candidates.legs.index(words[0])]
-    return run.total + int((~(raw > 0)).sum())

@@ -26,7 +26,9 @@ from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from search_api.answer import Degraded, Recognised
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
+from search_api.classify import Classified
 from search_api.fusion import FusedLeg
+from search_api.metrics import SESSION
 from triptych.errors import NotFoundError, QueryError, QueueError
 from triptych.schema import Level
 from triptych.services import Services
@@ -43,6 +45,7 @@ class Session:
 
     `options` are the request's own fields that say how to rank and show (see `ranking`); `words` counts the words of each
     lexical leg; `asked` holds what was asked of Elasticsearch, where later pages need it (deep paging, highlights).
+    `classified` is what classifiers say the query is of.
     """
 
     id: str
@@ -58,6 +61,7 @@ class Session:
     degraded: tuple[Degraded, ...] = ()
     certified: Mapping[str, Any] | None = None
     asked: Mapping[str, Any] | None = None
+    classified: Classified | None = None
 
 
 class Sessions:
@@ -69,7 +73,7 @@ class Sessions:
         self._here: OrderedDict[str, tuple[float, Session]] = OrderedDict()
         self._touching = threading.Lock()
         self._mine = secrets.token_hex(_SECRET_BYTES)
-        self._shared: str | None = None
+        self._signer: URLSafeTimedSerializer | None = None
 
     def put(self, session: Session) -> Degraded | None:
         """Keep a session. Returns what is the matter where only this process can keep it."""
@@ -82,7 +86,9 @@ class Sessions:
             with self._redis() as client:
                 client.set(self._key(session.id), to_bytes(session), ex=self._seconds)
         except QueueError as error:
+            SESSION["kept_here"].inc()
             return Degraded("redis", error.code, error.message)
+        SESSION["kept"].inc()
         return None
 
     def get(self, name: str) -> Session:
@@ -90,19 +96,16 @@ class Sessions:
         with self._touching:
             known = self._here.get(name)
         if known is not None and time.monotonic() < known[0]:
+            SESSION["found_here"].inc()
             return known[1]
         try:
             with self._redis() as client:
                 data = client.get(self._key(name))
         except QueueError:
             data = None
+        SESSION["found" if isinstance(data, bytes) else "lost"].inc()
         if not isinstance(data, bytes):
-            raise NotFoundError(
-                "The query is no longer known.",
-                code="session.not_found",
-                field="query_id",
-                remedy=f"Ask it again; a query is kept for {self._seconds} s.",
-            )
+            raise unknown(self._seconds)
         return from_bytes(data)
 
     def token(self, session: str, *, offset: int, size: int) -> str:
@@ -125,9 +128,13 @@ class Sessions:
 
     def _signed(self) -> URLSafeTimedSerializer:
         """Signs by the shared secret, once there is one; what was signed before by our own is known still."""
-        self._shared = self._shared or self._secret()
-        keys = [self._mine, self._shared] if self._shared else [self._mine]
-        return URLSafeTimedSerializer(keys, salt="triptych.page")  # the last one signs
+        if self._signer is not None:
+            return self._signer
+        shared = self._secret()
+        keys = [self._mine, shared] if shared else [self._mine]
+        signer = URLSafeTimedSerializer(keys, salt="triptych.page")  # the last one signs
+        self._signer = signer if shared else None
+        return signer
 
     def _secret(self) -> str | None:
         """The setting, else one that the processes of this API share by Redis; None while Redis is away."""
@@ -156,6 +163,16 @@ class Sessions:
                 raise QueueError(f"Redis did not answer: {error}.", code="queue.unavailable") from error
 
 
+def unknown(seconds: float) -> NotFoundError:
+    """The error of who asks for a session that is over, or whose index version is gone."""
+    return NotFoundError(
+        "The query is no longer known.",
+        code="session.not_found",
+        field="query_id",
+        remedy=f"Ask it again; a query is kept for {seconds} s.",
+    )
+
+
 def to_bytes(session: Session) -> bytes:
     """A session as JSON."""
     c = session.candidates
@@ -164,6 +181,7 @@ def to_bytes(session: Session) -> bytes:
         "legs": [_leg(leg) for leg in session.legs],
         "recognised": {name: asdict(heard) for name, heard in session.recognised.items()},
         "degraded": [asdict(one) for one in session.degraded],
+        "classified": None if session.classified is None else asdict(session.classified),
         "candidates": {
             "legs": c.legs, "ids": c.ids,
             "raw": _packed(c.raw, "<f4"), "status": _packed(c.status, "u1"), "rank": _packed(c.rank, "<i4"),
@@ -215,4 +233,11 @@ def from_bytes(data: bytes) -> Session:
         legs=legs,
         recognised={name: Recognised(**heard) for name, heard in read["recognised"].items()},
         degraded=tuple(Degraded(**one) for one in read["degraded"]),
+        classified=_classified(read.get("classified")),
     )
+
+
+def _classified(given: Mapping[str, Any] | None) -> Classified | None:
+    if given is None:
+        return None
+    return Classified(given["field"], tuple((value, share) for value, share in given["shares"]), given["modalities"])

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from search_api.answer import LegScore, SearchResult
+from search_api.similar import SimilarResult
 from search_api.weights import trust
 from triptych.schema import IndexSchema
 
@@ -31,7 +32,8 @@ def result(answer: SearchResult, *, explain: bool) -> None:
     for name, heard in answer.recognised.items():
         console.print(f"{name}: [bold]{escape(heard.text)}[/bold] ({heard.language}, {heard.confidence:.0%} sure)")
     if answer.predicted is not None and answer.predicted.value is not None:
-        sure = f"{answer.predicted.confidence:.0%} of the votes"
+        by = " sure, by classifiers" if answer.predicted.by == "classifiers" else " of the votes"
+        sure = f"{answer.predicted.confidence:.0%}{by}"
         console.print(f"{answer.predicted.field}: [bold]{escape(str(answer.predicted.value))}[/bold] ({sure})")
     console.print(table)
     console.print(
@@ -49,6 +51,27 @@ def result(answer: SearchResult, *, explain: bool) -> None:
         console.print(f"next page: --page {answer.next}", style="dim", soft_wrap=True)
     for one in answer.degraded:
         console.print(f"[yellow]{escape(one.name)} was left out: {escape(one.message)}[/yellow]")
+
+
+def similar(answer: SimilarResult) -> None:
+    """Products like a product, and what is bought together with it."""
+    console = Console()
+    table = Table("#", "score", "id", "title", "price")
+    for rank, hit in enumerate(answer.hits, start=1):
+        product = hit.product or {}
+        table.add_row(
+            str(rank), f"{hit.score:.3f}", escape(hit.id), escape(title_of(product)), escape(str(product.get("price", "")))
+        )
+    console.print(table)
+    for one in answer.degraded:
+        console.print(f"[yellow]{escape(one.name)} was left out: {escape(one.message)}[/yellow]")
+    if answer.complementary is None:
+        return
+    bought = Table("bought together", "title", "sessions", "share", "lift")
+    for each in answer.complementary.products:
+        cells = (escape(each.id), escape(title_of(each.product)), str(each.sessions), f"{each.share:.0%}", f"{each.lift:.1f}")
+        bought.add_row(*cells)
+    console.print(answer.complementary.message if answer.complementary.reason else bought)
 
 
 def _cell(leg: LegScore) -> str:

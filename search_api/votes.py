@@ -1,9 +1,11 @@
-"""Votes: what the neighbours of all legs say the query is. Pure.
+"""Votes: what the neighbours of all legs, or trained classifiers, say the query is. Pure.
 
 Each leg's best products vote on the value of a field, such as the category: decisions are fused, not scores. A neighbour's vote
 weighs as much as it stands out, in the manner of Dudani's rule (S. A. Dudani, "The Distance-Weighted k-Nearest-Neighbor Rule",
 IEEE Transactions on Systems, Man, and Cybernetics SMC-6(4), 1976, https://doi.org/10.1109/TSMC.1976.5408784), with the
 normalised score in place of his distance.
+
+Where the profile names classifiers of the field (`classify`), they decide from the query alone, and no neighbour is asked.
 """
 
 from __future__ import annotations
@@ -13,15 +15,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
+from search_api.classify import Classified
 from search_api.filters import VALUES, Use, kind_of, number_of, shown
 from triptych.elastic.lifecycle import IndexInfo
+from triptych.encoders.trained_classifier import parts_of
 from triptych.errors import QueryError
 
 MOST_NEIGHBOURS: Final = 1000
 USES: Final = ("none", "boost", "filter")
+VOTERS: Final = ("neighbours", "classifiers")
 
 VoteUse = Literal["none", "boost", "filter"]
 """What becomes of an election: nothing but its result, products of the winner are raised, or all others are left out."""
+
+By = Literal["neighbours", "classifiers"]
+"""Who says it."""
 
 USE = Use(VALUES, "voted on", "query.bad_vote")
 
@@ -34,27 +42,40 @@ class Election:
     """How the neighbours voted.
 
     `shares` are all values with their share of the votes, greatest first; `value` is the winner, None where nobody has a share;
-    `confidence` is its share.
+    `confidence` is its share. By classifiers the shares are probabilities, and `modalities` what each said alone.
     """
 
     shares: tuple[tuple[Any, float], ...] = ()
     value: Any = None
     confidence: float = 0.0
+    by: By = "neighbours"
+    modalities: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """Which field is voted on by how many neighbours of each leg, and what becomes of it, if it is sure enough."""
+    """Which field is voted on by how many neighbours of each leg, and what becomes of it, if it is sure enough.
+
+    `by` None: by classifiers where the profile names some that know the query's inputs, else by the neighbours.
+    """
 
     field: str
     neighbours: int = 20
     use: VoteUse = "none"
     boost: float = 0.2
     min_confidence: float = 0.5
+    by: By | None = None
 
     def accepts(self, election: Election) -> bool:
         """Whether the winner is sure enough to be used."""
         return bool(election.shares) and election.value is not None and election.confidence >= self.min_confidence
+
+    def won(self, election: Election, values: Sequence[Any]) -> bool:
+        """Whether a product of these values of the field has the winner. Classifiers name a category by its whole path."""
+        if election.by == "neighbours":
+            return election.value in values
+        have = {str(value).casefold() for value in values}
+        return all(part.casefold() in have for part in parts_of(self.field, election.value))
 
 
 def read_vote(vote: Mapping[str, Any], info: IndexInfo) -> Vote:
@@ -72,8 +93,18 @@ def read_vote(vote: Mapping[str, Any], info: IndexInfo) -> Vote:
         raise _bad(f"neighbours is {shown(neighbours)}.", "vote.neighbours", f"Give 1 to {MOST_NEIGHBOURS}.")
     if use not in USES:
         raise _bad(f"use is {shown(use)}.", "vote.use", f"Give one of {', '.join(USES)}.")
+    by = vote.get("by")
+    if by is not None and by not in VOTERS:
+        raise _bad(f"by is {shown(by)}.", "vote.by", f"Give one of {', '.join(VOTERS)}, or leave it out.")
     boost, min_confidence = (_share(name, vote.get(name, getattr(default, name))) for name in ("boost", "min_confidence"))
-    return Vote(field, neighbours, cast("VoteUse", use), boost, min_confidence)
+    return Vote(field, neighbours, cast("VoteUse", use), boost, min_confidence, cast("By | None", by))
+
+
+def by_classifiers(vote: Vote, classified: Classified | None) -> Election | None:
+    """What the classifiers elect; None where the neighbours are to be asked."""
+    if classified is None or not classified.shares or classified.field != vote.field or vote.by == "neighbours":
+        return None
+    return Election(classified.shares, *classified.shares[0], by="classifiers", modalities=classified.modalities)
 
 
 def _share(name: str, given: object) -> float:

@@ -12,6 +12,9 @@ from triptych.errors import TriptychError
 
 log = logging.getLogger(__name__)
 
+WARMTH = "triptych.warmth"
+"""Under this name an application has its Warmth in `extensions`."""
+
 _OBJECTS = 50_000
 """New objects after which the garbage collector runs."""
 
@@ -21,9 +24,15 @@ class Warmth:
 
     def __init__(self) -> None:
         self._state: dict[str, Any] = {"ok": False, "message": "The encoders are being loaded."}
+        self._done = threading.Event()
 
     def state(self) -> dict[str, Any]:
         return dict(self._state)
+
+    def wait(self) -> dict[str, Any]:
+        """The state once loading has ended, well or not."""
+        self._done.wait()
+        return self.state()
 
     def start(self, searcher: Searcher) -> None:
         threading.Thread(target=self._warm, args=(searcher,), name="warmth", daemon=True).start()
@@ -40,6 +49,8 @@ class Warmth:
         else:
             calm_garbage_collector()
             self._state = {"ok": True}
+        finally:
+            self._done.set()
 
 
 def calm_garbage_collector() -> None:

@@ -13,11 +13,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from search_api.legs import Planned
-from search_api.query import QueryClass
+from search_api.legs import OF_PRODUCTS, Planned
+from search_api.query import QueryClass, SearchRequest
 from triptych.elastic.lexical import words_in
 from triptych.errors import QueryError
-from triptych.schema import LEXICAL, Level
+from triptych.schema import LEXICAL, IndexSchema, Level
 
 SHARPNESS = 2
 """How much less a leg weighs that finds less: the square, as independent noisy measurements are weighted by the square of their
@@ -26,6 +26,13 @@ share; there every weight up to .06 keeps Chinese words at hit@5 1.00 (docs/adr/
 
 LEXICAL_SHARES: Final[Mapping[QueryClass, float]] = {"sku": 0.9, "short": 0.8, "sentence": 0.3}
 """BM25's share of the words, by class of query: starting guesses (../fusion in docs/architecture.md)."""
+
+_BESIDE_MEDIA: Final = frozenset({"short"})
+"""The classes whose share holds beside a picture or a sound only. That says what kind of thing is meant, as the vector of the
+words does, and one or two words add what must be in the text: "red". Where such words stand alone they name the kind, which
+vectors know as well as BM25 does, and the measured reliabilities decide (docs/adr/0003)."""
+
+_MEDIA: Final = frozenset({"image", "audio"})
 
 _SHORT, _SENTENCE = 2, 6
 
@@ -49,10 +56,11 @@ def default_weights(
     """Weights nobody gave, by leg; the sum of their absolute values is 1."""
     given = {p.source: p.weight for p in plan}
     whole = sum(abs(weight) for weight in given.values())
+    beside = any(p.source.partition("#")[0] in _MEDIA and p.weight > 0 for p in plan)
     weights: dict[str, float] = {}
     for source, weight in given.items():
         mine = _trusts([p for p in plan if p.source == source], levels)
-        if query_class in LEXICAL_SHARES:
+        if query_class in LEXICAL_SHARES and (beside or query_class not in _BESIDE_MEDIA):
             mine = _by_class(mine, [p for p in plan if p.source == source], LEXICAL_SHARES[query_class])
         total = sum(mine.values())
         share = weight / whole if whole else 1 / len(given)
@@ -84,6 +92,31 @@ def trust(level: Level | None) -> float:
         return 1.0
     chance = 1 / level.sample
     return float(max(0.0, (level.reliability - chance) / (1 - chance)) ** SHARPNESS)
+
+
+def of_query(request: SearchRequest, plan: Sequence[Planned], schema: IndexSchema) -> dict[str, float]:
+    """The weights of a query's legs: those it gives, over those of its weight set, over the default ones. Raises QueryError."""
+    texts = [one.text for one in request.all_inputs() if one.kind == "text"]
+    query_class = request.query_class
+    if query_class == "auto":
+        query_class = class_of(texts[0]) if texts else "none"
+    given = dict(request.weights)
+    if request.weight_set is not None:
+        kept = of_set(schema.weight_sets, request.weight_set, query_class)
+        if kept is None:
+            able = ", ".join(schema.weight_sets) or "none; make one with `triptych weights set`"
+            raise QueryError(
+                f"The index {request.index!r} has no weight set {request.weight_set!r}.",
+                code="query.unknown_weight_set",
+                field="weight_set",
+                remedy=f"Weight sets: {able}.",
+            )
+        given = {**kept, **given}
+    defaults = default_weights(plan, schema.levels, query_class=query_class)
+    if not given:
+        return share({}, defaults, ())
+    of_products = [f"{kind}.{space.name}" for kind in sorted(OF_PRODUCTS) for space in schema.spaces if space.searched]
+    return share(given, defaults, (*schema.legs, *of_products))  # a visitor may have no history, a product no picture
 
 
 def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequence[str]) -> dict[str, float]:
@@ -121,6 +154,17 @@ def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequ
             remedy="Give one a weight above 0.",
         )
     return scaled(weights)
+
+
+def of_set(sets: Mapping[str, Mapping[str, float]], name: str, query_class: str) -> Mapping[str, float] | None:
+    """The shares of a weight set for a class of query: those of `name.class` where there is such a set, else those of `name`.
+
+    Where only other classes have a set of their own the query has the default weights. None: there is no such set.
+    """
+    for one in (f"{name}.{query_class}", name):
+        if one in sets:
+            return sets[one]
+    return {} if any(one.startswith(f"{name}.") for one in sets) else None
 
 
 def scaled(weights: Mapping[str, float]) -> dict[str, float]:

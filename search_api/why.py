@@ -107,9 +107,7 @@ def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, p
         message = f"A better variant stands for it: {session.candidates.ids[winner]!r}."
         reasons.append({"reason": "collapsed", "message": message})
     elif place is None and row not in ranked.cut:
-        reasons.append(
-            {"reason": "other_value", "message": "The vote of the neighbours keeps only another value of the field."}
-        )
+        reasons.append({"reason": "other_value", "message": "The vote keeps only another value of the field."})
     elif place is not None and place >= size:
         reasons.append({"reason": "outranked", "message": f"{place} products score higher; the answer shows {size}."})
     return reasons

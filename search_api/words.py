@@ -8,14 +8,13 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from triptych.elastic.lexical import LONGEST, lexical_query
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import QueryError
-from triptych.schema import FIELD
 
 Fuzziness = Literal["AUTO", "0", "1", "2"]
 
@@ -31,7 +30,8 @@ class TextOptions:
     `fields` (with boosts: `title.en^3`, patterns: `title.*`) take the place of the index's lexical fields. `operator` "and"
     asks for every word. `fuzziness` forgives typing errors, as Elasticsearch's. `language` (as `en`) searches only that
     language's fields beside those of none. `phrase_boost` adds so many times the score of the words as a phrase. `analyzer`
-    is one of the index's search analyzers, such as one with synonyms.
+    is one of the index's search analyzers, such as one with synonyms. `query` is the whole query in Elasticsearch's own
+    language (a request's `lexical_query`), and all else is nothing then.
     """
 
     fields: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class TextOptions:
     phrase_boost: float = 0.0
     minimum_should_match: str | None = None
     analyzer: str | None = None
+    query: Mapping[str, Any] | None = None
 
 
 def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[str, Any]:
@@ -48,6 +49,8 @@ def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[
 
     https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-multi-match-query
     """
+    if options.query is not None:
+        return dict(options.query)
     query = lexical_query(text, fields)
     match = query["multi_match"]
     if options.operator == "and":
@@ -105,7 +108,7 @@ def _check_field(given: str, where: str, info: IndexInfo) -> None:
     name, _, boost = given.partition("^")
     if "^" in given and not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", boost):
         raise QueryError(f"The boost of {given!r} is no number.", code="query.bad_text_option", field=where)
-    able = [f for f, kind in info.fields.items() if kind in _SEARCHABLE and not f.startswith(f"{FIELD}.")]
+    able = [f for f, kind in info.fields.items() if kind in _SEARCHABLE and not info.schema.is_ours(f)]
     if not any(fnmatch.fnmatchcase(field, name) for field in able):
         close = difflib.get_close_matches(name, able, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Fields of words: {', '.join(sorted(able)[:20])}."

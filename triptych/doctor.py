@@ -55,8 +55,15 @@ def examine() -> Iterator[Check]:
     yield _asked(
         "redis", lambda: f"answers ({services.redis.info('server')['redis_version']})", before=services.pings()["redis"]
     )
+    if services.settings.cache_url is not None:
+        yield _asked("cache", lambda: _cache(services))
     yield _asked("workers", lambda: _workers(services), before=services.pings()["redis"])
     yield from _encoders(services)
+
+
+def _cache(services: Services) -> str:
+    services.cache.ping()
+    return f"answers ({services.cache.held / 1e6:.1f} MB of vectors)"
 
 
 def _encoders(services: Services) -> Iterator[Check]:

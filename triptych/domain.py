@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -66,10 +67,16 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class GivenVector:
-    """A vector that came with a record: embedded elsewhere. `fingerprint` says by what, None where the record does not."""
+    """A vector that came with a record: embedded elsewhere. `fingerprint` says by what, None where the record does not.
 
-    values: tuple[float, ...]
+    `values` are kept as an array of doubles: a thousand records' tuples are much to look through for the garbage collector.
+    """
+
+    values: Sequence[float]
     fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", array("d", self.values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     │   ├── MediaError           a picture or a sound
     │   └── QueryError           a search request
     ├── NotFoundError            no such index, job, product
+    ├── AccessError              a request without a key, or with one that may not do this
     ├── EncoderError             an encoder is missing, damaged, or of another space than the index
     ├── ElasticsearchError       Elasticsearch refused (not retryable) or was away (retryable)
     ├── QueueError               Redis was away
@@ -84,6 +85,10 @@ class QueryError(InputError):
 
 class NotFoundError(TriptychError):
     default_code = "not_found"
+
+
+class AccessError(TriptychError):
+    default_code = "access.no_key"
 
 
 class EncoderError(TriptychError):

@@ -54,7 +54,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         subject: Mapping[str, Any] = getattr(record, "subject", {})
         if not self._json:
-            words = ", ".join(f"{name} {value}" for name, value in subject.items())
+            words = ", ".join(f"{name} {_in_a_line(value)}" for name, value in subject.items())
             record.about = f" ({words})" if words else ""
             return self._clean(super().format(record))
         at = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
@@ -68,6 +68,12 @@ class _Formatter(logging.Formatter):
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _LOGIN.sub("***@", text)
+
+
+def _in_a_line(value: object) -> str:
+    """A stranger's id must not begin a line of its own."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def set_up(settings: Settings, *, level: int | str, kind: Format | None = None) -> None:

@@ -15,16 +15,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from triptych.domain import Modality
 
 FIELD = "triptych"
-"""The object field that holds all of ours."""
+"""The object field that holds all of ours, unless an attached index has another name for it."""
 
 KEY_FIELD = f"{FIELD}.key"
 """A keyword copy of `_id`: doc values are cheaper to fetch than stored fields."""
 
-BOOKKEEPING = ("key", "hash", "job", "line", "outcome", "missing", "made")
+MARK = "triptych"
+"""The `meta` of an attached index's key field that names the index of Triptych's own where its schema is kept."""
+
+BOOKKEEPING = ("key", "hash", "job", "seen", "line", "outcome", "missing", "made")
 """Our fields beside the vectors, which no space may be named after."""
 
-_NO_KEYWORD = {"line", "made"}
+_NO_KEYWORD = {"line", "made", "hash", "seen"}
 """Not mapped as keywords: a number, and what is only read back."""
+
+_ONLY_READ = {"type": "keyword", "index": False, "doc_values": False}
+"""A value that nobody searches for: a list of all content hashes would cost as much as one of all ids."""
 
 LEXICAL = "lexical"
 """The leg of the words searched by BM25."""
@@ -68,6 +74,7 @@ class Space(_Frozen):
     `label` is the second half of the names of its legs, by default the document's modality. `fitted` is the sha256 of what its
     encoder learned from the catalogue, None where it learns nothing. `parts` are the weights of the spaces of which a fused
     space is made. A fused space has no modality of its own: it takes what its parts take.
+    `under` is the object field it lies in.
     """
 
     name: str
@@ -85,10 +92,15 @@ class Space(_Frozen):
     combine: Combine = "concatenate"
     several: Several = "mean"
     segment_seconds: float = SEGMENT_SECONDS
+    under: str = FIELD
 
     @property
     def field(self) -> str:
-        return f"{FIELD}.{self.name}"
+        return f"{self.under}.{self.name}"
+
+    @property
+    def key_field(self) -> str:
+        return f"{self.under}.key"
 
     @property
     def parts_name(self) -> str:
@@ -98,7 +110,7 @@ class Space(_Frozen):
     @property
     def parts_field(self) -> str:
         """The nested field of a `best` space: a document per part, with `vector`, `reference` and for a sound `start`."""
-        return f"{FIELD}.{self.parts_name}"
+        return f"{self.under}.{self.parts_name}"
 
     @property
     def parts_vector(self) -> str:
@@ -163,8 +175,34 @@ class Level(_Frozen):
     top: float | None = None
 
 
+class Attachment(_Frozen):
+    """How an index of somebody else's is read: which fields of its documents are words, pictures and sounds.
+
+    `text`, `image` and `audio` are paths in `_source`; the first of `text` is the title. `id` is the field that names a
+    product, None for `_id`. `root` is the folder that media are relative to. `most_per_second` bounds the documents written.
+    """
+
+    text: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    id: str | None = None
+    root: str | None = None
+    most_per_second: float | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that is read."""
+        own = () if self.id is None else (self.id,)
+        return tuple(dict.fromkeys((*own, *self.text, *self.image, *self.audio)))
+
+
 class IndexSchema(_Frozen):
-    """`_meta.triptych` of one index version. `weight_sets` are the legs' shares by a name that queries may give."""
+    """`_meta.triptych` of one index version. `weight_sets` are the legs' shares by a name that queries may give.
+
+    `attachment` is None for an index of our own; what an attached index says of itself is kept elsewhere
+    (triptych.elastic.attached), and its owner may have given our object field another name. `others` are our object fields in
+    the index that are not read: it has some while or after its encoders are changed.
+    """
 
     lexical_fields: tuple[str, ...] = ()
     spaces: tuple[Space, ...] = ()
@@ -173,12 +211,35 @@ class IndexSchema(_Frozen):
     missing: Missing = "renormalise"
     created_with: str | None = None
     profile: str | None = None
+    object_field: str = FIELD
+    attachment: Attachment | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def object_fields(self) -> tuple[str, ...]:
+        """Our object fields in the index, the one that is read first."""
+        return (self.object_field, *self.others)
+
+    @property
+    def key_field(self) -> str:
+        """The keyword that names a product: a copy of `_id`, or of the field that an attached index is read by."""
+        return f"{self.object_field}.key"
+
+    def is_ours(self, name: str) -> bool:
+        """Whether a field is one of our object fields or lies in one."""
+        return name.partition(".")[0] in self.object_fields
 
     @property
     def legs(self) -> tuple[str, ...]:
         """Every leg a query of this index can have, in the order they are shown."""
         named = [leg for space in self.spaces for leg in space.legs]
         return ((LEXICAL,) if self.lexical_fields else ()) + tuple(dict.fromkeys(named))
+
+    @property
+    def encoded(self) -> frozenset[Modality]:
+        """What of a product its encoders take."""
+        kinds = {space.document_modality for space in self.spaces if space.kind == "encoded"}
+        return frozenset(kind for kind in kinds if kind is not None)
 
     def space_of(self, name: str) -> Space | None:
         return next((space for space in self.spaces if space.name == name), None)
@@ -197,7 +258,7 @@ def vector_properties(spaces: Sequence[Space]) -> dict[str, Any]:
         if space.has_parts:
             vectors[space.parts_name] = _parts_property(space)
     own = {name: {"type": "keyword", "ignore_above": 1024} for name in BOOKKEEPING if name not in _NO_KEYWORD}
-    return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, **vectors}}
+    return {"dynamic": False, "properties": {**own, "line": {"type": "long"}, "hash": _ONLY_READ, **vectors}}
 
 
 def _vector_property(space: Space, index_type: IndexType | None = None) -> dict[str, Any]:

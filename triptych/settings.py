@@ -7,52 +7,23 @@ in silence. docs/settings.md lists them all and a test holds it to that.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from triptych import settings_values
 from triptych.errors import SettingsError
 
 PREFIX = "TRIPTYCH_"
 DEFAULT_PROFILE = "offline"
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own
 _Positive = Annotated[int, Field(gt=0)]
-
-_PATTERN = re.compile(r"\*|((s3|gs)://)?(\*\.)?[a-z0-9_.:-]+|(s3|gs)://\*", re.IGNORECASE)
-
-
-def _hosts(value: str) -> str:
-    for item in _listed(value):
-        if not _PATTERN.fullmatch(item):
-            raise ValueError(
-                f"{item!r} is no host: write cdn.example, *.shop.example, *, s3://bucket (other scripts in punycode)"
-            )
-    return value
-
-
-def _networks(value: str) -> str:
-    for item in _listed(value):
-        if "/" in item:
-            ipaddress.ip_network(item)
-        elif not _PATTERN.fullmatch(item) or "*" in item:
-            raise ValueError(f"{item!r} is neither a network, 10.1.0.0/16, nor a host, pictures.internal")
-    return value
-
-
-def _ports(value: str) -> str:
-    if not all(item.isascii() and item.isdecimal() and 0 < int(item) < 2**16 for item in _listed(value)):
-        raise ValueError("ports are numbers from 1 to 65535, with commas between them")
-    return value
-
-
-def _listed(value: str) -> list[str]:
-    return [item for part in value.split(",") if (item := part.strip())]
 
 
 class Settings(BaseSettings):
@@ -61,12 +32,26 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     elasticsearch_url: SecretStr | None = Field(
-        default=None, description="Elasticsearch to use; unset: the one `triptych up` started, else http://127.0.0.1:9200"
+        default=None,
+        description="Elasticsearch to use, several nodes by commas; unset: the one `triptych up` started, else http://127.0.0.1:9200",
+    )
+    elasticsearch_cloud_id: str | None = Field(default=None, description="deployment on Elastic Cloud; instead of the URL")
+    elasticsearch_sniff: bool = Field(
+        default=False, description="whether to ask the cluster for its nodes and talk to all of them"
     )
     elasticsearch_user: str | None = Field(default=None, description="user for basic authentication")
     elasticsearch_password: SecretStr | None = Field(default=None, description="password for basic authentication")
     elasticsearch_api_key: SecretStr | None = Field(
         default=None, description="API key (encoded form); instead of user and password"
+    )
+    elasticsearch_bearer_token: SecretStr | None = Field(
+        default=None, description="token of a service account or of an identity provider; instead of user and password"
+    )
+    elasticsearch_client_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate that is shown to the server, with its key or without"
+    )
+    elasticsearch_client_key: Path | None = Field(
+        default=None, description="PEM file of that certificate's key, without a passphrase"
     )
     elasticsearch_ca_file: Path | None = Field(
         default=None, description="PEM file of the CA that signed the server's certificate"
@@ -87,8 +72,8 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="torch device of the encoders: auto, cpu, cuda, cuda:1, mps")
     dtype: str = Field("auto", description="precision of the encoders: auto (bfloat16 where it is fast), float32, bfloat16")
     threads: int = Field(0, ge=0, description="torch threads per process; 0: one per core")
-    batch_size: _Positive = Field(32, description="records per batch, the unit of one Celery task")
-    batch_bytes: _Positive = Field(1_000_000, description="most bytes of records in one batch")
+    batch_size: _Positive = Field(32, description="records to embed per batch, the unit of one Celery task")
+    batch_bytes: _Positive = Field(4_000_000, description="most bytes of records in one batch")
     batch_lease_seconds: float = Field(
         30.0, gt=0, description="a running batch whose worker says nothing for so long is given to another worker"
     )
@@ -103,6 +88,9 @@ class Settings(BaseSettings):
         description="share of the latest records that may end as dead or partial before a job is paused; 1: any",
     )
     job_window: _Positive = Field(500, description="how many of a job's latest records that share is taken of")
+    job_dead_in_row: int | None = Field(
+        default=None, ge=0, description="dead records one after another after which a job is paused; unset: any number"
+    )
     task_seconds: float = Field(
         1200.0, gt=0, description="time a task may take; after it the batch is started anew, which counts as an attempt"
     )
@@ -112,20 +100,31 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="format of the logs on stderr: text, or json, one object a line"
     )
+    cache_url: SecretStr | None = Field(
+        default=None, description="Redis to keep vectors of inputs seen before in; unset: the one of the queue"
+    )
+    cache_name: str | None = Field(
+        default=None,
+        min_length=1,
+        description="name under which they are kept; who names the same in one Redis shares them; unset: the queue's name",
+    )
     cache_bytes: int = Field(256_000_000, ge=0, description="most bytes of Redis that vectors seen before take; 0: no cache")
     media_bytes: _Positive = Field(20_000_000, description="most bytes of one picture or sound")
     media_pixels: _Positive = Field(50_000_000, description="most pixels of one picture")
     media_seconds: float = Field(
         600.0, gt=0, description="longest sound accepted; of one over 15 s three parts of 5 s are embedded"
     )
-    fetch_hosts: Annotated[str, AfterValidator(_hosts)] | None = Field(
+    fetch_hosts: Annotated[str, AfterValidator(settings_values.hosts)] | None = Field(
         default=None, description="hosts and buckets that catalogues may name media of; unset: none, only files"
     )
-    fetch_private: Annotated[str, AfterValidator(_networks)] | None = Field(
+    fetch_private: Annotated[str, AfterValidator(settings_values.networks)] | None = Field(
         default=None, description="networks and hosts that may be asked although their addresses are not public"
     )
-    fetch_ports: Annotated[str, AfterValidator(_ports)] = Field("80,443", description="ports that URLs may name")
+    fetch_ports: Annotated[str, AfterValidator(settings_values.ports)] = Field("80,443", description="ports that URLs may name")
     fetch_seconds: float = Field(20.0, gt=0, description="time one medium may take, attempts and redirects together")
+    fetch_batch_seconds: float = Field(
+        600.0, gt=0, description="time the media of one batch may take to fetch, all together; those left then are given up"
+    )
     fetch_attempts: _Positive = Field(4, description="times a medium is asked for while its server fails")
     fetch_redirects: int = Field(5, ge=0, description="most redirects followed for one medium")
     fetch_per_host: _Positive = Field(4, description="requests at once to one host, per process")
@@ -145,12 +144,48 @@ class Settings(BaseSettings):
         1_000_000_000, description="most bytes of a catalogue sent over HTTP, kept in Elasticsearch until it is read"
     )
     record_bytes: _Positive = Field(1_000_000, description="most bytes of one catalogue record")
+    api_lexical_queries: bool = Field(
+        default=False,
+        description="whether clients may hand in a lexical_query, which can read every index that Triptych's own user may read",
+    )
     api_host: str = Field("127.0.0.1", description="address `triptych serve` listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port `triptych serve` listens on")
+    pages: bool = Field(default=True, description="whether `triptych serve` also serves pages for people")
+    pages_examples: Path | None = Field(
+        default=None, description="JSON file of examples that the search page offers; unset: products of the index"
+    )
+    media_root: Path | None = Field(
+        default=None,
+        description="folder that products' files are relative to, for pages; unset: that of the job that wrote the product",
+    )
+    api_keys: bool = Field(default=False, description="whether the HTTP API asks for keys (`triptych key create`)")
+    rate_limit: Annotated[str, AfterValidator(settings_values.limits)] | None = Field(
+        default=None, description="requests one key, else one address, may send: 50/second;2000/minute; unset: any number"
+    )
+    cors_origins: Annotated[str, AfterValidator(settings_values.origins)] | None = Field(
+        default=None, description="origins whose pages may ask the API from a browser, with commas; unset: none"
+    )
+    traces: str | None = Field(
+        default=None,
+        description="collector of OpenTelemetry that takes spans by OTLP over HTTP: http://collector:4318; unset: none",
+    )
+    proxies: int = Field(
+        0,
+        ge=0,
+        le=9,
+        description="proxies before the API, each of which adds to X-Forwarded-For; 0: that header is not believed",
+    )
     session_seconds: _Positive = Field(600, description="how long the pages of an answer can be turned")
     page_secret: SecretStr | None = Field(
         default=None, description="signs the tokens of pages; unset: one that the API's processes share through Redis"
     )
+    events: bool = Field(default=False, description="whether the API takes events: what users click, buy, dismiss")
+    events_answers: bool = Field(
+        default=False, description="whether the API keeps which products an answer showed, and the words it was asked by"
+    )
+    events_days: _Positive = Field(90, description="days that events are kept; then whole days are deleted")
+    events_salt_days: _Positive = Field(7, description="days after which sessions get other pseudonyms")
+    events_per_minute: _Positive = Field(60_000, description="most events that all processes of the API take in a minute")
     java_home: Path | None = Field(default=None, description="Java (21 or newer) for `triptych up`; unset: searched for")
 
     @classmethod
@@ -162,8 +197,15 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """What must never be shown: passwords and keys, those inside of URLs too."""
         values = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        found = [urlsplit(value).password if "://" in value else value for value in values]
-        return [value for value in found if value]
+        found = [
+            urlsplit(part).password if "://" in part else part for value in values for part in settings_values.addresses(value)
+        ]
+        return [form for value in found if value for form in dict.fromkeys((value, unquote(value)))]
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose pages may ask the API from a browser."""
+        return tuple(settings_values.listed(self.cors_origins or ""))
 
     @property
     def encoders_dir(self) -> Path:
@@ -200,6 +242,11 @@ class Settings(BaseSettings):
         return self._engine_state("elasticsearch_url") or "http://127.0.0.1:9200"
 
     @property
+    def elasticsearch_addresses(self) -> list[str]:
+        """The same, one address per node."""
+        return settings_values.addresses(self.elasticsearch_address)
+
+    @property
     def redis_address(self) -> str:
         """The Redis to talk to: the setting, else the local engine's, else the usual address."""
         if self.redis_url is not None:
@@ -220,7 +267,7 @@ class Settings(BaseSettings):
                     remedy="Set TRIPTYCH_ELASTICSEARCH_PASSWORD too, or use TRIPTYCH_ELASTICSEARCH_API_KEY.",
                 )
             return self.elasticsearch_user, self.elasticsearch_password.get_secret_value()
-        if self.elasticsearch_url is not None:
+        if self.elasticsearch_url is not None or self.elasticsearch_cloud_id is not None:
             return None
         user, password = self._engine_state("elasticsearch_user"), self._engine_state("elasticsearch_password")
         return (user, password) if user and password else None
@@ -267,6 +314,26 @@ def calm_openmp() -> None:
 def hand_down(**values: str) -> None:
     """Set settings (names without the prefix) for this process and its children, whatever way they are started."""
     os.environ.update({PREFIX + name: value for name, value in values.items()})
+
+
+def take_variables(values: Mapping[str, str | None]) -> None:
+    """Set environment variables for this process and its children; None removes one."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def metrics_folder() -> Path | None:
+    """Where the processes of one API share what they measure; None where there is one process."""
+    folder = os.environ.get(_METRICS)
+    return Path(folder) if folder else None
+
+
+def share_metrics(folder: Path) -> None:
+    """Let the processes that this one starts share what they measure, in `folder`."""
+    os.environ[_METRICS] = str(folder)
 
 
 def child_environment(**overrides: str) -> dict[str, str]:

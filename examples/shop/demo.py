@@ -102,7 +102,7 @@ def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | 
 
 def show_address(url: str, settings: Settings) -> None:
     """Where the API listens, and what other terminals need to know."""
-    console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C. Try:")
+    console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C: open it in a browser, or try:")
     example = """{"index": "shop", "text": "red hat"}"""
     console.print(f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{example}'", highlight=False)
     console.print("The triptych commands in another terminal, after `. .venv/bin/activate`, want:")
@@ -144,6 +144,7 @@ def start_processes(stack: ExitStack, settings: Settings, port: int) -> Processe
         "TRIPTYCH_ELASTICSEARCH_URL": settings.elasticsearch_address,
         "TRIPTYCH_REDIS_URL": settings.redis_address,
         "TRIPTYCH_API_PORT": str(port),
+        "TRIPTYCH_PAGES_EXAMPLES": str(SHOP / "examples.json"),
     }
     folder = settings.data_dir / "demo"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """From a spec to a source: records in a fixed order under fixed numbers, whatever the catalogue is.
 
-    spec -> bytes (file, stdin, URL; decompressed) -> lines | rows | Parquet      \\
-         -> folder of media                                                        > records as JSON text
-         -> Elasticsearch (point in time)                                         /
+    spec -> bytes (file, stdin, URL, upload; decompressed) -> lines | array | rows | Parquet \\
+         -> folder of media                                                                   > records as JSON text
+         -> Elasticsearch (point in time, slices side by side)                               /
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import orjson
 
 from indexer import records
 from indexer.records import RawRecord
+from indexer.sources.arrays import read_json
 from indexer.sources.columns import Columns, raw
 from indexer.sources.delimited import read_rows
 from indexer.sources.folder import read_folder
 from indexer.sources.parquet import read_parquet
 from indexer.sources.spec import STDIN, SourceSpec, bad_option, query_of, renames
 from indexer.sources.streams import Progress, open_bytes, open_file, unreadable
+from triptych.catalogues import SLICES
+from triptych.elastic.attached import fields_of_ours
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError
-from triptych.schema import FIELD
 from triptych.services import Services
 
 
@@ -60,8 +62,8 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
     spec = spec.resolved()
     columns = Columns(renames(spec.columns), separator=spec.separator)
     query_of(spec.query)
-    if spec.format == "parquet" and (spec.location == STDIN or spec.upload is not None):
-        raise bad_option("format", "Parquet is read from a file or a URL only: its table of contents is at its end.")
+    if spec.format == "parquet" and spec.location == STDIN:
+        raise bad_option("format", "Parquet is not read from stdin: its table of contents is at its end.")
     most = services.settings.record_bytes
 
     def read(progress: Progress) -> Iterator[RawRecord]:
@@ -78,7 +80,8 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
                 return _closing(
                     open_bytes(spec, progress, services.uploads.open), lambda stream: read_rows(stream, spec, columns, most)
                 )
-        lines = records.lines_of(open_bytes(spec, progress, services.uploads.open), most)
+        stream = open_bytes(spec, progress, services.uploads.open)
+        lines = read_json(stream, spec.shown, most) if spec.format == "json" else records.lines_of(stream, most)
         return _renamed(lines, Columns(renames(spec.columns), aliases={}), most) if spec.columns else lines
 
     return Source(spec, spec.shown, _root(spec), _size(spec), read)
@@ -140,7 +143,8 @@ def _read_index(spec: SourceSpec, services: Services, columns: Columns, most: in
     index = str(spec.index)
     query = query_of(spec.query)
     try:
-        hits = scan(services.elasticsearch, index, query=query, excludes=(FIELD, f"{FIELD}.*"))
+        ours = tuple(path for name in fields_of_ours(services.elasticsearch, index) for path in (name, f"{name}.*"))
+        hits = scan(services.elasticsearch, index, query=query, excludes=ours, slices=spec.slices or SLICES)
     except ElasticsearchError as error:
         if error.code == "elasticsearch.not_found":
             raise unreadable(spec.shown, "there is no such index") from error

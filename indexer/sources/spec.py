@@ -5,35 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal, get_args
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from triptych.catalogues import FORMATS, Format, format_of, upload_of
 from triptych.errors import InputError
 
-Format = Literal["jsonl", "csv", "tsv", "parquet", "folder", "elasticsearch"]
-
-FORMATS: Final[tuple[Format, ...]] = get_args(Format)
-
 STDIN: Final = "-"
-UPLOAD: Final = "upload:"
-"""Begins the location of a catalogue that was sent over HTTP (triptych.jobs.uploads)."""
 
 _INDEX = re.compile(r"(?:elasticsearch:|es://)(?P<index>.+)")
-_COMPRESSED = (".gz", ".zst", ".bz2")
-_SUFFIXES: Final[Mapping[str, Format]] = {
-    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet",
-}  # fmt: skip
 _TABLES: Final = ("csv", "tsv")
 _MEANT_FOR: Final[Mapping[str, tuple[Format, ...]]] = {
-    "columns": ("jsonl", "csv", "tsv", "parquet", "elasticsearch"),
+    "columns": ("jsonl", "json", "csv", "tsv", "parquet", "elasticsearch"),
     "separator": ("csv", "tsv", "parquet", "elasticsearch"),
     "delimiter": _TABLES,
     "quote": _TABLES,
     "encoding": _TABLES,
     "query": ("elasticsearch",),
+    "slices": ("elasticsearch",),
     "id_template": ("folder",),
     "title_template": ("folder",),
 }
@@ -43,8 +35,9 @@ _MEANT_FOR: Final[Mapping[str, tuple[Format, ...]]] = {
 class SourceSpec:
     """A catalogue and the options it is read with; `docs/records.md` says what each does. None: the default.
 
-    `location` is a path, `-`, a URL or `elasticsearch:INDEX`; `format` is told from it where it is None. `columns` renames
-    ("sku=id,name=title.en"), `query` is a query of Elasticsearch as JSON, `root` the folder media are relative to.
+    `location` is a path, `-`, a URL, `upload:ID/NAME` or `elasticsearch:INDEX`; `format` is told from it where it is None.
+    `columns` renames ("sku=id,name=title.en"), `query` is a query of Elasticsearch as JSON, `slices` how many parts of an index
+    are read side by side, `root` the folder media are relative to.
     `secret`: the location had a password or a signature that was taken out, so it cannot be opened any more.
     """
 
@@ -56,6 +49,7 @@ class SourceSpec:
     quote: str | None = None
     encoding: str | None = None
     query: str | None = None
+    slices: int | None = None
     id_template: str | None = None
     title_template: str | None = None
     root: str | None = None
@@ -70,7 +64,7 @@ class SourceSpec:
     @property
     def upload(self) -> str | None:
         """The id of the upload that is read, None for every other source."""
-        return self.location.removeprefix(UPLOAD) if self.location.startswith(UPLOAD) else None
+        return upload_of(self.location)
 
     @property
     def remote(self) -> bool:
@@ -122,10 +116,7 @@ class SourceSpec:
             return "elasticsearch"
         if not self.remote and self.upload is None and self.location != STDIN and Path(self.location).is_dir():
             return "folder"
-        name = PurePosixPath(urlsplit(self.location).path if self.remote else self.location).name.lower()
-        for suffix in _COMPRESSED:
-            name = name.removesuffix(suffix)
-        return _SUFFIXES.get(PurePosixPath(name).suffix, "jsonl")
+        return format_of(urlsplit(self.location).path if self.remote else self.location)
 
     def to_dict(self) -> dict[str, Any]:
         """What may be kept: options that were given, without secrets. `from_dict` is its inverse."""

@@ -21,7 +21,8 @@ TIMEOUT_SECONDS: Final = 60.0
 
 _CHUNK: Final = 1 << 16
 _WINDOW_BYTES: Final = 1 << 27
-"""Most memory a zstd frame may ask for: 128 MB, what `zstd --long` needs and the default of its decoder."""
+"""Most memory a zstd frame or an xz block may ask for: 128 MB, what `zstd --long` needs; `xz -9` needs half of it."""
+_XZ_STEP: Final = 1 << 16
 _ZSTD_STEP: Final = 1 << 8
 """Bytes decompressed at once: 4 bytes can make 128 KB (RFC 8878, 3.1.1.2), so this is at most 8 MB."""
 
@@ -105,6 +106,8 @@ def _decompressed(raw: io.BufferedReader[Any]) -> BinaryIO | None:
         return cast("BinaryIO", _Owning(gzip.GzipFile(fileobj=raw), raw))
     if re.match(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)", start):
         return cast("BinaryIO", _Owning(bz2.BZ2File(raw), raw))
+    if start.startswith(b"\xfd7zXZ\0"):
+        return cast("BinaryIO", _Xz(raw))
     return _zstd(raw) if re.match(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", start) else None
 
 
@@ -152,6 +155,47 @@ class _Zstd:
             self._ready = memoryview(self._frame.decompress(data))
         out, self._ready = self._ready[:size], self._ready[size:]
         return bytes(out)
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+class _Xz:
+    """Streams of xz, one behind the other, read a little at a time and within a bound of memory, which LZMAFile has not.
+
+    Zeros between them are padding (The .xz File Format 1.2.1, 2.2).
+    """
+
+    def __init__(self, raw: io.BufferedReader[Any]) -> None:
+        try:
+            import lzma  # noqa: PLC0415
+        except ImportError as error:
+            raise unreadable("", "this Python was built without xz") from error
+        self._raw, self._lzma = raw, lzma
+        self._stream = self._fresh()
+
+    def _fresh(self) -> Any:
+        return self._lzma.LZMADecompressor(format=self._lzma.FORMAT_XZ, memlimit=_WINDOW_BYTES)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._stream.eof:
+                data = self._stream.unused_data.lstrip(b"\0")
+                while not data:
+                    more = self._raw.read(_XZ_STEP)
+                    if not more:
+                        return b""
+                    data = more.lstrip(b"\0")
+                self._stream = self._fresh()
+            elif self._stream.needs_input:
+                data = self._raw.read(_XZ_STEP)
+                if not data:
+                    raise EOFError("it ends in the middle of a stream")
+            else:
+                data = b""
+            out: bytes = self._stream.decompress(data, size)
+            if out:
+                return out
 
     def close(self) -> None:
         self._raw.close()

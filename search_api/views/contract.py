@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from search_api import openapi
+from search_api import openapi, openapi_page
 from search_api.views.search import json_response
 
 
@@ -17,8 +17,8 @@ def blueprint() -> Blueprint:
 
     @views.get("/docs")
     def docs() -> Response:
-        answer = Response(openapi.page(), content_type="text/html; charset=utf-8")
-        answer.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+        answer = Response(openapi_page.page(), content_type="text/html; charset=utf-8")
+        answer.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
         return answer
 
     return views

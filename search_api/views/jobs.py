@@ -18,11 +18,14 @@ from flask import Blueprint, Request, Response, request
 
 from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
 from search_api.views.search import decoded, json_response
+from triptych.catalogues import upload_location
+from triptych.elastic.attached import no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
+from triptych.jobs.dry_runs import DryRuns
 from triptych.jobs.job import Job, JobState
 from triptych.jobs.letters import LetterFilter
-from triptych.jobs.queue import ping, send_read
+from triptych.jobs.queue import ping, send_dry_run, send_read
 from triptych.services import Services
 
 MOST_JOBS: Final = 200
@@ -105,7 +108,13 @@ def _controlling(views: Blueprint, services: Services) -> None:
 
     @views.post("")
     def submit() -> Response:
-        return _accepted(services, _submitted(services, request))
+        body = _job_body(request)
+        return _tried(services, request, body) if body.dry_run else _accepted(services, _submitted(services, request, body))
+
+    @views.delete("/<job_id>")
+    def forget(job_id: str) -> Response:
+        control.forget(job_id)
+        return Response(status=204)
 
     @views.post("/<job_id>/pause")
     def pause(job_id: str) -> Response:
@@ -127,13 +136,26 @@ def _controlling(views: Blueprint, services: Services) -> None:
         return _accepted(services, redriven.job, redriven=found)
 
 
-def _submitted(services: Services, given: Request) -> Job:
+def _tried(services: Services, given: Request, body: JobBody) -> Response:
+    """Let a worker look at a catalogue that was sent or named; the answer says where to ask what it found."""
+    services.check(read_schema(services.elasticsearch, current_version(services.elasticsearch, body.index)))
+    runs = DryRuns(services.redis, services.settings)
+    name = runs.open()
+    send_dry_run(services.queue, name, body.index, _source(services, given, body), priority=body.priority)
+    answer = json_response(runs.get(name), 202)
+    answer.headers["Location"] = f"/v1/dry-runs/{name}"
+    return answer
+
+
+def _submitted(services: Services, given: Request, body: JobBody) -> Job:
     """Enter a job for a catalogue that was sent or named, and let a worker read it. A known idempotency key gives its job."""
-    body = _job_body(given)
     key = given.headers.get("Idempotency-Key") or body.idempotency_key
     client = services.elasticsearch
     version = current_version(client, body.index)
-    services.check(read_schema(client, version))
+    schema = read_schema(client, version)
+    if schema.attachment is not None:
+        raise no_catalogue(body.index)
+    services.check(schema)
     ping(services.redis)
     known = services.jobs.of_key(body.index, key) if key is not None else None
     if known is not None:
@@ -151,7 +173,7 @@ def _submitted(services: Services, given: Request) -> Job:
         priority=body.priority,
     )
     if new:
-        services.jobs.leave(job.id, job.reader)
+        services.jobs.leave(job.id, job.reader, handed=True)
         send_read(services.queue, job.id, priority=job.priority)
     return services.jobs.get(job.id)
 
@@ -165,11 +187,8 @@ def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]
             "A job has either a file `catalogue` or catalogue.location.", field="catalogue", remedy="Give one of the two."
         )
     if file is not None:
-        return {
-            **options,
-            "location": f"upload:{services.uploads.keep(cast('BinaryIO', file.stream)).id}",
-            **_told(options, file.filename or ""),
-        }
+        kept = services.uploads.keep(cast("BinaryIO", file.stream))
+        return {**options, "location": upload_location(kept.id, file.filename or "")}
     location = str(options["location"])
     allowed = [prefix.strip() for prefix in (services.settings.catalogues or "").split(",") if prefix.strip()]
     if ".." in location or not any(location.startswith(prefix) for prefix in allowed):
@@ -180,16 +199,6 @@ def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]
             remedy="Send the file itself, or let the operator add the beginning of its address to TRIPTYCH_CATALOGUES.",
         )
     return options
-
-
-_SUFFIXES: Final = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
-
-
-def _told(options: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The format of an upload, told from its name where it is not given."""
-    plain = name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
-    found = next((kind for suffix, kind in _SUFFIXES.items() if plain.endswith(suffix)), "jsonl")
-    return {} if "format" in options else {"format": found}
 
 
 def _resumed(services: Services, job: str) -> Job:

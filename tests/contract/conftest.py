@@ -41,7 +41,9 @@ def commands() -> dict[str, click.Command]:
 def _leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
     if not isinstance(command, click.Group):
         return [(name, command)]
-    return [leaf for sub, inner in command.commands.items() for leaf in _leaves(f"{name} {sub}", inner)]
+    context = click.Context(command)  # a group may have commands of other packages
+    inner = {sub: command.get_command(context, sub) for sub in command.list_commands(context)}
+    return [leaf for sub, one in inner.items() if one is not None for leaf in _leaves(f"{name} {sub}", one)]
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.contract
 
 LONG_RUNNING = {"elasticsearch", "redis", "worker", "api"}
 OURS = {"encoders", "worker", "api"}
-_SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY")
+_SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY(?!S)")
 _PIN = re.compile(
     r"(?m)^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ \\]+)(?: ; (?P<marker>[^\\\n]+?))? \\\n(?P<hashes>(?:    --hash=.*\n?)+)"
 )
@@ -74,6 +74,28 @@ def test_a_compose_file_with_a_mistake_is_noticed(root: Path, tmp_path: Path) ->
 
 def test_there_are_the_services_the_docs_name(services: dict[str, dict[str, Any]]) -> None:
     assert set(services) == LONG_RUNNING | OURS
+
+
+def test_health_checks_ask_where_it_listens(services: dict[str, dict[str, Any]]) -> None:
+    api, worker = services["api"], services["worker"]
+    port = api["command"][api["command"].index("--port") + 1]
+    assert f"http://127.0.0.1:{port}/v1/health/ready" in api["healthcheck"]["test"][3]
+    assert [published.rpartition(":")[2] for published in api["ports"]] == [port]
+    name = worker["command"][worker["command"].index("--name") + 1]
+    assert f'"{name}@" + socket.gethostname()' in worker["healthcheck"]["test"][3]
+
+
+def test_what_is_stopped_has_the_time_it_takes(services: dict[str, dict[str, Any]]) -> None:
+    from search_api.serve import STOP_SECONDS
+
+    assert seconds_of(services["api"]) > STOP_SECONDS
+    assert seconds_of(services["worker"]) > Settings.model_fields["worker_stop_seconds"].default + 10
+
+
+def seconds_of(service: Mapping[str, Any]) -> float:
+    found = re.fullmatch(r"(\d+)s", service["stop_grace_period"])
+    assert found is not None
+    return float(found[1])
 
 
 def test_worker_api_and_encoders_are_one_image_built_here(services: dict[str, dict[str, Any]], root: Path) -> None:
@@ -158,6 +180,13 @@ def test_elasticsearch_is_of_the_version_that_is_tested(services: dict[str, dict
     from engine.versions import DEFAULT_VERSION
 
     assert services["elasticsearch"]["image"].endswith(f"/elasticsearch:{DEFAULT_VERSION}")
+
+
+def test_what_listens_to_other_machines_asks_for_keys(services: dict[str, dict[str, Any]], dockerfile: str) -> None:
+    assert "0.0.0.0" in services["api"]["command"]  # noqa: S104
+    assert services["api"]["environment"]["TRIPTYCH_API_KEYS"] == "true"
+    assert re.search(r"CMD .*0\.0\.0\.0", dockerfile)
+    assert re.search(r"ENV .*TRIPTYCH_API_KEYS=true", dockerfile)
 
 
 def unknown_settings(text: str) -> set[str]:

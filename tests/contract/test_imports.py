@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.contract
 
 HEAVY = ("torch", "torchvision", "transformers", "librosa", "celery", "flask")
-PACKAGES = ("triptych", "indexer", "search_api", "evaluation", "engine")
+PACKAGES = ("triptych", "indexer", "search_api", "evaluation", "training", "engine")
 
 _HELP = """
 from click.testing import CliRunner

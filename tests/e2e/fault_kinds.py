@@ -178,7 +178,11 @@ def older_writes_late(scene: Scene) -> None:
 
 
 def _listed() -> list[Fault]:
-    sick = ("stalls", "answers 500", "answers 404", "redirects to a private address", "sends without end", "sends garbage")
+    sick = {
+        "stalls": "media.fetch_timeout", "answers 500": "media.http_status", "answers 404": "media.http_status",
+        "redirects to a private address": "media.address_refused", "sends without end": "media.too_many_bytes",
+        "sends garbage": "media.not_a_picture",
+    }  # fmt: skip
     return [
         Fault("none", nothing),
         Fault("pool process killed", kill_pool),
@@ -190,7 +194,10 @@ def _listed() -> list[Fault]:
         Fault("one node of three killed", kill_one_of_three, cluster=True),
         Fault("index read-only", block_index),
         Fault("disk full", flood),
-        *(Fault(f"pictures: {how}", bad_pictures(how), pictured=True, again=True, codes=("media.",)) for how in sick),
+        *(
+            Fault(f"pictures: {how}", bad_pictures(how), pictured=True, again=True, codes=(code, "media.host_resting"))
+            for how, code in sick.items()
+        ),
         Fault("picture kills decoder", nothing, pictured=True, poisoned=True, codes=("media.decoder_died",)),
         Fault("submitted twice", submit_again),
         Fault("two jobs at once", submit_other),

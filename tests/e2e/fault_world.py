@@ -78,7 +78,7 @@ class World:
     def environment(self) -> dict[str, str]:
         own = {
             "ELASTICSEARCH_URL": self.elasticsearch, "REDIS_URL": self.redis, "QUEUE": self.index,
-            "SYSTEM_PREFIX": f"t-{self.index}-", "PROFILE": str(self.folder.parent / "profile.yaml"), "BATCH_SIZE": "8",
+            "SYSTEM_PREFIX": f"t-{self.index}-", "PROFILE": str(self.folder.parent / "profile.yaml"), "BATCH_SIZE": "2",
             "BATCH_LEASE_SECONDS": str(LEASE_SECONDS), "THREADS": "1", "DECODE_PROCESSES": "1", **self.changes,
         }  # fmt: skip
         kept = {name: value for name, value in os.environ.items() if name == "TRIPTYCH_DATA_DIR" or "TRIPTYCH_" not in name}

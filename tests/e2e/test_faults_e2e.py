@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fault_kinds import FAULTS
@@ -27,6 +32,46 @@ def test_nothing_is_lost_or_doubled(place: Stage, name: str) -> None:
     assert trial.account.faults == ()
     assert (trial.account.lost, trial.account.doubled) == (0, 0)
     assert trial.good
+
+
+_TOLD = """
+import signal, subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from contextlib import ExitStack
+from pathlib import Path
+from faults import stage, told_to_end
+from fault_world import Worker, World
+signal.signal(signal.SIGTERM, told_to_end)
+with stage() as place, ExitStack() as stack:
+    world = World("http://127.0.0.1:9", place.queue().url, place.folder / "trial")
+    stack.callback(world.close)
+    world.workers.append(Worker(subprocess.Popen(["sleep", "600"], start_new_session=True), Path("none")))
+    print(world.workers[0].process.pid, place.redis[0].child.pid, place.folder, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.integration
+def test_told_to_end_it_leaves_nothing_behind() -> None:
+    """A harness that is sent SIGTERM in a trial: its worker (here one that sleeps), its Redis and its folder are gone."""
+    here = str(Path(__file__).parent)
+    with subprocess.Popen([sys.executable, "-c", _TOLD, here], stdout=subprocess.PIPE, text=True) as harness:
+        assert harness.stdout is not None
+        *pids, folder = harness.stdout.readline().split()
+        assert Path(folder).is_dir()
+        assert all(_runs(int(pid)) for pid in pids)
+        harness.terminate()
+        assert harness.wait(timeout=60) == 128 + signal.SIGTERM
+    assert not Path(folder).exists()
+    assert not any(_runs(int(pid)) for pid in pids)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.unit

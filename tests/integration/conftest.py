@@ -1,4 +1,4 @@
-"""Real services for the integration tests: one Elasticsearch, one Redis, one worker process and one API process per session.
+"""Real services for the integration tests: one Elasticsearch and one Redis per run, one worker and one API process per session.
 
 Every test run has its own prefix for indices and its own queue, so it may share a cluster with others.
 """
@@ -18,9 +18,10 @@ import numpy.typing as npt
 import pytest
 from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
 from pydantic import SecretStr
+from together import Reached, reach
 from worlds import BATCH, LEASE_SECONDS, READ, World
 
-from engine import ElasticsearchNode, elasticsearch_node, redis_server
+from engine import redis_server
 from triptych.elastic.engine import unpack
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.elastic.products import vectors_of
@@ -36,19 +37,23 @@ def run_id() -> str:
 
 
 @pytest.fixture(scope="session")
-def environment(run_id: str) -> Iterator[dict[str, str]]:
-    """TRIPTYCH_* variables that lead child processes and `settings` to this session's services."""
-    base = Settings()
-    prepare(profiles.read("offline"), base)
-    with elasticsearch_node(base) as node, redis_server(base) as redis:
-        yield {
-            "TRIPTYCH_ELASTICSEARCH_URL": node.url,
-            "TRIPTYCH_REDIS_URL": redis.url,
-            "TRIPTYCH_SYSTEM_PREFIX": f"t-{run_id}-",
-            "TRIPTYCH_QUEUE": f"t-{run_id}",
-            "TRIPTYCH_BATCH_SIZE": "16",
-            "TRIPTYCH_BATCH_LEASE_SECONDS": "3",
-        }
+def environment(run_id: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """TRIPTYCH_* variables that lead child processes and `settings` to the run's services.
+
+    Queues and ledgers are this process's own; what was embedded once is known to all processes of the run.
+    """
+    prepare(profiles.read("offline"), Settings())
+    redis = reach("redis", tmp_path_factory).url
+    return {
+        "TRIPTYCH_ELASTICSEARCH_URL": reach("newest", tmp_path_factory).url,
+        "TRIPTYCH_REDIS_URL": redis,
+        "TRIPTYCH_CACHE_URL": redis,
+        "TRIPTYCH_CACHE_NAME": "tests",
+        "TRIPTYCH_SYSTEM_PREFIX": f"t-{run_id}-",
+        "TRIPTYCH_QUEUE": f"t-{run_id}",
+        "TRIPTYCH_BATCH_SIZE": "16",
+        "TRIPTYCH_BATCH_LEASE_SECONDS": "3",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -62,14 +67,13 @@ def services(settings: Settings) -> Services:
 
 
 @pytest.fixture(scope="session")
-def oldest_node() -> Iterator[ElasticsearchNode]:
-    """The session's Elasticsearch of the oldest version that is supported."""
-    with elasticsearch_node(Settings(), version="8.19.x") as node:
-        yield node
+def oldest_node(tmp_path_factory: pytest.TempPathFactory) -> Reached:
+    """The run's Elasticsearch of the oldest version that is supported."""
+    return reach("oldest", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def oldest_services(settings: Settings, oldest_node: ElasticsearchNode) -> Services:
+def oldest_services(settings: Settings, oldest_node: Reached) -> Services:
     return Services(settings.model_copy(update={"elasticsearch_url": SecretStr(oldest_node.url)}))
 
 

@@ -39,7 +39,7 @@ class Web:
 @contextmanager
 def made_web(services: Services, folder: Path, name: str) -> Iterator[Web]:
     """The application over an index `name` of THINGS."""
-    mine = made_shop.services_of(services, folder, queue=name)
+    mine = made_shop.services_of(services, folder, queue=name, events=True, events_answers=True)
     version = made_shop.create(mine, name, THINGS, weight_sets={"words only": {"lexical": 1.0}})
     yield Web(create_app(mine).test_client(), mine, name)
     mine.elasticsearch.indices.delete(index=version)

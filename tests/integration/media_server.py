@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 TLS = Path(__file__).with_name("tls")
 
@@ -29,13 +28,11 @@ Route = Callable[[socket.socket, Request], None]
 
 @dataclass
 class MediaServer:
-    """Answers by path; `seen` are the requests so far, `most_at_once` how many of them ran side by side."""
+    """Answers by path; `seen` are the requests so far."""
 
     port: int = 0
     routes: dict[str, Route] = field(default_factory=dict)
     seen: list[Request] = field(default_factory=list)
-    running: int = 0
-    most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -45,17 +42,9 @@ class MediaServer:
     def asked(self, path: str) -> int:
         return sum(request.path == path for request in self.seen)
 
-    @contextmanager
-    def counted(self, request: Request) -> Iterator[Self]:
+    def saw(self, request: Request) -> None:
         with self.lock:
             self.seen.append(request)
-            self.running += 1
-            self.most_at_once = max(self.most_at_once, self.running)
-        try:
-            yield self
-        finally:
-            with self.lock:
-                self.running -= 1
 
 
 @contextmanager
@@ -76,8 +65,8 @@ def serving(*, tls: bool = False) -> Iterator[MediaServer]:
                     sock = context.wrap_socket(sock, server_side=True)
                 request = _read(sock)
                 if request is not None:
-                    with state.counted(request):
-                        state.routes[request.path.partition("?")[0]](sock, request)
+                    state.saw(request)
+                    state.routes[request.path.partition("?")[0]](sock, request)
                 sock.close()
 
     class Server(socketserver.ThreadingTCPServer):

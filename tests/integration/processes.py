@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,19 @@ def wait_for(
             pytest.fail(f"{what} ended with {alive.returncode}")
         time.sleep(0.1)
     pytest.fail(f"{what} was not there after {seconds} s")
+
+
+@contextmanager
+def beside(call: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs `call` in a thread while the block runs; its event is set when the block ends, and the thread is waited for."""
+    over = threading.Event()
+    thread = threading.Thread(target=call, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def spaces_here(services: Services) -> list[Space]:

@@ -247,7 +247,7 @@ MENDED: dict[str, tuple[tuple[type, ...], Callable[[Any], Any]]] = {
 """What a member of one of these types becomes, so that it can be."""
 
 
-NOTHING_TO_SAY = ("/v1/health/live", "/v1/health/ready", "/v1/docs")
+NOTHING_TO_SAY = ("/v1/health/live", "/v1/health/ready", "/v1/docs", "/metrics")
 GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 ENDPOINTS = [endpoint for endpoint in openapi.ENDPOINTS if endpoint.path != "/v1/openapi.json"]
 CALLS = [(one.method, one.path, GOOD) for one in ENDPOINTS] + [

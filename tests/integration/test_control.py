@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +21,9 @@ from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
 from indexer.sweeper import Sweeper
 from indexer.tasks import finish_job, index_batch
-from triptych.errors import InputError
-from triptych.jobs.job import Job
+from triptych.errors import InputError, TriptychError
+from triptych.jobs import batches
+from triptych.jobs.job import Batch, Counts, Job
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import waiting
 from triptych.services import Services
@@ -166,6 +168,43 @@ def test_a_job_whose_records_die_pauses_itself(quiet: Services, index: str, cata
     assert strict.jobs.counts(job).pending == 0
 
 
+def test_a_job_pauses_itself_for_dead_records_in_a_row(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    """It has fewer records than a window, and any share of them may be bad."""
+    changes = {"job_bad_share": 1.0, "job_dead_in_row": 2 * BATCH - 1}
+    strict = Services(quiet.settings.model_copy(update=changes))
+    bad = [{"id": f"d-{n}", "title": n} for n in range(3 * BATCH)]
+    job = submit(strict, catalogue(*bad[:BATCH], *things(BATCH), *bad[BATCH:]), index).id
+    for number in (0, 1, 2):
+        index_batch(strict, job, number)
+        assert strict.jobs.state(job) == "running", "a good batch between"
+    index_batch(strict, job, 3)
+    assert strict.jobs.state(job) == "paused"
+    why = str(strict.jobs.get(job).paused_because)
+    assert f"{2 * BATCH} records" in why
+    assert "TRIPTYCH_JOB_DEAD_IN_ROW" in why
+
+
+def test_a_worker_asks_whether_it_has_its_batch_only_when_its_last_sign_of_life_is_old(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    job = submit(quiet, catalogue(*things(BATCH)), index).id
+    claim = quiet.jobs.claim(job, 0, "mine")
+    assert claim is not None
+    (seen,) = [one for one in quiet.jobs.running() if one.job == job]
+    assert quiet.jobs.holds(claim)
+    assert [one.entry.seq_no for one in quiet.jobs.running() if one.job == job] == [seen.entry.seq_no], "nobody was asked"
+    claim.until = time.monotonic()
+    assert quiet.jobs.holds(claim), "the ledger says so"
+    assert claim.until > time.monotonic()
+    (later,) = [one for one in quiet.jobs.running() if one.job == job]
+    assert later.entry.seq_no != seen.entry.seq_no
+    assert quiet.jobs.give_back(later)
+    assert quiet.jobs.holds(claim), "no sweeper gives back so early"
+    claim.until = time.monotonic()
+    assert not quiet.jobs.holds(claim)
+    assert run_all(quiet, job, 1) == "completed"
+
+
 def test_no_lease_depends_on_a_clock(
     quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +230,7 @@ def test_no_lease_depends_on_a_clock(
         at[0] += lease
         sweeper.sweep()  # it said nothing for a lease
         assert not quiet.jobs.renew(claim)
+        assert not quiet.jobs.holds(claim)
         assert run_all(quiet, job, 1) == "completed"
         index_batch(quiet, job, 0)
         assert quiet.jobs.counts(job).pending == 0
@@ -204,3 +244,65 @@ def test_a_ledger_of_an_older_version_gets_the_new_fields(quiet: Services) -> No
     old.jobs.prepare()
     mapping = old.elasticsearch.indices.get_mapping(index=name)[name]["mappings"]["properties"]
     assert {"wanted", "redrive_of", "reading"} <= set(mapping)
+
+
+def test_a_batch_is_entered_once_though_the_answer_was_lost(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sends a request again that was not answered; the second finds the entry of the first."""
+    job = submit(quiet, catalogue(*things(1)), index)
+    monkeypatch.setattr(batches.uuid, "uuid4", lambda: uuid.UUID(int=7))
+    batch = Batch(job.id, 9, ({"line": 90, "text": "{}"},))
+    quiet.jobs.add(batch)
+    quiet.jobs.add(batch)
+    monkeypatch.undo()
+    claim = quiet.jobs.claim(job.id, 9, "me")
+    assert claim is not None
+    assert claim.batch.records == batch.records
+    with pytest.raises(TriptychError, match="Another process reads"):
+        quiet.jobs.add(batch)
+
+
+def test_what_a_newer_job_deleted_that_ended_first_an_older_one_does_not_write_again(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    old = submit(quiet, catalogue({"id": "lamp", "title": "Lamp"}), index)
+    new = submit(quiet, catalogue({"id": "lamp", "_op": "delete"}, name="gone.jsonl"), index)
+    assert run_all(quiet, new.id, 1) == "completed"
+    assert quiet.jobs.get(new.id).finished_at is not None
+    assert quiet.jobs.beside(old) == (False, False)
+    assert quiet.jobs.newer_ended(old)
+    assert not quiet.jobs.newer_ended(new)
+    assert run_all(quiet, old.id, 1) == "completed"
+    assert not quiet.elasticsearch.exists(index=old.index, id="lamp")
+    assert numbers(quiet, old.id)[:3] == [1, 0, 1]
+
+
+def test_a_stopped_job_is_beside_others_as_long_as_a_batch_of_it_runs(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    old, new = (submit(quiet, catalogue(*things(1)), index) for _ in range(2))
+    claim = quiet.jobs.claim(old.id, 0, "me")
+    assert claim is not None
+    quiet.control.stop(old.id)
+    assert quiet.jobs.beside(new) == (True, False)
+    assert quiet.jobs.release(claim)
+    assert quiet.jobs.beside(new) == (False, False)
+
+
+def test_a_worker_changes_its_batch_without_reading_it_and_notices_who_took_it(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    job = submit(quiet, catalogue(*things(1)), index)
+    claim = quiet.jobs.claim(job.id, 0, "me")
+    assert claim is not None
+    assert quiet.jobs.renew(claim)
+    assert quiet.jobs.renew(claim)
+    (seen,) = [one for one in quiet.jobs.running() if one.job == job.id]
+    assert quiet.jobs.give_back(seen)
+    assert not quiet.jobs.renew(claim)
+    other = quiet.jobs.claim(job.id, 0, "another")
+    assert other is not None
+    assert not quiet.jobs.finish(claim, Counts(read=1, written=1))
+    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1))
+    assert numbers(quiet, job.id) == [1, 0, 1, 0, 0, 0]

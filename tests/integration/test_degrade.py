@@ -18,6 +18,7 @@ import tiny_models
 from bad_line import BadLine, bad_line
 from made_shop import Thing, vector
 from processes import free_port
+from pydantic import SecretStr
 
 from search_api import Searcher, SearchRequest, SearchResult, breakers
 from search_api.app import create_app
@@ -320,7 +321,7 @@ def test_an_elasticsearch_that_comes_back_is_found_again(place: Place, line: Bad
 
 def test_redis_away_costs_the_pages_of_other_processes_only(place: Place) -> None:
     away = f"redis://127.0.0.1:{free_port()}/0"
-    searcher = place.searcher(redis_url=away, cache_bytes=1_000_000)
+    searcher = place.searcher(redis_url=away, cache_url=SecretStr(away), cache_bytes=1_000_000)
     there = place.searcher().search(place.request())
     for _ in range(breakers.FAILURES + 2):
         result = searcher.search(place.request(explain=True))

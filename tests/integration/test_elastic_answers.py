@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
+from elasticsearch import BadRequestError, Elasticsearch, ElasticsearchWarning, NotFoundError
 from plain_server import PlainServer, http, plain_server
 from processes import free_port
 from pydantic import SecretStr
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.integration
 
 SCORED: dict[str, Any] = {"_source": False, "docvalue_fields": ["key"]}
 WORDS = {"match": {"title": "shoes"}}
+NAMED = {"bool": {"must": WORDS, "filter": {"exists": {"field": "key"}}}}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_error_bodies(client: Elasticsearch, filled: str) -> None:
     assert client.exists(index=filled, id="1")
     for call in (
         lambda: msearch(client, f"{filled}-none", [{}]),
-        lambda: msearch(client, f"{filled}-none", [{}], scored=True),
+        lambda: msearch(client, f"{filled}-none", [{}], key="key"),
         lambda: search(client, f"{filled}-none", {}),
     ):
         assert code_of(call) == ("elasticsearch.not_found", False)
@@ -88,16 +89,16 @@ def test_an_id_of_two_dots_is_no_path(client: Elasticsearch, filled: str) -> Non
     assert client.indices.exists(index=filled)
 
 
-def test_scored_answers_are_those_of_the_plain_ones(client: Elasticsearch, filled: str) -> None:
+@pytest.mark.parametrize("values", [False, True])
+def test_scored_answers_are_those_of_the_plain_ones(client: Elasticsearch, filled: str, *, values: bool) -> None:
     bodies = [
-        {"query": WORDS, "size": 3, **SCORED, "aggs": {"dear": {"max": {"field": "price"}}}},
+        {"query": NAMED, "size": 3, **SCORED, "aggs": {"dear": {"max": {"field": "price"}}}},
         {"query": {"range": {"price": {"gt": "dear"}}}},
         {"query": WORDS, "size": 0, "track_total_hits": False},
         {"query": {"term": {"key": "none"}}, **SCORED},
-        {"query": WORDS, "size": 2, "track_total_hits": 2, **SCORED},
-        {"query": {"ids": {"values": ["nameless"]}}, **SCORED},
+        {"query": NAMED, "size": 2, "track_total_hits": 2, **SCORED},
     ]
-    plain, scored = (msearch(client, filled, bodies, scored=how) for how in (False, True))
+    plain, scored = msearch(client, filled, bodies), msearch(client, filled, bodies, key="key", values=values)
     for one, other in zip(plain, scored, strict=True):
         if isinstance(one, ElasticsearchError):
             assert isinstance(other, ElasticsearchError)
@@ -106,11 +107,12 @@ def test_scored_answers_are_those_of_the_plain_ones(client: Elasticsearch, fille
         assert isinstance(other, Found)
         assert (one.total, one.aggregations) == (other.total, other.aggregations)
         assert other.hits == ()
-        expected = [(hit["_score"], hit.get("fields", {})) for hit in one.hits]
-        assert [(hit.score, hit.fields) for hit in other.scored] == expected
+        assert other.scores == tuple(hit["_score"] for hit in one.hits)
+        assert other.ids == tuple(hit["fields"]["key"][0] for hit in one.hits if "fields" in hit)
+        assert list(other.values) == ([hit["fields"] for hit in one.hits] if values else [])
     first, failed = scored[0], scored[1]
     assert isinstance(first, Found)
-    assert (first.total, first.aggregations, len(first.scored)) == (6, {"dear": {"value": 4.0}}, 3)
+    assert (first.total, first.aggregations, len(first.ids)) == (5, {"dear": {"value": 4.0}}, 3)
     assert isinstance(failed, ElasticsearchError)
     assert "dear" in failed.message
     assert failed.code == "elasticsearch.bad_request"
@@ -121,8 +123,9 @@ def test_hits_without_a_score(client: Elasticsearch, filled: str, *, scored: boo
     """Whoever wants the scores of a sorted search has to hear of it, rather than get no hits."""
     body = {"query": WORDS, "sort": ["price"], **SCORED}
     if scored:
-        with pytest.raises(ElasticsearchError, match="form"):
-            msearch(client, filled, [body], scored=True)
+        for unscored_or_nameless in (body, {"query": {"ids": {"values": ["nameless"]}}, **SCORED}):
+            with pytest.raises(ElasticsearchError, match="form"):
+                msearch(client, filled, [unscored_or_nameless], key="key")
     else:
         (found,) = msearch(client, filled, [body])
         assert isinstance(found, Found)
@@ -141,7 +144,7 @@ def test_incomplete_answers_are_errors(elsewhere: tuple[Elasticsearch, PlainServ
     error = b'{"error":{"root_cause":[],"type":"t","reason":"all shards failed"},"status":503}'
     answers = [one % (b"false", 2, 0), one % (b"true", 2, 0), one % (b"false", 1, 1), error]
     server.answers["/x/_msearch"] = json(200, b'{"took":1,"responses":[' + b",".join(answers) + b"]}")
-    good, *bad = msearch(client, "x", [{}] * 4, scored=scored)
+    good, *bad = msearch(client, "x", [{}] * 4, key="key" if scored else None)
     assert isinstance(good, Found)
     assert good.total == 1
     found = [(e.code, e.retryable) for e in bad if isinstance(e, ElasticsearchError)]
@@ -160,8 +163,25 @@ def test_what_is_no_answer_is_an_error_of_ours(
     client, server = elsewhere
     server.answers["/x/_msearch"] = answer
     with pytest.raises(ElasticsearchError) as caught:
-        msearch(client, "x", [{}], scored=scored, seconds=1)
+        msearch(client, "x", [{}], key="key" if scored else None, seconds=1)
     assert caught.value.retryable
+
+
+def test_a_search_answered_by_what_does_not_say_it_is_elasticsearch(elsewhere: tuple[Elasticsearch, PlainServer]) -> None:
+    client, server = elsewhere
+    server.answers["/x/_search"] = http(200, b"{}", b"Content-Type: application/json")
+    with pytest.raises(ElasticsearchError) as caught:
+        search(client, "x", {})
+    assert caught.value.code == "elasticsearch.unsupported"
+
+
+def test_warnings_of_a_search_are_passed_on(elsewhere: tuple[Elasticsearch, PlainServer]) -> None:
+    client, server = elsewhere
+    body = b'{"took":1,"timed_out":false,"_shards":{"failed":0},"hits":{"hits":[]}}'
+    headers = (b"X-Elastic-Product: Elasticsearch", b"Content-Type: application/json", b'Warning: 299 Elasticsearch-9 "old"')
+    server.answers["/x/_search"] = http(200, body, *headers)
+    with pytest.warns(ElasticsearchWarning, match="old"):
+        search(client, "x", {})
 
 
 def test_a_host_that_is_dead_is_left_out(settings: Settings, filled: str) -> None:

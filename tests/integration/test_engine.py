@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 from elasticsearch import AuthenticationException, Elasticsearch
+from together import Reached
 
 from engine import ElasticsearchNode, Jvm, elasticsearch_cluster, elasticsearch_node, guard, redis_server
 from triptych.errors import EngineError
@@ -40,17 +41,17 @@ def newest(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(params=["newest", "oldest_node"])
-def node(request: pytest.FixtureRequest) -> ElasticsearchNode:
+def node(request: pytest.FixtureRequest) -> ElasticsearchNode | Reached:
     """Each version in turn; from the second test on both run at once."""
-    found: ElasticsearchNode = request.getfixturevalue(request.param)
+    found: ElasticsearchNode | Reached = request.getfixturevalue(request.param)
     return found
 
 
-def client(node: ElasticsearchNode, **options: Any) -> closing[Elasticsearch]:
+def client(node: ElasticsearchNode | Reached, **options: Any) -> closing[Elasticsearch]:
     return closing(Elasticsearch(node.url, request_timeout=60, **options))
 
 
-def test_get_root_names_the_version(node: ElasticsearchNode) -> None:
+def test_get_root_names_the_version(node: ElasticsearchNode | Reached) -> None:
     with client(node) as es:
         assert es.ping()
         assert es.info()["version"]["number"] == node.version
@@ -58,7 +59,7 @@ def test_get_root_names_the_version(node: ElasticsearchNode) -> None:
     assert node.version in ("9.5.3", "8.19.21")
 
 
-def test_vectors_are_scored_natively_where_there_is_a_library(node: ElasticsearchNode) -> None:
+def test_vectors_are_scored_natively_where_there_is_a_library(node: ElasticsearchNode | Reached) -> None:
     if sys.platform == "darwin" and os.uname().machine == "x86_64":
         pytest.skip("Elastic ships no vector library for Intel Macs")
     assert node.native_vectors
@@ -75,13 +76,15 @@ def test_vectors_are_scored_natively_where_there_is_a_library(node: Elasticsearc
         ("pattern", "Red-Shoes, size 42", ["red", "shoes", "size", "42"]),
     ],
 )
-def test_analyzers_go_by_elasticsearchs_names(node: ElasticsearchNode, analyzer: str, text: str, tokens: list[str]) -> None:
+def test_analyzers_go_by_elasticsearchs_names(
+    node: ElasticsearchNode | Reached, analyzer: str, text: str, tokens: list[str]
+) -> None:
     with client(node) as es:
         found = es.indices.analyze(analyzer=analyzer, text=text)["tokens"]
     assert [token["token"] for token in found] == tokens
 
 
-def test_an_index_with_its_own_analysis_and_vectors(node: ElasticsearchNode) -> None:
+def test_an_index_with_its_own_analysis_and_vectors(node: ElasticsearchNode | Reached) -> None:
     analysis = {
         "filter": {
             "codes": {"type": "pattern_capture", "preserve_original": True, "patterns": ["([a-z]+)", "([0-9]+)"]},

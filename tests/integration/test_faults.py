@@ -181,9 +181,10 @@ def test_submitter_killed_while_it_reads(world: World, index: str, tmp_path: Pat
         process.wait(timeout=30)
     (job,) = new_jobs()
     world.wait(lambda: world.counts(job).pending == 0, "the batches that were read")
-    moments = iter((0.0,) * 3 + (10 * LEASE_SECONDS,) * 3)
-    sweeper = Sweeper(world.services, clock=lambda: next(moments))
+    now = [0.0]
+    sweeper = Sweeper(world.services, clock=lambda: now[0])
     sweeper.sweep()
+    now[0] = 10 * LEASE_SECONDS
     sweeper.sweep()  # as a worker does after ten leases
     shown = world.command.json("job", "show", job, **world.environment)
     assert (shown["state"], shown["read"], shown["written"]) == ("paused", 2 * BATCH, 2 * BATCH)

@@ -106,7 +106,18 @@ def test_answer_has_the_form_of_the_contract(web: Api, shop_products: list[dict[
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     body = answer.body
-    assert set(body) == {"query_id", "took_ms", "total_matched", "hits", "degraded", "reachable", "next"}
+    assert set(body) == {
+        "query_id",
+        "took_ms",
+        "total_matched",
+        "hits",
+        "degraded",
+        "reachable",
+        "next",
+        "index",
+        "index_version",
+        "offset",
+    }
     assert body["reachable"] >= 4
     assert isinstance(body["query_id"], str)
     assert body["took_ms"] > 0
@@ -129,7 +140,19 @@ def test_answer_has_the_form_of_the_contract(web: Api, shop_products: list[dict[
 
 def test_explain_says_how_legs_were_used(web: Api) -> None:
     body = web.search(text="red hat", explain=True, window=20).body
-    assert set(body) == {"query_id", "took_ms", "total_matched", "hits", "degraded", "reachable", "next", "explain"}
+    assert set(body) == {
+        "query_id",
+        "took_ms",
+        "total_matched",
+        "hits",
+        "degraded",
+        "reachable",
+        "next",
+        "explain",
+        "index",
+        "index_version",
+        "offset",
+    }
     assert body["explain"]["index"].startswith(web.index + "-20")
     assert (body["explain"]["window"], body["explain"]["fusion"], body["explain"]["failed"]) == (20, "calibrated", {})
     for leg in body["explain"]["legs"].values():
@@ -293,7 +316,7 @@ def test_wrong_method_and_unknown_path_are_problems(web: Api) -> None:
     answer = web.call("GET", "/v1/search")
     check_problem(answer, 405, "http.method_not_allowed")
     assert "POST" in answer.headers["allow"]
-    for path in ("/", "/v1", "/v1/serch", "/v1/products/", "/v2/search"):
+    for path in ("/nowhere", "/v1", "/v1/serch", "/v1/products/", "/v2/search"):
         check_problem(web.call("GET", path), 404, "http.not_found")
 
 

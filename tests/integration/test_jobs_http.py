@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
+from pyarrow import parquet
 from worlds import World
 
 from search_api.app import create_app
@@ -87,6 +89,51 @@ def test_a_catalogue_that_is_sent_is_indexed_and_followed(world: World, client: 
     assert job["id"] in {one["id"] for one in listed}
 
 
+def test_parquet_is_sent_told_by_its_name_and_its_job_forgotten(world: World, client: FlaskClient, name: str) -> None:
+    world.begin_worker()
+    out = io.BytesIO()
+    parquet.write_table(pa.table({"sku": ["a", "b"], "title": ["Hat", "Lamp"]}), out)
+    answer = send(client, {"index": name, "catalogue": {"columns": "sku=id"}}, out.getvalue(), "feed.parquet")
+    job = answer.get_json()
+    assert job["catalogue"].endswith("/feed.parquet")
+    end = events(client, job["id"])[-1][1]
+    assert (end["state"], end["written"]) == ("completed", 2), end
+    assert ids(world, name) == {"a", "b"}
+    gone = client.delete(f"/v1/jobs/{job['id']}")
+    assert (gone.status_code, gone.get_data()) == (204, b"")
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert client.delete(f"/v1/jobs/{job['id']}").get_json()["code"] == "job.not_found"
+    assert ids(world, name) == {"a", "b"}
+
+
+def test_a_dry_run_is_done_by_a_worker_and_enters_no_job(world: World, client: FlaskClient, name: str) -> None:
+    world.begin_worker()
+    before = {job.id for job in world.services.jobs.newest(size=1000)}
+
+    def tried(data: bytes, file: str) -> dict[str, Any]:
+        answer = send(client, {"index": name, "dry_run": True}, data, file)
+        place, body = answer.headers["Location"], answer.get_json()
+        assert (answer.status_code, place) == (202, f"/v1/dry-runs/{body['id']}")
+        world.wait(lambda: client.get(place).get_json()["state"] in ("done", "failed"), "the dry run")
+        return dict(client.get(place).get_json())
+
+    found = tried(jsonl([*LINES, {"id": ""}]), "feed.jsonl")
+    assert found["state"] == "done"
+    assert (found["report"]["records"], found["report"]["bad"]) == (41, {"record.invalid": 1})
+    assert found["report"]["embed_seconds_estimate"] > 0
+    failed = tried(b"name\nred guitar\n", "feed.csv")
+    assert (failed["state"], failed["problem"]["code"]) == ("failed", "catalogue.bad_header")
+    assert {job.id for job in world.services.jobs.newest(size=1000)} == before
+    assert ids(world, name) == set()
+    uploads = f"{world.settings.system_prefix}uploads"
+
+    def kept() -> int:
+        world.services.elasticsearch.indices.refresh(index=uploads)
+        return int(world.services.elasticsearch.count(index=uploads)["count"])
+
+    world.wait(lambda: kept() == 0, "the end of what was sent for the dry runs", seconds=20)
+
+
 def test_the_same_key_makes_one_job(world: World, client: FlaskClient, name: str) -> None:
     made: list[str] = []
 
@@ -147,6 +194,8 @@ def test_dead_letters_are_counted_shown_exported_and_redriven(world: World, clie
 def test_a_job_is_paused_resumed_and_stopped(world: World, client: FlaskClient, name: str) -> None:
     world.kill_worker()
     job = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
+    refused = client.delete(f"/v1/jobs/{job}")
+    assert (refused.status_code, refused.get_json()["code"]) == (400, "job.not_ended")
     assert client.post(f"/v1/jobs/{job}/pause").get_json()["state"] == "paused"
     world.begin_worker()
     assert client.get(f"/v1/jobs/{job}").get_json()["state"] == "paused"
@@ -169,7 +218,12 @@ def test_a_reader_that_was_lost_is_replaced(world: World, client: FlaskClient, n
 
 @pytest.mark.parametrize(
     ("path", "code"),
-    [("/v1/jobs/none", "job.not_found"), ("/v1/jobs/none/events", "job.not_found"), ("/v1/jobs/none/letters", "job.not_found")],
+    [
+        ("/v1/dry-runs/none", "dry_run.not_found"),
+        ("/v1/jobs/none", "job.not_found"),
+        ("/v1/jobs/none/events", "job.not_found"),
+        ("/v1/jobs/none/letters", "job.not_found"),
+    ],
 )
 def test_a_job_that_is_not_there(client: FlaskClient, path: str, code: str) -> None:
     answer = client.get(path)

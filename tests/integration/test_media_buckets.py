@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from media_server import MediaServer, Route, conditional, reply, serving, silence
+from media_server import MediaServer, Route, conditional, drip, reply, serving, silence
 
 from triptych.errors import MediaError
 from triptych.media.remote.allowed import Allowed
 from triptych.media.remote.buckets import Buckets
+from triptych.media.remote.hosts import FAILURES
 from triptych.media.remote.known import Known
 from triptych.settings import Settings
 
@@ -127,7 +129,30 @@ def test_refusals(server: MediaServer, scheme: str, status: int, expected: tuple
 
 def test_a_store_that_says_nothing(server: MediaServer, scheme: str) -> None:
     refuse(server, scheme, "a.jpg", silence(server))
-    assert failing(buckets(fetch_seconds=0.3, fetch_attempts=1), f"{scheme}://bucket/a.jpg") == ("host_unreachable", True)
+    code, again = failing(buckets(fetch_seconds=0.3, fetch_attempts=1), f"{scheme}://bucket/a.jpg")
+    assert code in ("host_unreachable", "fetch_timeout"), "whichever of two clocks is first"
+    assert again
+
+
+@pytest.mark.parametrize("place", ["head", "body"])
+def test_a_store_that_drips_is_bounded_in_time_and_then_left_alone(server: MediaServer, scheme: str, place: str) -> None:
+    """A byte each .05 s is never a silence; without a bound of all it would take the time of its length."""
+    put(server, scheme, "a.jpg", b"x" * 50_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\nETag: " + ETAG.encode() + b"\r\n"
+    dripping = drip(server, head + (b"X-Long: " if place == "head" else b"\r\n"), every=0.05)
+    refuse(server, scheme, "a.jpg", dripping)
+    if scheme == "gs" and place == "body":
+        put(server, scheme, "a.jpg", b"x" * 50_000)
+        server.routes["/download/storage/v1/b/bucket/o/a.jpg"] = dripping
+    here = buckets(fetch_seconds=0.5, fetch_attempts=1)
+    began = time.monotonic()
+    assert failing(here, f"{scheme}://bucket/a.jpg") == ("fetch_timeout", True)
+    assert time.monotonic() - began < 5, "one try of half a second"
+    for _ in range(FAILURES - 1):
+        assert failing(here, f"{scheme}://bucket/a.jpg") == ("fetch_timeout", True)
+    asked = len(server.seen)
+    assert failing(here, f"{scheme}://bucket/a.jpg") == ("host_resting", True)
+    assert len(server.seen) == asked
 
 
 def test_what_names_no_object_or_another_bucket_is_not_asked(server: MediaServer, scheme: str) -> None:

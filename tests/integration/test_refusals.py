@@ -34,6 +34,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"text_options": {"analyzer": "nobodys"}}, OPTIONS, "text_options.analyzer"),
     ({"text_options": {"fields": ["titel.en"]}}, "query.unknown_field", "text_options.fields.0"),
     ({"text_options": {"language": "zh"}}, "query.unknown_language", "text_options.language"),
+    ({"lexical_query": {"match_all": {}}}, "query.lexical_query_off", "lexical_query"),
     ({"weight_set": "nobodys"}, "query.unknown_weight_set", "weight_set"),
     ({"weights": {"lexcal": 1}}, "query.unknown_leg", "weights.lexcal"),
     ({"weights": {"lexical": 0}}, "query.bad_weight", "weights"),

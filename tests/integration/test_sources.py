@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import shutil
 import subprocess
 import uuid
@@ -70,6 +71,7 @@ FORMS: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "catalogue.tsv": (lambda: table("\t"), ("--columns", COLUMNS)),
     "catalogue.csv.gz": (lambda: gzip.compress(table(",")), ("--columns", COLUMNS)),
     "catalogue.jsonl.zst": (lambda: zstandard.ZstdCompressor().compress(LINES), ()),
+    "catalogue.json.xz": (lambda: lzma.compress(json.dumps(RECORDS, indent=1).encode()), ()),
     "catalogue.parquet": (columnar, ("--columns", COLUMNS)),
 }
 
@@ -216,14 +218,15 @@ def test_a_source_that_cannot_be_read_enters_no_job(
     assert {job.id for job in services.jobs.newest(size=1000)} == before
 
 
-def test_a_large_index_is_read_in_pages_and_once(services: Services, run_id: str) -> None:
+@pytest.mark.parametrize("slices", [None, 1, 7])
+def test_a_large_index_is_read_in_pages_and_once(services: Services, run_id: str, slices: int | None) -> None:
     name = f"plain-{run_id}-{uuid.uuid4().hex[:6]}"
     client = services.elasticsearch
     client.indices.create(index=name, settings={"number_of_shards": 3})
     operations = [line for n in range(350) for line in ({"index": {"_id": f"k{n}"}}, {"nr": n, "name": f"Hat {n}", "id": n})]
     client.bulk(index=name, operations=operations, refresh=True)
 
-    found = list(open_source(SourceSpec(f"es://{name}", columns="name=title.en"), services).records())
+    found = list(open_source(SourceSpec(f"es://{name}", columns="name=title.en", slices=slices), services).records())
     assert [raw["line"] for raw in found] == list(range(1, 351))
     records = {record["id"]: record for record in (json.loads(raw["text"]) for raw in found)}
     assert len(records) == 350
@@ -232,10 +235,20 @@ def test_a_large_index_is_read_in_pages_and_once(services: Services, run_id: str
     own = list(open_source(SourceSpec(f"es://{name}", columns="nr=id", query='{"term": {"nr": 7}}'), services).records())
     assert [json.loads(raw["text"])["id"] for raw in own] == ["7"]
 
-    for raw in open_source(SourceSpec(f"es://{name}"), services).records():
+    for raw in open_source(SourceSpec(f"es://{name}", slices=slices), services).records():
         if raw["line"] == 50:  # what is written now is not seen
             client.index(index=name, id="new", document={"name": "new"}, refresh=True)
         assert json.loads(raw["text"])["id"] != "new"
+
+    begun = open_source(SourceSpec(f"es://{name}", slices=slices), services).records()
+    assert next(begun)["line"] == 1
+    begun.close()  # type: ignore[attr-defined]  whoever stops reading leaves no point in time behind
+    assert open_contexts(services, name) == 0
+
+
+def open_contexts(services: Services, index: str) -> int:
+    """Points in time and scrolls that are open on an index."""
+    return int(services.elasticsearch.indices.stats(index=index, metric="search")["_all"]["total"]["search"]["open_contexts"])
 
 
 def test_an_index_that_keeps_no_documents_says_so(services: Services, run_id: str) -> None:

@@ -117,7 +117,7 @@ FEW = """
 description: words everywhere, pictures here and there
 spaces:
   words: {family: precomputed, fingerprint: made, dims: 64, licence: none}
-  seen: {family: precomputed, fingerprint: made, dims: 64, licence: none}
+  looks: {family: precomputed, fingerprint: made, dims: 64, licence: none}
 """
 
 
@@ -131,7 +131,7 @@ def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Se
             "title": {"en": f"thing {number}"},
             "vectors": {
                 "words": unit(random.normal(size=(1, 64)))[0].tolist(),
-                **({"seen": unit(random.normal(size=(1, 64)))[0].tolist()} if number % 20 == 0 else {}),
+                **({"looks": unit(random.normal(size=(1, 64)))[0].tolist()} if number % 20 == 0 else {}),
             },
         }
         for number in range(400)
@@ -139,7 +139,7 @@ def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Se
     version, _ = fill(mine, f"few-{run_id}", records)
     levels = read_schema(mine.elasticsearch, version).levels
     assert {name: level.sample for name, level in levels.items()} == {
-        "lexical": calibrate.SAMPLE, "vector.words": calibrate.SAMPLE, "vector.seen": 20,
+        "lexical": calibrate.SAMPLE, "vector.words": calibrate.SAMPLE, "vector.looks": 20,
     }  # fmt: skip
 
 
@@ -265,9 +265,10 @@ def test_what_encoders_learn_is_found_by_every_machine(
     assert searcher.search(SearchRequest(name, image=picture)).hits[0].id == "demo-001"
     schema = read_schema(services.elasticsearch, made["version"])
     assert all(space.fitted for space in schema.spaces if space.name == "text")
+    assert services.profile_of(schema).name == "classical"  # that in force here is another
     with pytest.raises(EncoderError) as error:
-        services.check(schema)
-    assert "TRIPTYCH_PROFILE=classical" in str(error.value.remedy)
+        Services(services.settings).check(schema.model_copy(update={"profile": "theirs.yaml"}))
+    assert "TRIPTYCH_PROFILE=theirs.yaml" in str(error.value.remedy)
 
 
 def test_what_was_learned_and_lost_is_said(services: Services, tmp_path: Path) -> None:

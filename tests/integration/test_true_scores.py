@@ -108,8 +108,9 @@ def columns(inputs: Sequence[QueryInput]) -> list[Column]:
         elif one.kind == "vector":
             found.append(Column(str(number), share, f"vector.{one.space}", cosines(one.space, one.vector)))
         else:
-            # of an input's legs, one that was not measured weighs nothing beside those that were
-            legs = [(space, likeness(space, one.products)) for space in DIMS if f"vector.{space}" in LEVELS]
+            # a leg that was not measured, or has no vector to ask with, leaves its share to the input's others
+            measured = [(space, likeness(space, one.products)) for space in DIMS if f"vector.{space}" in LEVELS]
+            legs = [(space, raw) for space, raw in measured if not np.isnan(raw).all()]
             found += [Column(str(number), share / len(legs), f"vector.{space}", raw) for space, raw in legs]
     # a leg without anything to ask is left out, and the others are scaled
     kept = [column for column in found if not np.isnan(column.raw).all()]

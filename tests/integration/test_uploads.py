@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
@@ -73,5 +76,23 @@ def test_an_upload_is_a_source_like_any_other(services: Services, compress: Any)
     rows = services.uploads.keep(io.BytesIO(compress(b"id,title\na,red guitar\n")))
     (row,) = open_source(SourceSpec(f"upload:{rows.id}", format="csv"), services).records()
     assert "red guitar" in row["text"]
-    with pytest.raises(InputError):
-        open_source(SourceSpec(f"upload:{rows.id}", format="parquet"), services)
+
+
+def test_parquet_is_sought_in_part_by_part(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PART", 5_000)
+    out = io.BytesIO()
+    columns = {"id": [f"p{n}" for n in range(3000)], "title": [f"Thing {n} {n * 7919}" for n in range(3000)]}
+    parquet.write_table(pa.table(columns), out, compression="none", row_group_size=1000)
+    assert len(out.getvalue()) > 10 * 5_000
+    kept = services.uploads.keep(io.BytesIO(out.getvalue()))
+    stream = services.uploads.open(kept.id)
+    for offset, whence in ((4_990, 0), (-7, 2), (-30, 1)):
+        stream.seek(offset, whence)
+        place = stream.tell()
+        assert stream.read(20) == out.getvalue()[place : place + 20]
+    source = open_source(SourceSpec(f"upload:{kept.id}/feed.parquet"), services)
+    assert [json.loads(raw["text"]) for raw in source.records()] == [
+        {"id": key, "title": title} for key, title in zip(*columns.values(), strict=True)
+    ]
+    with pytest.raises(NotFoundError):
+        services.uploads.open("none").read()

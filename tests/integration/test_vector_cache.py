@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import redis
+from pydantic import SecretStr
 
 from triptych.encoders.cache import VectorCache, cost, digest_of
+from triptych.errors import SettingsError
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -16,7 +18,7 @@ ENTRY = cost(DIMS * 4)
 
 
 def cache_of(services: Services, run_id: str, name: str, entries: int) -> VectorCache:
-    settings = services.settings.model_copy(update={"queue": f"cache-{name}-{run_id}", "cache_bytes": entries * ENTRY})
+    settings = services.settings.model_copy(update={"cache_name": f"cache-{name}-{run_id}", "cache_bytes": entries * ENTRY})
     return VectorCache(services.redis, settings)
 
 
@@ -77,6 +79,25 @@ def test_the_same_again_takes_no_more_room(services: Services, run_id: str) -> N
     for _ in range(3):
         cache.put("print", "d", {"a": vector(1), "b": vector(2)})
     assert cache.held == 2 * ENTRY
+
+
+def test_who_names_the_same_cache_shares_it_whatever_the_queue(services: Services, run_id: str) -> None:
+    url, name = services.settings.redis_url, f"shared-{run_id}"
+    one, other, apart = (
+        Services(services.settings.model_copy(update=changes)).cache
+        for changes in (
+            {"queue": "one", "cache_name": name},
+            {"queue": "other", "cache_name": name, "redis_url": SecretStr("redis://127.0.0.1:1"), "cache_url": url},
+            {"queue": f"apart-{run_id}", "cache_name": None},
+        )
+    )
+    one.put("print", "d", {"a": vector(1)})
+    assert list(other.get("print", "d", ["a"])) == ["a"]
+    assert apart.get("print", "d", ["a"]) == {}
+    with pytest.raises(SettingsError) as raised:
+        _ = Services(services.settings.model_copy(update={"cache_url": SecretStr("mysql://secret")})).cache
+    assert raised.value.field == "TRIPTYCH_CACHE_URL"
+    assert "secret" not in str(raised.value)
 
 
 def test_no_room_is_no_cache(services: Services, run_id: str) -> None:

@@ -37,9 +37,15 @@ class Shop:
         self.schema = read_schema(services.elasticsearch, self.version)
 
     def run(
-        self, job: str, *records: dict[str, Any], lines: Sequence[int] = (), meanwhile: Callable[[], Any] = lambda: None
+        self,
+        job: str,
+        *records: dict[str, Any],
+        lines: Sequence[int] = (),
+        meanwhile: Callable[[], Any] = lambda: None,
+        older: bool = False,
+        newer: bool = False,
     ) -> pipeline.Result:
-        """One batch; `meanwhile` happens after the look-up and before the write."""
+        """One batch; `meanwhile` happens after the look-up and before the write. `older`, `newer`: such jobs run as well."""
 
         def ours() -> bool:
             meanwhile()
@@ -48,7 +54,7 @@ class Shop:
         raw = [
             {"line": line, "text": json.dumps(r)} for line, r in zip(lines or range(1, len(records) + 1), records, strict=True)
         ]
-        target = pipeline.Target(self.version, self.schema, SHOP, job)
+        target = pipeline.Target(self.version, self.schema, SHOP, job, older, newer)
         return pipeline.run(raw, target, self.services, still_ours=ours)
 
     def ends(self, job: str, *records: dict[str, Any], **more: Any) -> list[Outcome]:
@@ -68,6 +74,7 @@ class Shop:
 
 @pytest.fixture
 def shop(services: Services, index: str) -> Shop:
+    services.jobs.prepare()
     return Shop(services, index)
 
 
@@ -136,6 +143,60 @@ def test_who_is_always_slower_gives_the_batch_back(shop: Shop, monkeypatch: pyte
     with pytest.raises(ElasticsearchError, match="changed by others") as raised:
         shop.run(NEW, lamp(price=2), meanwhile=lambda: client.update(index=shop.version, id="lamp", doc={"note": "first"}))
     assert raised.value.retryable
+
+
+def test_what_a_newer_job_left_as_it_is_an_older_one_leaves_too(shop: Shop) -> None:
+    """Only while an older job runs: a mark is a write."""
+    shop.run("20250101t000000-aaaaaa", lamp(price=2))
+    assert shop.ends(NEW, lamp(price=2)) == [U]
+    assert "seen" not in shop.source("lamp")[FIELD]
+    before = shop.vectors("lamp")
+    assert shop.ends(NEW, lamp(price=2), {"id": "other"}, older=True) == [U, W]
+    assert shop.source("lamp")[FIELD]["seen"] == NEW
+    assert shop.ends(OLD, lamp(price=1), newer=True) == [U]
+    assert shop.ends(OLD, {"id": "lamp", "_op": "delete"}, newer=True) == [U]
+    assert shop.source("lamp")["price"] == 2
+    assert shop.vectors("lamp") == before
+    assert shop.ends(NEW, lamp(price=2), older=True) == [U]
+    assert shop.ends(NEWEST, lamp(price=3)) == [W]
+
+
+def test_a_mark_that_is_too_late_is_decided_upon_again(shop: Shop) -> None:
+    shop.run("20250101t000000-aaaaaa", lamp(price=2))
+    newest = lambda: shop.run(NEWEST, lamp(price=3))  # noqa: E731
+    assert shop.ends(NEW, lamp(price=2), older=True, meanwhile=newest) == [U]
+    assert (shop.source("lamp")["price"], shop.source("lamp")[FIELD]["job"]) == (3, NEWEST)
+    shop.run(NEWEST, {"id": "cup", "price": 1})
+    later, between = "20260105t000000-aaaaaa", "20260104t000000-aaaaaa"
+    with pytest.raises(ElasticsearchError, match="changed by others") as raised:
+        shop.run(later, {"id": "cup", "price": 1}, older=True, meanwhile=lambda: shop.run(between, {"id": "cup", "price": 2}))
+    assert raised.value.retryable
+    assert shop.ends(later, {"id": "cup", "price": 1}, older=True) == [W]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["gone before", "one that is there"])
+def test_what_a_newer_job_deleted_an_older_one_does_not_bring_back(shop: Shop, there: bool) -> None:
+    if there:
+        shop.run("20250101t000000-aaaaaa", lamp(price=2))
+    assert shop.ends(NEW, {"id": "lamp", "_op": "delete"}, {"id": "other"}, older=True) == [D if there else U, W]
+    assert shop.ends(OLD, lamp(price=1), {"id": "third"}, newer=True) == [U, W]
+    assert not shop.has("lamp")
+    assert shop.ends(NEWEST, lamp(price=3)) == [W]
+    shop.services.jobs.clear_deleted(shop.version)
+    assert shop.services.jobs.deleted_by((shop.version,), ["lamp"]) == {}
+
+
+def test_only_jobs_that_run_or_wait_beside_each_other_need_marks(services: Services, index: str) -> None:
+    version = current_version(services.elasticsearch, index)
+    first, second = (
+        services.jobs.open(index=version, alias=index, catalogue=name, root="/")[0] for name in ("a.jsonl", "b.jsonl")
+    )
+    assert services.jobs.beside(first) == (False, True)
+    assert services.jobs.beside(second) == (True, False)
+    services.control.stop(first.id)
+    assert services.jobs.beside(second) == (False, False)
+    services.jobs.update(second.id, finished_at="2026-01-01T00:00:00Z")
+    assert services.jobs.beside(first) == (False, False)
 
 
 def test_many_jobs_at_once_leave_the_newest(shop: Shop) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contents import content_hash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,14 +69,14 @@ def test_the_passage_is_titles_then_category_then_descriptions(
 
 
 def test_the_hash_is_sixty_four_hex_digits() -> None:
-    digest = documents.content_hash(_product(), {}, [TEXT])
+    digest = content_hash(_product(), {}, [TEXT])
     assert len(digest) == 64
     assert int(digest, 16) >= 0
 
 
 def test_equal_content_has_an_equal_hash() -> None:
     media = {"a.jpg": "0" * 64}
-    assert documents.content_hash(_product(), media, [TEXT]) == documents.content_hash(_product(), dict(media), (TEXT,))
+    assert content_hash(_product(), media, [TEXT]) == content_hash(_product(), dict(media), (TEXT,))
 
 
 @pytest.mark.parametrize(
@@ -91,13 +92,13 @@ def test_equal_content_has_an_equal_hash() -> None:
     ],
 )
 def test_the_hash_changes_with_a_field(fields: dict[str, Any]) -> None:
-    assert documents.content_hash(_product(fields=fields), {}, [TEXT]) != documents.content_hash(_product(), {}, [TEXT])
+    assert content_hash(_product(fields=fields), {}, [TEXT]) != content_hash(_product(), {}, [TEXT])
 
 
 @pytest.mark.parametrize("media", [{}, {"a.jpg": "1" * 64}, {"b.jpg": "0" * 64}, {"a.jpg": "media.not_found"}])
 def test_the_hash_changes_with_a_medium(media: dict[str, str]) -> None:
     product = _product()
-    assert documents.content_hash(product, media, [TEXT]) != documents.content_hash(product, {"a.jpg": "0" * 64}, [TEXT])
+    assert content_hash(product, media, [TEXT]) != content_hash(product, {"a.jpg": "0" * 64}, [TEXT])
 
 
 @pytest.mark.parametrize(
@@ -106,20 +107,20 @@ def test_the_hash_changes_with_a_medium(media: dict[str, str]) -> None:
     ids=["fewer", "fingerprint", "more"],
 )
 def test_the_hash_changes_with_an_encoder(spaces: list[Space]) -> None:
-    assert documents.content_hash(_product(), {}, spaces) != documents.content_hash(_product(), {}, [TEXT])
+    assert content_hash(_product(), {}, spaces) != content_hash(_product(), {}, [TEXT])
 
 
 def test_the_hash_does_not_change_with_the_order_of_keys() -> None:
     turned = {"tags": ["a", "b"], "size": {"us": 7, "eu": 40}, "title": {"en": "Shoe"}, "id": "p1"}
     other = TEXT.model_copy(update={"name": "other"})
-    first = documents.content_hash(_product(), {"a": "1", "b": "2"}, [TEXT, other])
-    assert documents.content_hash(_product(fields=turned), {"b": "2", "a": "1"}, [other, TEXT]) == first
+    first = content_hash(_product(), {"a": "1", "b": "2"}, [TEXT, other])
+    assert content_hash(_product(fields=turned), {"b": "2", "a": "1"}, [other, TEXT]) == first
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers(-9, 9) | st.text(max_size=5), max_size=5))
 def test_any_order_of_keys_has_the_same_hash(fields: dict[str, Any]) -> None:
     turned = dict(reversed(fields.items()))
-    assert documents.content_hash(_product(fields=fields), {}, []) == documents.content_hash(_product(fields=turned), {}, [])
+    assert content_hash(_product(fields=fields), {}, []) == content_hash(_product(fields=turned), {}, [])
 
 
 # build
@@ -143,7 +144,7 @@ def test_building_leaves_the_product_as_it_was() -> None:
     before = copy.deepcopy(product)
     own = {"hash": "h"}
     documents.build(product, {"text": np.ones(3, dtype=np.float32)}, own=own, server=NEW)
-    documents.content_hash(product, {}, [TEXT])
+    content_hash(product, {"a.jpg": "0" * 64}, [TEXT])
     documents.passage(product)
     assert product == before
     assert own == {"hash": "h"}

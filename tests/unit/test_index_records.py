@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contents import content_hash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -284,7 +285,7 @@ def test_a_product_that_parsed_can_be_hashed_however_deep_it_nests(depth: int) -
     """One poisonous record must not take its batch along."""
     parsed = parse({"line": 1, "text": '{"id": "p1", "x": ' + "[" * depth + "]" * depth + "}"})
     if isinstance(parsed, Product):
-        assert len(documents.content_hash(parsed, {}, [])) == 64
+        assert len(content_hash(parsed, {}, [])) == 64
     else:
         assert parsed.code.startswith("record.")
 
@@ -293,5 +294,5 @@ def test_a_product_that_parsed_can_be_hashed_however_deep_it_nests(depth: int) -
 def test_any_product_that_parsed_can_be_hashed(record: dict[str, object]) -> None:
     parsed = parse({"line": 1, "text": json.dumps({**record, "id": "p1"})})
     if isinstance(parsed, Product):
-        documents.content_hash(parsed, {}, [])
+        content_hash(parsed, {}, [])
         documents.passage(parsed)

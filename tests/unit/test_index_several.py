@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from contents import content_hash
 from hypothesis import given
 from hypothesis import strategies as st
 from toys import AUDIO, IMAGE, a_fused, an_encoded, profile_of
@@ -149,7 +150,7 @@ def test_parts_are_nested_documents_with_their_medium_and_start(server: Server) 
 
 def test_how_several_media_count_changes_the_hash_and_nothing_else_does() -> None:
     def hashed(**changes: Any) -> str:
-        return documents.content_hash(Product("p1", {}, {"id": "p1"}), {}, [BEST.model_copy(update=changes)])
+        return content_hash(Product("p1", {}, {"id": "p1"}), {}, [BEST.model_copy(update=changes)])
 
     assert len({hashed(), hashed(several="mean"), hashed(segment_seconds=2.5)}) == 3
     assert hashed(several="mean", segment_seconds=2.5) == hashed(several="mean")

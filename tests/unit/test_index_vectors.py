@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from contents import content_hash
 from toys import AUDIO, IMAGE, TEXT, a_fused, a_precomputed, an_encoded
 
 from indexer import documents, pipeline, writing
@@ -192,7 +193,7 @@ def test_for_the_l2_norm_a_vector_stays_as_it_is() -> None:
 
 
 def _hash(**vectors: GivenVector) -> str:
-    return documents.content_hash(Product("p1", {}, {"id": "p1"}, vectors=vectors), {}, [TEXT_SPACE])
+    return content_hash(Product("p1", {}, {"id": "p1"}, vectors=vectors), {}, [TEXT_SPACE])
 
 
 def test_the_hash_changes_with_the_vectors_given() -> None:
@@ -211,7 +212,7 @@ def test_the_hash_changes_with_the_vectors_given() -> None:
 def test_the_hash_does_not_change_otherwise() -> None:
     one, other = GivenVector((1.0, 2.0)), GivenVector((3.0,), "f")
     assert _hash(a=one, b=other) == _hash(b=other, a=one)
-    assert _hash() == documents.content_hash(Product("p1", {}, {"id": "p1"}), {}, [TEXT_SPACE])
+    assert _hash() == content_hash(Product("p1", {}, {"id": "p1"}), {}, [TEXT_SPACE])
 
 
 # What becomes of a record with a wrong vector

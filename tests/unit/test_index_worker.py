@@ -11,32 +11,37 @@ import pytest
 
 from indexer.worker import kinds_of, pool_for, threads_for
 from triptych import logs
+from triptych.domain import DeadLetter
 from triptych.encoders.device import kind_of_device
 from triptych.errors import InputError
+from triptych.jobs import letters
 from triptych.jobs.queue import KINDS, make_queue
-from triptych.jobs.routing import kind_of, priority_of
+from triptych.jobs.routing import glance, priority_of
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(
-    ("texts", "kind"),
+    ("text", "holds"),
     [
-        (['{"id": "a", "title": "A"}'], "words"),
-        (['{"images": []}', '{"audio": null}'], "words"),
-        (['{"id": "a"}', '{"audio": ["a.ogg"]}'], "sounds"),
-        (['{"audio": ["a.ogg"]}', '{"images": ["a.jpg"]}'], "pictures"),
-        (["{broken", "[1]", ""], "words"),
-        ([], "words"),
+        ('{"id": "a", "title": "A"}', {"text"}),
+        ('{"images": [], "category": ["B"]}', {"text"}),
+        ('{"audio": ["a.ogg"], "images": ["a.jpg"]}', {"image", "audio"}),
+        ('{"audio": null}', set()),
+        ('{"id": "a", "_op": "delete", "title": "A"}', set()),
+        ('{"id": "a", "_op": {"a": 1}, "title": "A"}', {"text"}),
+        ("{broken", set()),
+        ("[1]", set()),
+        ("", set()),
     ],
 )
-def test_kind_of_a_batch(texts: list[str], kind: str) -> None:
-    assert kind_of([{"line": n, "text": text} for n, text in enumerate(texts)]) == kind
+def test_what_a_record_has_to_be_embedded(text: str, holds: set[str]) -> None:
+    assert glance({"line": 1, "text": text}) == holds
 
 
-def test_a_line_that_could_not_be_read_has_no_kind() -> None:
-    assert kind_of([{"line": 1, "code": "record.too_long", "message": "too long"}]) == "words"
+def test_a_line_that_could_not_be_read_has_nothing() -> None:
+    assert not glance({"line": 1, "code": "record.too_long", "message": "too long"})
 
 
 def test_priorities() -> None:
@@ -100,6 +105,22 @@ def test_logs_as_json_name_job_and_batch_and_hide_secrets(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("root")
+def test_a_dead_letter_is_a_line_of_the_log_that_names_its_product(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(Settings(log_format="json"), level="INFO")
+    with logs.about(job="j-1", batch=3):
+        letters._say(DeadLetter("media.not_found", "There is\nno file.", "fetch", 7, "p-1"))
+        letters._say(DeadLetter("record.not_json", "No JSON.", "parse", 8))
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert {name: first[name] for name in ("job", "batch", "product", "line")} == {
+        "job": "j-1", "batch": 3, "product": "p-1", "line": 7,
+    }  # fmt: skip
+    assert first["message"] == "dead letter: There is no file. (media.not_found)"
+    assert (second["line"], "product" in second) == (8, False)
+    logs.set_up(Settings(), level="INFO")
+    letters._say(DeadLetter("a.b", "No.", "parse", 9, "p\n2026 forged"))
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_logs_as_text_name_job_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up(Settings(), level=logging.INFO)
     with logs.about(job="j-1", batch=3):

@@ -112,6 +112,7 @@ def test_half_read_from_what_cannot_be_read_again() -> None:
 
 
 GOOD, BAD, PART = Counts(read=10, written=10), Counts(read=10, dead=10), Counts(read=10, partial=10)
+MIXED = Counts(read=10, written=5, dead=5)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +128,24 @@ GOOD, BAD, PART = Counts(read=10, written=10), Counts(read=10, dead=10), Counts(
         ([BAD], 10, Limits(most_dead=9), True),
         ([BAD], 10, Limits(most_dead=10), False),
         ([], 0, Limits(most_dead=0), False),
+        ([BAD, BAD], 20, Limits(in_row=19), True),
+        ([BAD, BAD], 20, Limits(in_row=20), False),
+        ([BAD, GOOD, BAD], 20, Limits(in_row=10), False),
+        ([BAD, Counts(), BAD, MIXED], 25, Limits(in_row=19), True),  # a batch of none ends no row
+        ([MIXED, BAD, BAD], 25, Limits(in_row=0), False),  # nobody knows which of its records died
+        ([PART] * 50, 0, Limits(bad_share=1, in_row=0), False),
     ],
 )
 def test_the_breaker(recent: list[Counts], dead: int, limits: Limits, trips: bool) -> None:
     assert (judge(recent, dead, limits) is not None) is trips
+
+
+def test_a_pause_says_which_bound_it_was() -> None:
+    bounds = {"MOST_DEAD": Limits(most_dead=1), "DEAD_IN_ROW": Limits(in_row=1), "BAD_SHARE": Limits(window=5)}
+    for name, limits in bounds.items():
+        assert f"TRIPTYCH_JOB_{name}" in str(judge(iter([BAD, BAD]), 20, limits))
+    assert Limits(window=3, in_row=7).looked_at == 8
+    assert Limits(window=30, in_row=7).looked_at == 30
 
 
 def test_a_watch_believes_only_its_own_clock() -> None:

@@ -97,3 +97,17 @@ def test_batches_sort_by_their_number() -> None:
     ids = [batch_id("j", number) for number in (0, 9, 10, 123_456)]
     assert ids == sorted(set(ids))
     assert Batch("j", 9, ()).id == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "anybody"),
+    [
+        ({}, False),
+        ({"source": {"location": "/c.jsonl"}}, False),
+        ({"source": {"location": "/c.jsonl"}, "handed": True}, True),
+        ({"source": {"location": "upload:ab12/c.jsonl"}}, True),
+        ({"source": {"location": "s3://shop/c.jsonl"}}, True),
+    ],
+)
+def test_whose_catalogue_workers_can_read(changes: dict[str, Any], anybody: bool) -> None:
+    assert _job(**changes).elsewhere == anybody

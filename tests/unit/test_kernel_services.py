@@ -11,6 +11,7 @@ from toys import Letters, an_encoded, space_text
 from triptych.elastic import artefacts
 from triptych.encoders import fitted, registry
 from triptych.encoders.base import Fitted
+from triptych.encoders.late import LateEncoder
 from triptych.errors import EncoderError, ProfileError
 from triptych.schema import IndexSchema
 from triptych.services import Services
@@ -52,7 +53,9 @@ def test_encoders_are_made_once_for_all_indices_that_learned_the_same(services: 
     mine = services.encoders(learned(services))
     assert services.encoders(learned(services)) is mine
     assert list(mine) == ["text", "more"]
-    more = mine["more"]
+    late = mine["more"]
+    assert isinstance(late, LateEncoder)
+    more = late._all.of("more")
     assert isinstance(more, Letters)
     assert more.setup.fitted is not None
     assert more.setup.fitted.facts == LEARNED.facts
@@ -71,6 +74,49 @@ def test_an_index_is_checked_against_the_profile_in_force(services: Services) ->
     with pytest.raises(EncoderError) as caught:
         services.check(IndexSchema(spaces=(an_encoded("elsewhere"),)))
     assert caught.value.code == "encoder.unknown"
+
+
+def another(services: Services, folder: Path) -> Services:
+    """Services of another profile, whose space has other vectors."""
+    (folder / "theirs.yaml").write_text(f"description: theirs\nspaces:\n{space_text(dims=5)}", encoding="utf-8")
+    return Services(services.settings.model_copy(update={"profile": str(folder / "theirs.yaml")}))
+
+
+def test_an_index_of_another_profile_gets_that_ones_encoders(services: Services, tmp_path: Path) -> None:
+    theirs = another(services, tmp_path)
+    schema = theirs.schema()
+    services.check(schema)
+    assert services.profile_of(schema).name == theirs.profile.name
+    mine, other = services.encoders(IndexSchema()), services.encoders(schema)
+    assert mine["text"].spec.fingerprint != other["text"].spec.fingerprint == schema.spaces[0].fingerprint
+    assert services.encoders(schema) is other
+    assert services.encoders(IndexSchema()) is mine
+
+
+@pytest.mark.parametrize("code", ["true", "false"])
+def test_code_that_comes_with_a_model_does_not_run_because_an_index_names_it(
+    services: Services, tmp_path: Path, code: str
+) -> None:
+    more = f"model: org/name\noptions: {{remote_code: {code}}}"
+    (tmp_path / "far.yaml").write_text(
+        f"description: far\nspaces:\n{space_text(family='transformers_text', more=more)}", encoding="utf-8"
+    )
+    assert (services._named(str(tmp_path / "far.yaml")) is None) == (code == "true")
+
+
+@pytest.mark.parametrize("lost", ["file", "fingerprint", "relative"])
+def test_an_index_whose_profile_does_not_fit_is_refused(services: Services, tmp_path: Path, lost: str) -> None:
+    schema = another(services, tmp_path).schema()
+    if lost == "file":
+        (tmp_path / "theirs.yaml").unlink()
+    elif lost == "relative":
+        schema = schema.model_copy(update={"profile": "theirs.yaml"})
+    else:
+        space = schema.spaces[0].model_copy(update={"fingerprint": "0" * 16})
+        schema = schema.model_copy(update={"spaces": (space,)})
+    with pytest.raises(EncoderError) as caught:
+        services.check(schema)
+    assert caught.value.code == "encoder.fingerprint_mismatch"
 
 
 def test_a_profile_that_is_not_there_is_told_when_it_is_wanted(settings: Settings) -> None:

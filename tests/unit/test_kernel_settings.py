@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -144,6 +145,7 @@ SECRET = "hunter-2"
     [
         {"elasticsearch_password": SECRET},
         {"elasticsearch_api_key": SECRET},
+        {"elasticsearch_bearer_token": SECRET},
         {"redis_url": f"redis://:{SECRET}@redis:6379/0"},
         {"elasticsearch_url": f"https://elastic:{SECRET}@search.example:9200"},
     ],
@@ -153,6 +155,12 @@ def test_a_secret_is_not_shown(given: dict[str, str]) -> None:
     settings = Settings(**given)  # type: ignore[arg-type]
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings)
+
+
+def test_the_secrets_that_logs_must_hide_are_those_of_every_address_and_in_every_form() -> None:
+    url = "https://a:one%2Ftwo@s1:9200, https://b:three,four@s2:9200,https://s3:9200"
+    settings = Settings(elasticsearch_url=url, elasticsearch_bearer_token=SECRET, redis_url="redis://:five@r:1/0")
+    assert set(settings.secrets) == {"one%2Ftwo", "one/two", "three,four", SECRET, "five"}
 
 
 def test_a_bad_value_is_not_repeated_where_it_could_be_a_secret(clean_environment: pytest.MonkeyPatch) -> None:
@@ -188,3 +196,62 @@ def test_an_error_of_the_connection_does_not_show_the_password() -> None:
 def test_connecting_sends_nothing() -> None:
     with connect(Settings(elasticsearch_url="http://127.0.0.1:9", elasticsearch_user="u", elasticsearch_password=SECRET)) as c:
         assert SECRET not in repr(c)
+
+
+def _nodes(**given: object) -> list[str]:
+    with connect(Settings(**given)) as client:  # type: ignore[arg-type]
+        return [node.base_url for node in client.transport.node_pool.all()]
+
+
+def test_several_nodes_are_named_by_commas() -> None:
+    assert set(_nodes(elasticsearch_url="https://one:9200, https://two:9201/es")) == {
+        "https://one:9200",
+        "https://two:9201/es",
+    }
+
+
+CLOUD_ID = f"shop:{base64.b64encode(b'eu.example.test$abc$def').decode()}"
+
+
+def test_a_cloud_id_is_an_address() -> None:
+    assert _nodes(elasticsearch_cloud_id=CLOUD_ID, elasticsearch_api_key=SECRET) == ["https://abc.eu.example.test:443"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"elasticsearch_cloud_id": CLOUD_ID, "elasticsearch_url": "http://es:9200"}, "TRIPTYCH_ELASTICSEARCH_CLOUD_ID"),
+        ({"elasticsearch_cloud_id": CLOUD_ID, "elasticsearch_sniff": True}, "TRIPTYCH_ELASTICSEARCH_CLOUD_ID"),
+        ({"elasticsearch_cloud_id": "nonsense"}, "TRIPTYCH_ELASTICSEARCH_CLOUD_ID"),
+        ({"elasticsearch_url": "https://es:9200,nonsense"}, "TRIPTYCH_ELASTICSEARCH_URL"),
+        ({"elasticsearch_ca_file": "/nowhere/ca.pem"}, "TRIPTYCH_ELASTICSEARCH_CA_FILE"),
+        ({"elasticsearch_client_certificate": "/nowhere/own.pem"}, "TRIPTYCH_ELASTICSEARCH_CLIENT_CERTIFICATE"),
+        ({"elasticsearch_client_key": __file__}, "TRIPTYCH_ELASTICSEARCH_CLIENT_KEY"),
+    ],
+    ids=["two places", "cloud with sniffing", "no cloud id", "one of two hosts", "no CA", "no certificate", "key alone"],
+)
+def test_what_makes_no_connection_names_its_variable(given: dict[str, object], field: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        connect(Settings(**given))  # type: ignore[arg-type]
+    assert caught.value.field == field
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ({"elasticsearch_api_key": SECRET, "elasticsearch_bearer_token": "b", "elasticsearch_user": "u"}, f"ApiKey {SECRET}"),
+        ({"elasticsearch_bearer_token": SECRET, "elasticsearch_user": "u"}, f"Bearer {SECRET}"),
+        ({"elasticsearch_user": "u", "elasticsearch_password": "pä"}, "Basic dTpww6Q="),
+        ({}, None),
+    ],
+    ids=["key", "token", "password", "none"],
+)
+@pytest.mark.parametrize("sniff", [False, True], ids=["still", "sniffing"])
+def test_one_login_goes_with_every_request(given: dict[str, str], header: str | None, *, sniff: bool) -> None:
+    """Where nodes are looked for they carry it too: the client's own headers do not go with that request."""
+    with connect(Settings(elasticsearch_url="http://es:9200", elasticsearch_sniff=sniff, **given)) as client:  # type: ignore[arg-type]
+        assert client._headers.get("authorization") == header
+        node = client.transport.node_pool.all()[0]
+        assert node.config.headers.get("authorization") == (header if sniff else None)
+        assert SECRET not in repr(client) + repr(node.config)

@@ -32,7 +32,7 @@ from search_api.candidates import (
     together,
 )
 from search_api.fusion import FusedLeg, Method, fuse
-from triptych.elastic.engine import Found, Scored
+from triptych.elastic.engine import Found
 from triptych.schema import KEY_FIELD, LEXICAL
 
 pytestmark = pytest.mark.unit
@@ -222,17 +222,14 @@ def part(score: float, reference: str | None = None, start: float | None = None)
     return {"_score": score, "fields": fields | ({"triptych.image_parts.start": [start]} if start is not None else {})}
 
 
-def scored(key: str, score: float, **values: Any) -> Scored:
-    return Scored(score=score, fields={KEY_FIELD: [key], **values})
-
-
 def test_hits_are_read_by_product() -> None:
-    found = Found((), 2, scored=[scored("p1", 2.5), scored("p2", 1)])
+    found = Found((), 2, ids=("p1", "p2"), scores=(2.5, 1.0))
     assert hits_of(found) == LegHits(("p1", "p2"), (2.5, 1.0))
 
 
 def test_values_are_read_where_asked_for() -> None:
-    found = hits_of(Found((), 2, scored=[scored("p1", 2.5, price=[5.0], brand=["x"]), scored("p2", 1)]), ["price"])
+    values = [{"price": [5.0], "brand": ["x"]}, {}]
+    found = hits_of(Found((), 2, ids=("p1", "p2"), scores=(2.5, 1.0), values=values), ["price"])
     assert found.values == {"p1": {"price": [5.0]}, "p2": {"price": ()}}
 
 

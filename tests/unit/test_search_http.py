@@ -295,6 +295,8 @@ def test_a_body_that_is_too_large(app: Flask) -> None:
 def test_a_product_needs_an_index(client: FlaskClient) -> None:
     problem = _problem(client.get("/v1/products/p1"), 400)
     assert (problem["code"], problem["field"]) == ("request.no_index", "index")
+    problem = _problem(client.get("/v1/products?index=shop"), 400)
+    assert (problem["code"], problem["field"]) == ("request.no_id", "id")
 
 
 def test_an_unexpected_error_tells_nothing_of_its_inside(client: FlaskClient) -> None:

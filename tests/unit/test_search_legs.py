@@ -13,7 +13,7 @@ from search_api.legs import OVERSAMPLE, Asked, Leg, best_part_body, body, comple
 from search_api.query import LARGEST_WINDOW, QueryInput, SearchRequest
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
-from triptych.errors import QueryError
+from triptych.errors import EncoderError, QueryError
 from triptych.schema import KEY_FIELD, LEXICAL, IndexSchema, IndexType, Space
 
 pytestmark = pytest.mark.unit
@@ -282,3 +282,26 @@ def test_a_vector_makes_a_leg_of_its_space_and_the_second_a_second() -> None:
     assert [(leg.name, leg.source, leg.base, leg.weight) for leg in plan] == [
         ("vector.own", "vector.own", "vector.own", -1), ("vector.own#2", "vector.own#2", "vector.own", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, None),
+        ({"text": "print-text", "own": "print-own"}, None),
+        ({"own": "mine-v1"}, None),
+        ({"text": "print-other"}, "fingerprints.text"),
+        ({"own": "mine-v2"}, "fingerprints.own"),
+        ({"attic": "print-text"}, "fingerprints.attic"),
+    ],
+    ids=["none", "right", "declared", "another's", "another declared", "no such space"],
+)
+def test_a_query_made_for_other_encoders_is_refused(given: dict[str, str], refused: str | None) -> None:
+    schema = IndexSchema(spaces=(an_encoded("text"), a_precomputed("own")))
+    request = SearchRequest("shop", vectors={"own": [1.0, 0.0, 0.0]}, fingerprints=given)
+    if refused is None:
+        assert [leg.name for leg in wanted(request, schema)] == ["vector.own"]
+        return
+    with pytest.raises(EncoderError) as caught:
+        wanted(request, schema)
+    assert (caught.value.code, caught.value.field) == ("encoder.fingerprint_mismatch", refused)

@@ -12,11 +12,12 @@ from flask import Flask
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
-from search_api import openapi, problems, schemas
+from search_api import openapi, openapi_page, problems, schemas
 from search_api.answer import Degraded, Hit, LegScore, MatchedMedia, Predicted, Recognised, SearchResult, Variant
+from search_api.events import Events
 from search_api.query import FusionMethod
 from search_api.searcher import Searcher
-from search_api.views import contract, health, jobs
+from search_api.views import contract, dry_runs, events, health, jobs, judgements, metrics, similar
 from search_api.views import search as view
 from search_api.warmth import Warmth
 from triptych import __version__
@@ -36,9 +37,15 @@ def app(settings: Settings) -> Flask:
     app = Flask("test")
     services = Services(settings)
     problems.register(app)
-    app.register_blueprint(view.blueprint(Searcher(services), settings))
+    searcher = Searcher(services)
+    app.register_blueprint(view.blueprint(searcher, settings))
+    app.register_blueprint(events.blueprint(Events(services, searcher)))
+    app.register_blueprint(judgements.blueprint(services, searcher))
+    app.register_blueprint(similar.blueprint(searcher))
     app.register_blueprint(jobs.blueprint(services))
+    app.register_blueprint(dry_runs.blueprint(services))
     app.register_blueprint(contract.blueprint())
+    app.register_blueprint(metrics.blueprint(services))
     app.register_blueprint(health.blueprint(services, Warmth()))
     return app
 
@@ -193,7 +200,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_shows_every_endpoint_and_every_field() -> None:
-    text = "".join(Page(openapi.page()).words)
+    text = "".join(Page(openapi_page.page()).words)
     for path, method, one in operations():
         assert f"{method.upper()} {path}" in text
         assert one["summary"] in text
@@ -222,10 +229,10 @@ def test_the_page_escapes_what_the_document_says() -> None:
     nasty = "<script>alert('x')</script> & \"y\""
     one = {"type": "object", "properties": {nasty: {"description": nasty, "default": nasty, "type": nasty, "enum": [nasty]}}}
     for table in (
-        openapi._table("field", one),
-        openapi._table("field", {"properties": {"a": {"type": nasty}, "b": {"$ref": nasty}}}),
+        openapi_page._table("field", one),
+        openapi_page._table("field", {"properties": {"a": {"type": nasty}, "b": {"$ref": nasty}}}),
     ):
         page = Page(table)
         assert "script" not in page.tags
         assert "<script" not in table
-    assert Page(openapi._table("field", one)).words.count(nasty) == 4
+    assert Page(openapi_page._table("field", one)).words.count(nasty) == 4

@@ -32,12 +32,14 @@ pytestmark = pytest.mark.unit
 PICTURE = base64.b64encode(b"picture").decode()
 
 PLAIN: dict[str, Any] = {
-    "text": "shoe", "audio_as": "both", "vectors": {"own": [1.0, 0.5]}, "weights": {"lexical": 1.0, "image.image": -0.5},
+    "text": "shoe", "lexical_query": {"match": {"title": "shoe"}},
+    "audio_as": "both", "vectors": {"own": [1.0, 0.5]}, "fingerprints": {"own": "mine-v1"},
+    "weights": {"lexical": 1.0, "image.image": -0.5},
     "weight_set": "summer", "query_class": "sku", "filters": {"colour": ["red"], "not": {"price": {"gte": 1}}, "sold": None},
     "facets": {"brand": {"size": 3}}, "sort": ("price", {"made": "desc"}), "collapse": "brand", "vote": {"field": "category"},
     "min_relevance": 0.5, "size": 5, "window": 50, "page": "token", "deep": True, "certify": True, "fusion": "rrf",
     "mean": "harmonic", "complete": False, "missing": "zero", "exact": False, "timeout_ms": 250, "highlight": True,
-    "with_vectors": True, "explain": True,
+    "with_vectors": True, "explain": True, "session_id": "visit",
 }  # fmt: skip
 """Every field that a request takes as it is, none with its default."""
 
@@ -194,7 +196,7 @@ def test_an_answer_as_json() -> None:
         }},
     }  # fmt: skip
     assert {name: value for name, value in data.items() if name != "hits"} == {
-        "query_id": "q", "took_ms": 1.5, "total_matched": 7, "reachable": 1, "degraded": [],
+        "query_id": "q", "took_ms": 1.5, "total_matched": 7, "reachable": 1, "degraded": [], "index": "", "offset": 0,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from toys import a_table
 from search_api import ranking
 from search_api.answer import Degraded, Recognised
 from search_api.breakers import Breakers
+from search_api.classify import Classified
 from search_api.fusion import FusedLeg, Method
 from search_api.ranking import Options
 from search_api.session import MOST_HERE, Session, Sessions, from_bytes, to_bytes
@@ -45,6 +46,7 @@ def a_session(rows: Any, name: str = "q1", **more: Any) -> Session:
         "aggregations": {"facet_0": {"buckets": []}}, "recognised": {"audio.words": Recognised("a shoe", "en", 0.9876)},
         "degraded": (Degraded("two", "elasticsearch.busy", "It is busy."),), "certified": {"proved": True, "bound": 0.1},
         "asked": {"window": 100, "pit": None, "filters": [{"term": {"colour": "red"}}], "legs": []},
+        "classified": Classified("kind", (("hat", 0.75), ("shoe", 0.25)), {"text": {"value": "hat", "confidence": 0.75}}),
     }  # fmt: skip
     return Session(name, "shop", "shop-1", table, LEGS, **{**given_, **more})
 

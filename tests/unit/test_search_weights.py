@@ -128,6 +128,20 @@ def test_a_class_says_bm25s_share_of_the_words(query_class: QueryClass) -> None:
     assert found == pytest.approx(expected)
 
 
+def test_one_or_two_words_alone_weigh_by_reliability_and_lean_on_bm25_beside_a_picture_or_a_sound() -> None:
+    levels = {LEXICAL: level(0.8), "text.text": level(0.8)}
+    words = [planned(LEXICAL), planned("text.text")]
+    even = {LEXICAL: 0.5, "text.text": 0.5}
+    assert default_weights(words, levels, query_class="short") == pytest.approx(even)
+    assert default_weights(words, levels, query_class="sku") == pytest.approx({LEXICAL: 0.9, "text.text": 0.1})
+    for medium in ("image.image", "audio.audio", "image.image#2"):
+        found = default_weights([*words, planned(medium)], levels, query_class="short")
+        assert found == pytest.approx({LEXICAL: 0.4, "text.text": 0.1, medium: 0.5})
+    for other in (planned("image.image", -1), planned("image.image", 0), planned("history.text"), planned("vector.text")):
+        found = default_weights([*words, other], levels, query_class="short")
+        assert found[LEXICAL] == pytest.approx(found["text.text"])
+
+
 @pytest.mark.parametrize(
     ("legs", "levels"),
     [

@@ -102,7 +102,7 @@ def test_damage_in_the_middle_ends_the_reading_with_its_row(read: Read) -> None:
 
 
 def test_parquet_does_not_come_from_stdin(settings: Settings) -> None:
-    with pytest.raises(InputError, match="from a file or a URL"):
+    with pytest.raises(InputError, match="not read from stdin"):
         open_source(SourceSpec("-", format="parquet"), Services(settings))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec, query_of, renames
+from triptych.catalogues import upload_location
 from triptych.errors import InputError
 from triptych.services import Services
 from triptych.settings import Settings
@@ -19,7 +20,10 @@ pytestmark = pytest.mark.unit
 @pytest.mark.parametrize(
     ("location", "form"),
     [
-        ("a.jsonl", "jsonl"), ("a.json", "jsonl"), ("a", "jsonl"), ("-", "jsonl"), ("a.csv", "csv"), ("A.CSV", "csv"),
+        ("a.jsonl", "jsonl"), ("a.json", "json"), ("A.json.xz", "json"), ("upload:0a1b/feed.csv.gz", "csv"),
+        ("upload:0a1b", "jsonl"),
+        ("upload:0a1b/parquet", "jsonl"), ("upload:0a1b/feed.parquet", "parquet"),
+        ("a", "jsonl"), ("-", "jsonl"), ("a.csv", "csv"), ("A.CSV", "csv"),
         ("a.csv.gz", "csv"), ("a.tsv.zst", "tsv"), ("a.tab", "tsv"), ("a.parquet", "parquet"), ("a.pq", "parquet"),
         ("https://shop.example/feed.csv.gz?day=1#x", "csv"), ("s3://bucket/feed.parquet", "parquet"),
         ("https://shop.example/feed?file=x.csv", "jsonl"), ("elasticsearch:shop", "elasticsearch"),
@@ -33,6 +37,21 @@ def test_the_format_is_told_from_the_name(location: str, form: str) -> None:
 def test_a_folder_is_a_folder_and_a_file_named_like_one_is_not(tmp_path: Path) -> None:
     assert SourceSpec(str(tmp_path)).resolved().format == "folder"
     assert SourceSpec(str(tmp_path / "none")).resolved().format == "jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "location"),
+    [
+        ("feed.csv", "upload:0a/feed.csv"), ("../../x/feed.csv", "upload:0a/feed.csv"),
+        ("C:\\feeds\\a.tsv", "upload:0a/a.tsv"),
+        ("", "upload:0a"), ("a/", "upload:0a"), ("x\n.csv", "upload:0a/x.csv"),
+        ("z" * 999 + ".csv", f"upload:0a/{'z' * 196}.csv"),
+    ],
+)  # fmt: skip
+def test_an_upload_keeps_its_name_but_no_folder(name: str, location: str) -> None:
+    assert upload_location("0a", name) == location
+    spec = SourceSpec(location)
+    assert (spec.upload, spec.index, spec.remote, spec.shown) == ("0a", None, False, location)
 
 
 def test_a_format_that_is_given_wins() -> None:
@@ -68,7 +87,7 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         SourceSpec("-"),
         SourceSpec("a.csv", columns="sku=id", separator=";", delimiter="\t", encoding="latin-1", quote="none"),
-        SourceSpec("es://shop", query='{"term": {"brand": "Tonhain"}}'),
+        SourceSpec("es://shop", query='{"term": {"brand": "Tonhain"}}', slices=2),
         SourceSpec("s3://bucket/a.parquet", root="media"),
     ],
 )

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import logging
+import lzma
 import sys
 import threading
 import tracemalloc
@@ -34,6 +35,9 @@ PACKERS: dict[str, Any] = {
     "gz": gzip.compress,
     "zst": zstd,
     "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "two xz streams": lambda data: lzma.compress(data[:999]) + lzma.compress(data[999:]),
+    "xz streams with padding": lambda data: lzma.compress(data[:999]) + bytes(8) + lzma.compress(data[999:]) + bytes(4),
     "two gz members": lambda data: gzip.compress(data[:999]) + gzip.compress(data[999:]),
     "two zst frames": lambda data: zstd(data[:999]) + zstd(data[999:]),
     "zst with a frame to skip": lambda data: b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + zstd(b"") + zstd(data),
@@ -46,7 +50,7 @@ def test_compression_is_known_by_its_bytes_whatever_the_name(read: Read, packer:
     assert "".join(raw["text"] + "\n" for raw in read(packer(LINES), name)).encode() == LINES
 
 
-@pytest.mark.parametrize("packer", [gzip.compress, zstd, bz2.compress])
+@pytest.mark.parametrize("packer", [gzip.compress, zstd, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("damage", ["cut", "cut early", "bits"])
 def test_a_damaged_file_is_an_error_after_what_could_be_read(read: Read, packer: Any, damage: str) -> None:
     data = bytearray(packer(LINES))
@@ -59,7 +63,7 @@ def test_a_damaged_file_is_an_error_after_what_could_be_read(read: Read, packer:
     assert caught.value.code == "catalogue.unreadable"
 
 
-@pytest.mark.parametrize("packer", [gzip.compress, zstd, bz2.compress])
+@pytest.mark.parametrize("packer", [gzip.compress, zstd, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 def test_a_bomb_is_one_record_that_is_too_long(read: Read, packer: Any, name: str) -> None:
     header = b"id,title\n" if name == "a.csv" else b""
@@ -78,6 +82,13 @@ def test_a_zstd_frame_that_wants_too_much_memory_is_refused(read: Read) -> None:
     compressor = zstandard.ZstdCompressor(compression_params=wide).compressobj()
     with pytest.raises(InputError, match="compression"):
         read(compressor.compress(LINES) + compressor.flush(), "a.jsonl")
+
+
+def test_an_xz_stream_that_wants_too_much_memory_is_refused(read: Read) -> None:
+    wide = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 28}]
+    with pytest.raises(InputError, match="compression") as caught:
+        read(lzma.compress(LINES, filters=wide), "a.jsonl")
+    assert caught.value.code == "catalogue.unreadable"
 
 
 def test_without_zstandard_the_remedy_is_said(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import hashlib
 
 from elasticsearch import Elasticsearch
 
+from triptych.elastic import own
 from triptych.elastic.bulk import bulk_index
 from triptych.elastic.client import translated
 from triptych.elastic.engine import mget
@@ -23,14 +24,11 @@ _MAPPINGS = {
     "dynamic": False,
     "properties": {"sha256": {"type": "keyword"}, "pieces": {"type": "integer"}, "data": {"type": "binary"}},
 }
-_SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
 
 
 def put(client: Elasticsearch, index: str, data: bytes) -> str:
     """Keep a file; returns its sha256. Raises ElasticsearchError."""
-    with translated():
-        if not client.indices.exists(index=index):
-            client.options(ignore_status=400).indices.create(index=index, mappings=_MAPPINGS, settings=_SETTINGS)
+    own.ensure(client, index, _MAPPINGS)
     name = hashlib.sha256(data).hexdigest()
     pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)] or [b""]
     for number, piece in enumerate(pieces):

@@ -58,7 +58,7 @@ class Write:
 
     id: str
     action: Action
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | orjson.Fragment | None = None
     version: Version | None = None
 
     def lines(self) -> list[bytes]:
@@ -122,8 +122,12 @@ class _Pace:
         self._wait = min(self._wait * 2, self._limits.longest_wait)
 
 
-def bulk(client: Elasticsearch, index: str, writes: Iterable[Write], limits: Limits | None = None) -> dict[str, Written]:
+def bulk(
+    client: Elasticsearch, index: str, writes: Iterable[Write], limits: Limits | None = None, *, pipeline: str | None = None
+) -> dict[str, Written]:
     """Send `writes`, each of another id, in as many requests as the limits ask for. Returns what became of each id.
+
+    `pipeline` takes the place of the index's own for documents that are written whole; `_none`: no pipeline.
 
     Raises ElasticsearchError: retryable when the server was away or stayed too busy. Then any of them may have been written.
     """
@@ -133,7 +137,7 @@ def bulk(client: Elasticsearch, index: str, writes: Iterable[Write], limits: Lim
     done: dict[str, Written] = {}
     while waiting:
         piece = [waiting.popleft() for _ in range(fitting(waiting, pace.documents, limits.size))]
-        answers = _send(client, index, piece)
+        answers = _send(client, index, piece, pipeline)
         alone = len(piece) == 1
         busy = any(answer.status in _BUSY for answer in answers)
         again = []
@@ -166,12 +170,13 @@ def fitting(waiting: Iterable[_Sized], documents: int, size: int) -> int:
     return number
 
 
-def _send(client: Elasticsearch, index: str, piece: Sequence[_Sized]) -> list[Written]:
+def _send(client: Elasticsearch, index: str, piece: Sequence[_Sized], pipeline: str | None = None) -> list[Written]:
     """One request. Where it is refused as a whole for load or size, each of its documents is."""
     lines: list[Any] = [line for item in piece for line in item.lines]
+    more: dict[str, Any] = {} if pipeline is None else {"pipeline": pipeline}
     try:
         with translated():
-            answer = client.options(retry_on_status=()).bulk(index=index, operations=lines)
+            answer = client.options(retry_on_status=()).bulk(index=index, operations=lines, **more)
     except ElasticsearchError as error:
         cause = error.__cause__
         if isinstance(cause, ApiError) and cause.status_code in {*_BUSY, _TOO_LARGE}:

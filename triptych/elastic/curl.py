@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,24 +95,35 @@ class CurlNode(BaseNode):
         request_timeout: DefaultType | float | None = DEFAULT,
     ) -> Any:
         """Status and headers, and the body. Raises ConnectionTimeout, TlsError or ConnectionError."""
-        curl = self._curl()
+        curl, posts = self._curl(), method in _LENGTH_WANTED or (body is not None and method != "HEAD")
         seconds = self.config.request_timeout if isinstance(request_timeout, DefaultType) else request_timeout
-        sent = {"content-type": "", **self._usual, **{name.lower(): value for name, value in (headers or {}).items()}}
         head, received = io.BytesIO(), io.BytesIO()
         started = time.perf_counter()
         try:
-            curl.setopt(pycurl.URL, self._address + target)
-            curl.setopt(pycurl.HTTPHEADER, [_line(name, value) for name, value in {**sent, "expect": ""}.items()])
+            self._set_up(curl, method, target, dict(headers or ()), posts=posts)
             curl.setopt(pycurl.TIMEOUT_MS, 0 if seconds is None else max(1, round(seconds * 1000)))
             curl.setopt(pycurl.WRITEHEADER, head)
             curl.setopt(pycurl.WRITEDATA, received)
-            _ask(curl, method, body)
+            if posts:
+                curl.setopt(pycurl.POSTFIELDS, body or b"")
             curl.perform()
         except pycurl.error as error:  # also where another thread closed the node just now
             raise translated(error) from error
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         meta = ApiResponseMeta(status, "1.1", headers_of(head.getvalue()), time.perf_counter() - started, self.config)
         return Response(meta, received.getvalue())
+
+    def _set_up(self, curl: pycurl.Curl, method: str, target: str, headers: Mapping[str, str], *, posts: bool) -> None:
+        """What this thread's requests of one kind have in common; the handle remembers it, so it is set where it differs."""
+        kind = (method, posts, target, headers)
+        if self._mine.kind == kind:
+            return
+        self._mine.kind = None
+        sent = {"content-type": "", **self._usual, **{name.lower(): value for name, value in headers.items()}}
+        curl.setopt(pycurl.URL, self._address + target)
+        curl.setopt(pycurl.HTTPHEADER, [_line(name, value) for name, value in {**sent, "expect": ""}.items()])
+        _method(curl, method, posts=posts)
+        self._mine.kind = kind
 
     def close(self) -> None:
         """Close all connections; one that a request is using is left to its thread. Another request opens a new one."""
@@ -128,7 +140,7 @@ class CurlNode(BaseNode):
             with _LISTING:
                 self._handles.add(curl)
                 _ALL.add(curl)
-            self._mine.curl, self._mine.made = curl, made
+            self._mine.curl, self._mine.made, self._mine.kind = curl, made, None
         found: pycurl.Curl = self._mine.curl
         return found
 
@@ -159,18 +171,14 @@ class Response(NamedTuple):
     body: bytes
 
 
-def _ask(curl: pycurl.Curl, method: str, body: bytes | None) -> None:
-    """Set method and body. The handle remembers those of the request before."""
+def _method(curl: pycurl.Curl, method: str, *, posts: bool) -> None:
+    """Set the method. The handle remembers that of the request before."""
     if method == "HEAD":
         curl.setopt(pycurl.NOBODY, 1)
         curl.unsetopt(pycurl.CUSTOMREQUEST)
         return
     curl.setopt(pycurl.NOBODY, 0)
-    if body is not None or method in _LENGTH_WANTED:
-        curl.setopt(pycurl.POST, 1)
-        curl.setopt(pycurl.POSTFIELDS, body or b"")
-    else:
-        curl.setopt(pycurl.HTTPGET, 1)
+    curl.setopt(pycurl.POST if posts else pycurl.HTTPGET, 1)
     curl.setopt(pycurl.CUSTOMREQUEST, method)
 
 

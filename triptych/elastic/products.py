@@ -10,26 +10,36 @@ import numpy as np
 from elasticsearch import Elasticsearch
 
 from triptych.elastic.client import Server, translated
-from triptych.elastic.engine import unpack
-from triptych.schema import FIELD, KEY_FIELD, IndexSchema, Space
+from triptych.elastic.engine import search, unpack
+from triptych.schema import IndexSchema, Space
 
 Packed = str | Sequence[float]
 """A vector as Elasticsearch gives it back (see engine.pack)."""
 
 
 def vectors_of(
-    client: Elasticsearch, index: str, ids: Sequence[str], schema: IndexSchema, server: Server
+    client: Elasticsearch,
+    index: str,
+    ids: Sequence[str],
+    schema: IndexSchema,
+    server: Server,
+    *,
+    among: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
-    """The vectors of each product that exists, by space; of a product with several pictures the mean of theirs."""
+    """The vectors of each product that exists, by space; of a product with several pictures the mean of theirs.
+
+    Only products that meet the clauses `among` count as there.
+    """
     spaces = [space for space in schema.spaces if space.searched]
     fields = [f for space in spaces for f in (space.field, *([space.parts_vector] if space.has_parts else []))]
-    source: dict[str, Any] = {"includes": [KEY_FIELD, *fields]}
+    source: dict[str, Any] = {"includes": [schema.key_field, *fields]}
     if server.hides_vectors:
         source["exclude_vectors"] = False
     with translated():
-        answer = client.search(index=index, query={"terms": {KEY_FIELD: list(ids)}}, size=len(ids), source=source)
-    found = {hit["_id"]: hit["_source"].get(FIELD, {}) for hit in answer["hits"]["hits"]}
-    return {key: {s.name: packed for s in spaces if (packed := _of(own, s)) is not None} for key, own in found.items()}
+        query = {"bool": {"filter": [{"terms": {schema.key_field: list(ids)}}, *among]}}
+        answer = client.search(index=index, query=query, size=len(ids), source=source)
+    found = [hit["_source"].get(schema.object_field, {}) for hit in answer["hits"]["hits"]]
+    return {own["key"]: {s.name: packed for s in spaces if (packed := _of(own, s)) is not None} for own in found}
 
 
 def own_fields(
@@ -48,8 +58,20 @@ def own_fields(
                 "GET", path, params=params, headers={"accept": "application/json"}
             )
         if answer.body.get("found"):
-            found[key] = answer.body["_source"].get(FIELD, {})
+            found[key] = answer.body["_source"].get(schema.object_field, {})
     return found
+
+
+def whole(
+    client: Elasticsearch, index: str, ids: Sequence[str], server: Server, *, excludes: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """The `_source` of each document that exists, as last refreshed, with its vectors but those of `excludes`.
+
+    Raises ElasticsearchError, also where a shard does not answer: its documents would seem to be gone.
+    """
+    source: dict[str, Any] = {"excludes": list(excludes)} | ({"exclude_vectors": False} if server.hides_vectors else {})
+    found = search(client, index, {"query": {"ids": {"values": list(ids)}}, "size": len(ids), "_source": source})
+    return {str(hit["_id"]): dict(hit["_source"]) for hit in found.hits}
 
 
 def _of(own: Mapping[str, Any], space: Space) -> Packed | None:

@@ -1,8 +1,10 @@
-"""All documents of an index, in pages of one point in time."""
+"""All documents of an index, in pages of one point in time; several parts of it side by side."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from elasticsearch import Elasticsearch
@@ -13,40 +15,67 @@ from triptych.errors import ElasticsearchError
 _PAGE: Final = 100
 """Documents in one answer: it lies in memory as a whole, and a document may have megabytes."""
 
+_AHEAD: Final = 200
+"""Documents of all slices together that are read ahead at most, so that memory does not grow with their number."""
+
 _KEPT_SECONDS: Final = 300
 """How long the point in time is kept after each page: whoever takes the documents may have to wait between them."""
 
+_Hits = list[Mapping[str, Any]]
+
 
 def scan(
-    client: Elasticsearch, index: str, *, query: Mapping[str, Any] | None = None, excludes: tuple[str, ...] = ()
+    client: Elasticsearch,
+    index: str,
+    *,
+    query: Mapping[str, Any] | None = None,
+    excludes: tuple[str, ...] = (),
+    includes: tuple[str, ...] | None = None,
+    slices: int = 1,
+    shard: int | None = None,
 ) -> Iterator[Mapping[str, Any]]:
     """The hits (`_id`, `_source`) of all documents that `query` finds, as the index is now; changes made later are not seen.
 
+    `includes` and `excludes` say what of a document is given, `shard` that only one of the shards is looked through.
+    With `slices` the index is read in so many parts side by side, a page of each in turn, while the pages before are taken.
     The order is that of the shards and holds within one call only. The point in time is opened at once, so an index that is not
     there is noticed here. Raises ElasticsearchError.
-    https://www.elastic.co/docs/reference/elasticsearch/rest-apis/paginate-search-results#search-after
+    https://www.elastic.co/docs/reference/elasticsearch/rest-apis/paginate-search-results#slice-scroll
     """
-    pit = open_point_in_time(client, index, seconds=_KEPT_SECONDS)
+    pit = open_point_in_time(client, index, seconds=_KEPT_SECONDS, shard=shard)
     body: dict[str, Any] = {
-        "size": _PAGE,
+        "size": _PAGE if slices == 1 else max(1, min(_PAGE, _AHEAD // slices)),
         "query": dict(query or {"match_all": {}}),
         "sort": ["_shard_doc"],
         "track_total_hits": False,
-        "_source": {"excludes": list(excludes)},
+        "_source": {"excludes": list(excludes)} | ({} if includes is None else {"includes": list(includes)}),
     }
-    return _pages(client, pit, body)
+    if includes == ():
+        body["_source"] = False
+    bodies = [body if slices == 1 else {**body, "slice": {"id": number, "max": slices}} for number in range(slices)]
+    return _documents(client, pit, bodies)
 
 
-def _pages(client: Elasticsearch, pit: str, body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    after: Mapping[str, Any] = {}
+def _documents(client: Elasticsearch, pit: str, bodies: list[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
     try:
-        while True:
-            (found,) = msearch(client, "", [{**body, **after}], moment=Moment(pit, _KEPT_SECONDS))
-            if isinstance(found, ElasticsearchError):
-                raise found
-            yield from found.hits
-            if len(found.hits) < body["size"]:
-                return
-            after = {"search_after": found.hits[-1]["sort"]}
+        with ThreadPoolExecutor(len(bodies), thread_name_prefix="scan") as pool:
+            try:
+                waiting = deque((body, pool.submit(_page, client, pit, body)) for body in bodies)
+                while waiting:
+                    body, coming = waiting.popleft()
+                    hits = coming.result()
+                    if len(hits) == body["size"]:
+                        after = {**body, "search_after": hits[-1]["sort"]}
+                        waiting.append((after, pool.submit(_page, client, pit, after)))
+                    yield from hits
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
     finally:
         close_point_in_time(client, pit)
+
+
+def _page(client: Elasticsearch, pit: str, body: Mapping[str, Any]) -> _Hits:
+    (found,) = msearch(client, "", [body], moment=Moment(pit, _KEPT_SECONDS))
+    if isinstance(found, ElasticsearchError):
+        raise found
+    return list(found.hits)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +139,8 @@ class Family:
     `documents` and `queries` are the modalities that an encoder of the family can embed at all; a profile's space chooses among
     them. `version` is raised whenever the same weights and options give other vectors. `wants_model` says that a profile must
     name a model. `fit` learns from the document inputs of a catalogue, read once. `derive` computes, once per machine, files
-    from the weights alone. `parts` names the roles of the spaces that an encoder of the family is made over.
+    from the weights alone. `parts` names the roles of the spaces that an encoder of the family is made over; with
+    `over_modalities` they are the modalities that it embeds, each over a space that takes them.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Family:
     fit: str | Callable[[Setup, Iterable[Input]], Fitted] | None = None
     derive: str | Callable[[Setup, Path], None] | None = None
     parts: tuple[str, ...] = ()
+    over_modalities: bool = False
     extra: str | None = None
 
     def make(self, setup: Setup) -> Encoder:
@@ -176,9 +179,17 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
     return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
+_LEAST_SQUARED: Final = 1e-200
+"""Squares between this and its inverse are far from what float64 cannot hold."""
+
+
 def direction(values: Sequence[float] | Vector) -> Vector | None:
     """Numbers that somebody gave as a vector of length 1, however large or small they are; None for zeros."""
     wide = np.asarray(values, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        squared = float(wide.dot(wide))
+    if _LEAST_SQUARED < squared < 1 / _LEAST_SQUARED:
+        return np.asarray(wide / math.sqrt(squared), dtype=np.float32)
     peak = np.abs(wide).max(initial=0.0)
     return unit(wide / peak) if peak > 0 else None
 

@@ -1,12 +1,12 @@
 """Vectors of inputs seen before, in Redis: the same bytes under the same encoder are never embedded twice.
 
-    key    <queue>:v1:<fingerprint>:<d|q>:<sha256 of the bytes, half>     d for documents, q for queries
+    key    <name>:v1:<fingerprint>:<d|q>:<sha256 of the bytes, half>     d for documents, q for queries
     value  float32, little-endian (an encoder's vector), or nothing where the encoder found nothing in the input
 
 Variants and re-listings of a product share their pictures, a change of price changes no input, and shoppers repeat their words.
 The cache holds at most TRIPTYCH_CACHE_BYTES of keys and values: a sorted set orders the keys by their last use, and a script
-takes the oldest away. Redis also carries the queue, so its own eviction (maxmemory-policy) must not be relied on. A Redis that
-is away is a cache that knows nothing; no search and no job fails for it.
+takes the oldest away. Redis mostly carries the queue too, so its own eviction (maxmemory-policy) must not be relied on. A Redis
+that is away is a cache that knows nothing; no search and no job fails for it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class VectorCache:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
         self._most = settings.cache_bytes
-        self._prefix = f"{settings.queue}:v{_VERSION}"
+        self._prefix = f"{settings.cache_name or settings.queue}:v{_VERSION}"
         self._order, self._bytes = f"{self._prefix}:order", f"{self._prefix}:bytes"
         self._put = client.register_script(_PUT)
         self._rests_until = 0.0
@@ -119,6 +119,10 @@ class VectorCache:
             pairs += [self._key(fingerprint, role, digest), vector.astype("<f4").tobytes()]
         arguments = [time.time(), self._most, OVERHEAD, *pairs]
         self._tried(lambda: self._put(keys=[self._order, self._bytes], args=arguments))
+
+    def ping(self) -> None:
+        """Raises redis.RedisError where its Redis does not answer."""
+        self._redis.ping()
 
     @property
     def held(self) -> int:

@@ -154,3 +154,13 @@ WHISPER_SOUND = Family(
     options=WhisperSoundOptions,
     wants_model=True,
 )
+
+TRAINED_HEAD = Family(
+    name="trained_head",
+    summary="words, pictures and sounds in one space: heads over other spaces' encoders, trained by `triptych train heads`",
+    factory="triptych.encoders.trained_head:TrainedHeadEncoder",
+    documents=(IMAGE, AUDIO, TEXT),
+    queries=(TEXT, IMAGE, AUDIO),
+    wants_model=True,
+    over_modalities=True,
+)

@@ -23,6 +23,9 @@ from triptych.errors import EncoderError
 from triptych.settings import Settings
 
 WEIGHTS = "model.safetensors"
+CARD = "card.json"
+"""Beside what was trained: who reads vectors need not care what it says, so it is no part of the digest."""
+
 TORCHVISION = "torchvision-"
 """And the architecture: the names of the folders that `triptych encoders prepare` fills with torchvision's weights."""
 
@@ -160,7 +163,7 @@ def digest_of(model: Model, settings: Settings) -> str:
     remembered = _remembered(settings.encoders_dir / _DIGESTS)
     fresh: dict[str, str] = {}
     parts = []
-    for path in (path for path in files if path.name != store.MANIFEST):
+    for path in (path for path in files if path.name not in {store.MANIFEST, CARD}):
         info = path.stat()
         key = f"{path.resolve()}:{info.st_size}:{info.st_mtime_ns}"
         digest = remembered.get(key) or fresh.setdefault(key, sha256_of(path))

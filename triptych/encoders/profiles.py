@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -69,18 +69,28 @@ class SpeechEntry(_Entry):
     family: Literal["whisper_speech"] = "whisper_speech"
 
 
+class ClassifierEntry(_Entry):
+    """What tells a field of a query: the folder that `triptych train classifier` wrote, over a space for each modality."""
+
+    model: str
+    licence: str = Field(min_length=1)
+    over: dict[Modality, str] = Field(min_length=1)
+
+
 class _Body(_Entry):
     description: str
     cost: str = ""
     spaces: dict[str, SpaceEntry] = Field(min_length=1)
     speech: SpeechEntry | None = None
+    classifiers: dict[str, ClassifierEntry] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A checked profile. `options` holds each space's options as its family's own type; `text` is the file as it is.
 
-    `families` names the family of each space that has an encoder; a space comes after those it is made over.
+    `families` names the family of each space that has an encoder; a space comes after those it is made over. `classifiers`
+    are by the field that they tell.
     """
 
     name: str
@@ -92,6 +102,7 @@ class Profile:
     speech: SpeechEntry | None
     text: str
     folder: Path | None = None
+    classifiers: Mapping[str, ClassifierEntry] = field(default_factory=dict)
 
 
 def families() -> dict[str, Family]:
@@ -183,8 +194,11 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Profile:
             raise source.error(("spaces", space, "over", learning[0]), message)
     _check_parts_fields(body.spaces, source)
     _check_legs(body.spaces, source)
+    _check_classifiers(body, used, source)
     ordered = dict(sorted(used.items(), key=lambda item: bool(body.spaces[item[0]].over)))
-    return Profile(name, body.description, body.cost, body.spaces, ordered, options, body.speech, text, folder)
+    return Profile(
+        name, body.description, body.cost, body.spaces, ordered, options, body.speech, text, folder, body.classifiers
+    )
 
 
 def _validated(kind: type[_Model], data: object, source: Source, at: Loc) -> _Model:
@@ -226,13 +240,28 @@ def _check_modalities(entry: SpaceEntry, family: Family, where: Loc, source: Sou
 
 
 def _check_over(entry: SpaceEntry, family: Family, spaces: Mapping[str, SpaceEntry], where: Loc, source: Source) -> None:
-    if set(entry.over) != set(family.parts):
-        wanted = ", ".join(family.parts) or "nothing"
-        raise source.error((*where, "over"), f"the family {family.name} is made over {wanted}")
+    embedded = {str(modality) for modality in (entry.documents, *entry.queries) if modality is not None}
+    wanted = embedded if family.over_modalities else set(family.parts)
+    if set(entry.over) != wanted:
+        shown = ", ".join(sorted(wanted) if family.over_modalities else family.parts) or "nothing"
+        raise source.error((*where, "over"), f"the family {family.name} is made over {shown}")
     for role, name in entry.over.items():
         other = spaces.get(name)
         if other is None or other.family in {FUSED, PRECOMPUTED} or other.over:
             raise source.error((*where, "over", role), f"{name!r} is no space of this profile with an encoder of its own")
+        if family.over_modalities and role not in {other.documents, *other.queries}:
+            raise source.error((*where, "over", role), f"the space {name!r} takes no {role}")
+
+
+def _check_classifiers(body: _Body, used: Mapping[str, Family], source: Source) -> None:
+    """A classifier stands on encoders that embed queries of its modalities."""
+    for name, entry in body.classifiers.items():
+        for modality, space in entry.over.items():
+            where: Loc = ("classifiers", name, "over", modality)
+            if space not in used or body.spaces[space].over:
+                raise source.error(where, f"{space!r} is no space of this profile with an encoder of its own")
+            if modality not in body.spaces[space].queries:
+                raise source.error(where, f"the space {space!r} embeds no {modality} of a query")
 
 
 def _check_fused(entry: SpaceEntry, spaces: Mapping[str, SpaceEntry], where: Loc, source: Source) -> None:

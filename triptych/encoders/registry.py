@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from triptych.encoders import models, store
+from triptych.encoders import models, store, trained, trained_classifier
 from triptych.encoders.base import Encoder, EncoderSpec, Family, Fitted, Setup, called, fingerprint_of
 from triptych.encoders.profiles import FUSED, PRECOMPUTED, Profile, SpaceEntry
+from triptych.encoders.trained_classifier import TrainedClassifier
 from triptych.errors import EncoderError
 from triptych.schema import IndexSchema, Space
 from triptych.settings import Settings, calm_openmp
@@ -129,7 +130,7 @@ def check(profile: Profile, schema: IndexSchema, settings: Settings) -> None:
     fitted = {space.name: space.fitted for space in spaces if space.fitted is not None}
     unlearned = {name for name in learning(profile) if name not in fitted}
     able = {name for name, entry in profile.spaces.items() if name not in unlearned and not unlearned & set(entry.parts)}
-    here = {space.name: space for space in spaces_of(_only(profile, able), settings, fitted=fitted)}
+    here = {space.name: space for space in spaces_of(only(profile, able), settings, fitted=fitted)}
     for mine in spaces:
         other = here.get(mine.name)
         if other is None:
@@ -195,7 +196,7 @@ def derived(profile: Profile, setup: Setup, family: Family) -> Path:
     if not store.is_present(folder, recipe) and family.derive is not None:
         on_cpu = setup.settings.model_copy(update={"device": "cpu", "dtype": "float32"})
         over = profile.spaces[setup.spec.space].over
-        parts = encoders_of(_only(profile, set(over.values())), on_cpu) if over else {}
+        parts = encoders_of(only(profile, set(over.values())), on_cpu) if over else {}
         alike = dataclasses.replace(setup, settings=on_cpu, parts={role: parts[name] for role, name in over.items()})
         compute = called(family.derive)
         with store.locked(setup.settings.encoders_dir):
@@ -204,7 +205,32 @@ def derived(profile: Profile, setup: Setup, family: Family) -> Path:
     return folder
 
 
-def _only(profile: Profile, names: set[str]) -> Profile:
+def classifier_of(profile: Profile, field: str, schema: IndexSchema) -> TrainedClassifier | None:
+    """The profile's classifier of a field, for queries of an index; None where it names none.
+
+    Raises EncoderError `encoder.trained` where the folder holds none of the field, or the index's vectors are not of the
+    encoders that it was trained on.
+    """
+    entry = profile.classifiers.get(field)
+    if entry is None:
+        return None
+    model = models.model_of(entry.model, profile.folder)
+    found = trained_classifier.read(model.path)
+    if found.field != field:
+        raise EncoderError(
+            f"{entry.model} tells {found.field}, not {field}.",
+            code="encoder.trained",
+            field=f"classifiers.{field}",
+            remedy="Name it under the field that it was trained for.",
+        )
+    held = {space.name: space for space in schema.spaces}
+    fingerprints = {str(m): (held[s].encoder, held[s].fingerprint) for m, s in entry.over.items() if s in held}
+    trained.check_fingerprints(f"The classifier of {field}", found.towers, fingerprints)
+    return found
+
+
+def only(profile: Profile, names: set[str]) -> Profile:
+    """The profile with these spaces alone."""
     families = {name: family for name, family in profile.families.items() if name in names}
     spaces = {name: entry for name, entry in profile.spaces.items() if name in names}
     return dataclasses.replace(profile, families=families, spaces=spaces)

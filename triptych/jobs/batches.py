@@ -7,9 +7,11 @@ worker still lives is seen from its entry changing (`watch`).
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from triptych.elastic.client import translated
@@ -21,12 +23,20 @@ from triptych.jobs.ledger import Entry, Ledger, every, term
 _MOST_SEEN: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
-    """A batch whose lease this process has, as `owner` (unique to the process and the attempt)."""
+    """A batch whose lease this process has, as `owner` (unique to the process and the attempt).
+
+    `entry` is the batch's entry as this process wrote it last: nobody else changes it as long as the lease holds, so a change
+    needs no reading before it. None where another process may have changed it. `until`: before this moment of this process's
+    monotonic clock no sweeper gives the batch to anybody.
+    """
 
     batch: Batch
     owner: str
+    entry: Entry | None
+    until: float
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,8 @@ class BatchStore(Ledger):
             "last_line": batch.records[-1]["line"] if batch.records else 0, **asdict(Counts(read=len(batch.records))),
         }  # fmt: skip
         if not self._create(self._batches, batch.id, entry):
+            if self._read(self._batches, batch.id).source.get("body") == body:
+                return  # it is this one: the answer to the first try was lost, and the client tried again
             self._drop_records(body)
             raise taken_over(batch.job)
 
@@ -91,8 +103,21 @@ class BatchStore(Ledger):
         batch = replace(
             _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress")
         )
-        claim = Claim(batch, owner)
-        return claim if self._write(self._batches, found, changes) else None
+        until = self._lease_end()
+        taken = self._write(self._batches, found, changes)
+        return Claim(batch, owner, taken, until) if taken is not None else None
+
+    def _lease_end(self) -> float:
+        """Until when an entry stays this process's that it writes now: half a lease from before the write is asked for.
+
+        A sweeper gives a batch back when it saw the same entry for a whole lease of its own clock; the other half is for a
+        clock that runs slower, and for what is done after looking.
+        """
+        return time.monotonic() + self._settings.batch_lease_seconds / 2
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether the batch is this process's still. Asks nobody as long as a sign of life is young enough to tell."""
+        return time.monotonic() < claim.until or self.renew(claim)
 
     def renew(self, claim: Claim) -> bool:
         """The worker's sign of life; False if the batch was given to another worker."""
@@ -126,12 +151,12 @@ class BatchStore(Ledger):
 
     def give_back(self, seen: Seen) -> bool:
         """Take a batch from a worker that gives no sign of life, unless it gave one since `seen`. The attempt counts."""
-        return self._write(self._batches, seen.entry, {"state": BatchState.QUEUED, "owner": None})
+        return self._write(self._batches, seen.entry, {"state": BatchState.QUEUED, "owner": None}) is not None
 
     def forget(self, job: str, number: int) -> None:
-        """Drop a batch whose job was deleted."""
+        """Drop a batch whose job was deleted; one that is gone too is no error."""
         with translated():
-            self._client.delete(index=self._batches, id=batch_id(job, number))
+            self._client.options(ignore_status=404).delete(index=self._batches, id=batch_id(job, number))
 
     def running(self) -> list[Seen]:
         """Batches somebody works on, those first that have not changed for longest; at most 1000."""
@@ -162,6 +187,15 @@ class BatchStore(Ledger):
             for bucket in answer["aggregations"]["jobs"]["buckets"]
         }
         return {job: found.get(job, Tally()) for job in jobs}
+
+    def totals(self) -> Counts:
+        """Counters over all jobs of the ledger, as of Elasticsearch's last refresh."""
+        names = tuple(Counts.__dataclass_fields__)
+        sums = {name: {"sum": {"field": name}} for name in names}
+        with translated():
+            answer = self._client.search(index=self._batches, size=0, aggs=sums, ignore_unavailable=True)
+        found = answer.body.get("aggregations", {})
+        return Counts(**{name: int(found.get(name, {}).get("value") or 0) for name in names})
 
     def tally(self, job: str) -> Tally:
         """The job's counters and running batches, exact at this moment."""
@@ -223,7 +257,13 @@ class BatchStore(Ledger):
             ours = entry["state"] == BatchState.RUNNING and entry["owner"] == claim.owner
             return dict(decide(entry)) if ours else None
 
-        return self._change(self._batches, claim.batch.id, mine)
+        with claim.lock:
+            until = self._lease_end()
+            if claim.entry is not None:
+                claim.entry = self._write(self._batches, claim.entry, decide(claim.entry.source))
+            changed = claim.entry is not None or self._change(self._batches, claim.batch.id, mine)
+            claim.until = until if changed else 0.0
+            return changed
 
 
 def _unfilled(entry: Mapping[str, Any]) -> Batch:

@@ -13,18 +13,21 @@ from typing import Any
 
 import orjson
 
+from triptych.catalogues import upload_of
+from triptych.elastic.attached import field_of, index_of
 from triptych.elastic.client import Client
 from triptych.elastic.engine import mget
 from triptych.elastic.lifecycle import current_version
 from triptych.errors import InputError, TriptychError
 from triptych.jobs import batching, breaker
 from triptych.jobs import job as states
+from triptych.jobs.forgetting import Forgotten, check_forgettable
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Counts, Job, JobState
 from triptych.jobs.letters import ALL, LetterFilter, usable
 from triptych.jobs.queue import Queue, send_batch, send_finish
-from triptych.jobs.routing import kind_of
 from triptych.jobs.store import JobStore
+from triptych.jobs.uploads import Uploads
 from triptych.schema import FIELD
 from triptych.settings import Settings
 
@@ -84,12 +87,31 @@ class Control:
     def judge(self, job: Job) -> str | None:
         """Pause a job of whose records too many end badly; gives the reason, None if it goes on."""
         limits = breaker.Limits.of(self._settings)
-        recent, dead, _ = self._jobs.latest(job.id, after=self._jobs.get(job.id).judged_from, size=limits.window)
+        recent, dead, _ = self._jobs.latest(job.id, after=self._jobs.get(job.id).judged_from, size=limits.looked_at)
         because = breaker.judge(recent, dead, limits)
         if because is None:
             return None
         self._jobs.turn(job.id, lambda now: states.pause(now, because) if now.runs else now)
         return because
+
+    def forget(self, job: str) -> Forgotten:
+        """Delete a job that has ended or is stopped from the ledger: its entry, batches, records, dead letters, key and upload.
+
+        What it wrote stays in the index. Raises NotFoundError, and InputError if it may go on (`job.not_ended`).
+        """
+        entry = self._jobs.entry_of(job)
+        if entry is None:  # whoever forgot it may have been lost in the middle
+            done = self._jobs.erase(None, job)
+            if not (done.batches or done.dead_letters):
+                self._jobs.get(job)
+            return done
+        found = Job.from_dict(entry.source)
+        check_forgettable(found, self._jobs.tally(job))
+        done = self._jobs.erase(entry, job)
+        upload = upload_of(str((found.source or {}).get("location", "")))
+        if upload is not None:
+            Uploads(self._client, self._settings).forget(upload)
+        return done
 
     def state(self, job: str) -> JobState:
         """The state of a job at this moment. Raises NotFoundError."""
@@ -161,10 +183,9 @@ class Control:
         try:
             with alive:
                 for number, batch in enumerate(batching.cut(records, size=size, most_bytes=most)):
-                    kind = kind_of(batch)
-                    self._jobs.add(Batch(new.id, number, tuple(batch), kind=kind, priority=new.priority))
-                    send_batch(self._queue, new.id, number, kind=kind, priority=new.priority)
-                    entered += len(batch)
+                    self._jobs.add(Batch(new.id, number, batch.records, kind=batch.kind, priority=new.priority))
+                    send_batch(self._queue, new.id, number, kind=batch.kind, priority=new.priority)
+                    entered += len(batch.records)
         except TriptychError as error:
             self._jobs.leave(new.id, new.reader, error=f"Redriving stopped: {error}")
             raise
@@ -189,9 +210,12 @@ class Control:
     ) -> Iterator[dict[str, Any]]:
         """The records of `letters` whose products no job newer than `old` has written."""
         ids = {letter["line"]: orjson.loads(letter["record"]).get("id") for letter in letters}
-        known = mget(self._client, version, [i for i in ids.values() if isinstance(i, str) and i], includes=[f"{FIELD}.job"])
+        ours = field_of(version) or FIELD
+        marks = [f"{ours}.job", f"{ours}.seen"]
+        known = mget(self._client, index_of(version), [i for i in ids.values() if isinstance(i, str) and i], includes=marks)
         for letter in letters:
-            if known.get(str(ids[letter["line"]]), {}).get(FIELD, {}).get("job", "") > old.id:  # job ids sort by time
+            own = known.get(str(ids[letter["line"]]), {}).get(ours, {})
+            if max(str(own.get("job", "")), str(own.get("seen", ""))) > old.id:  # job ids sort by time
                 skipped["superseded"] += 1
             else:
                 yield {"line": letter["line"], "text": letter["record"]}

@@ -106,6 +106,7 @@ class Job:
     `reading` is true until the catalogue is read whole; `error` says why a job failed, `paused_because` why it paused itself.
     `source` is how the catalogue is read (`SourceSpec.to_dict`) and `resumable` whether another process can read on in it;
     `reader` names the process that reads it now, None where none does, and `beat` counts that process's signs of life.
+    `handed`: it came over HTTP, and its catalogue is for workers to read.
     `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
     `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job. `priority` 9 is the highest.
     """
@@ -124,6 +125,7 @@ class Job:
     source: Mapping[str, Any] | None = None
     resumable: bool = False
     reader: str | None = None
+    handed: bool = False
     beat: int = 0
     key: str | None = None
     redrive_of: str | None = None
@@ -137,9 +139,9 @@ class Job:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether any worker can read its catalogue: it was sent, or has an address that is no path of one machine."""
+        """Whether workers can read its catalogue: it was handed to them, or has an address that is no path of one machine."""
         location = str((self.source or {}).get("location", ""))
-        return location.startswith("upload:") or "://" in location
+        return self.handed or location.startswith("upload:") or "://" in location
 
     def state(self, tally: Tally) -> JobState:
         if self.error is not None:

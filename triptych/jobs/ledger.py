@@ -1,4 +1,6 @@
-"""The ledger's indices, and how an entry in them is read and changed. What lies in them: `store`, `batches`, `letters`."""
+"""The ledger's indices, and how an entry in them is read and changed. What lies in them: `store`, `batches`, `letters`,
+`tombstones`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from triptych.elastic import own
 from triptych.elastic.client import Client, translated
 from triptych.errors import ElasticsearchError
 from triptych.jobs.job import Counts
@@ -27,6 +30,8 @@ _MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "last_line": {"type": "long"}, **{name: {"type": "long"} for name in Counts.__dataclass_fields__},
     },
     "records": {"job": _KEYWORD, "records": _KEPT},
+    "deleted": {"index": _KEYWORD, "job": _KEYWORD},
+    "upgrades": {"alias": _KEYWORD, "versions": _KEYWORD, "state": _KEYWORD},
     "dead-letters": {
         "job": _KEYWORD, "index": _KEYWORD, "code": _KEYWORD, "message": {"type": "text"}, "stage": _KEYWORD,
         "line": {"type": "long"}, "product_id": _KEYWORD, "modality": _KEYWORD, "reference": _KEYWORD,
@@ -36,6 +41,7 @@ _MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {
 }  # fmt: skip
 
 _TRIES: Final = 20
+_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Ledger:
         self._settings = settings
         prefix = settings.system_prefix
         self._jobs, self._batches, self._dead = (prefix + name for name in ("jobs", "batches", "dead-letters"))
-        self._keys, self._records = prefix + "keys", prefix + "records"
+        self._keys, self._records, self._deleted = prefix + "keys", prefix + "records", prefix + "deleted"
 
     def prepare(self) -> None:
         """Create the ledger's indices where they are missing, and the fields that an older version's lack.
@@ -65,19 +71,9 @@ class Ledger:
         """
         for name, properties in _MAPPINGS.items():
             index = self._settings.system_prefix + name
-            try:
+            if not own.ensure(self._client, index, {"dynamic": False, "properties": dict(properties)}):
                 with translated():
-                    if self._client.indices.exists(index=index):
-                        self._add_fields(index, properties)
-                        continue
-                    self._client.indices.create(
-                        index=index,
-                        settings={"number_of_shards": 1, "auto_expand_replicas": "0-1"},
-                        mappings={"dynamic": False, "properties": dict(properties)},
-                    )
-            except ElasticsearchError as error:
-                if "already exists" not in error.message:  # another process was quicker
-                    raise
+                    self._add_fields(index, properties)
 
     def _add_fields(self, index: str, properties: Mapping[str, Any]) -> None:
         there = self._client.indices.get_mapping(index=index)[index]["mappings"].get("properties", {})
@@ -101,23 +97,24 @@ class Ledger:
             raise
         return True
 
-    def _write(self, index: str, found: Entry, changes: Mapping[str, Any], *, refresh: bool = False) -> bool:
-        """Write an entry with `changes` unless somebody changed it since it was read."""
+    def _write(self, index: str, found: Entry, changes: Mapping[str, Any], *, refresh: bool = False) -> Entry | None:
+        """Write an entry with `changes`, and give it as it then is; None if somebody changed it since it was read."""
+        document = {**found.source, **changes}
         try:
             with translated():
-                self._client.index(
+                written = self._client.index(
                     index=index,
                     id=found.id,
-                    document={**found.source, **changes},
+                    document=document,
                     if_seq_no=found.seq_no,
                     if_primary_term=found.primary_term,
                     refresh=refresh,
                 )
         except ElasticsearchError as error:
             if error.code in ("elasticsearch.conflict", "elasticsearch.not_found"):
-                return False
+                return None
             raise
-        return True
+        return Entry(found.id, document, written["_seq_no"], written["_primary_term"])
 
     def _change(
         self, index: str, key: str, decide: Callable[[Mapping[str, Any]], Mapping[str, Any] | None], *, refresh: bool = False
@@ -128,7 +125,7 @@ class Ledger:
             changes = decide(found.source)
             if changes is None:
                 return False
-            if self._write(index, found, changes, refresh=refresh):
+            if self._write(index, found, changes, refresh=refresh) is not None:
                 return True
         raise ElasticsearchError(f"The entry {key} of the ledger is changed all the time.", code="elasticsearch.conflict")
 
@@ -136,6 +133,21 @@ class Ledger:
         with translated():
             answer = self._client.search(index=index, query=query, size=size, sort=sort, ignore_unavailable=True, **more)
         return list(answer["hits"]["hits"])
+
+    def _delete_all(self, index: str, query: Mapping[str, Any]) -> int:
+        """Delete the entries that `query` finds; how many there were. Not by `_delete_by_query`: it is a module of its own."""
+        number = 0
+        while True:
+            self._refresh(index)
+            hits = self._search(index, query, size=_AT_ONCE, sort="_doc", source=False)
+            if not hits:
+                return number
+            with translated():
+                answer = self._client.bulk(index=index, operations=[{"delete": {"_id": hit["_id"]}} for hit in hits])
+            failed = [one["delete"] for one in answer["items"] if "error" in one["delete"]]
+            if failed:
+                raise ElasticsearchError(f"An entry could not be deleted: {failed[0]['error']}", code="ledger.refused")
+            number += len(hits)
 
     def _refresh(self, index: str) -> None:
         with translated():

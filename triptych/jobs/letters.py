@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from triptych.elastic.engine import close_point_in_time, open_point_in_time
 from triptych.errors import ElasticsearchError
 from triptych.jobs.job import Job
 from triptych.jobs.ledger import Ledger, every, now, term
+from triptych.logs import about
+
+log = logging.getLogger(__name__)
 
 _PAGE: Final = 50
 """Letters in one answer: each may hold a record of a megabyte."""
@@ -51,6 +55,7 @@ class LetterStore(Ledger):
         some: dict[str, dict[str, Any]] = {}
         size = 0
         for letter in letters:
+            _say(letter)
             some[letter_id(job.id, letter)] = {**asdict(letter), **own}
             size += len(letter.record or "") + 500
             if size > _MOST_BYTES:
@@ -116,6 +121,12 @@ class LetterStore(Ledger):
             if letter["line"] != line:
                 line = letter["line"]
                 yield letter
+
+
+def _say(letter: DeadLetter) -> None:
+    """One line of the log, which names the product; job and batch are put on it by whoever works on them."""
+    with about(**({} if letter.product_id is None else {"product": letter.product_id}), line=letter.line):
+        log.info("dead letter: %s (%s)", " ".join(letter.message.split())[:500], letter.code)
 
 
 def usable(letter: dict[str, Any]) -> bool:

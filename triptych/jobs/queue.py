@@ -31,6 +31,9 @@ READ_CATALOGUE: Final = "triptych.read_catalogue"
 FINISH_JOB: Final = "triptych.finish_job"
 """Task: measure the legs' levels and close the job. Payload: job (str)."""
 
+DRY_RUN: Final = "triptych.dry_run"
+"""Task: look at a catalogue without indexing it. Payload: run (str), index (str, an alias), source (SourceSpec.to_dict)."""
+
 WORDS: Final = "words"
 KINDS: Final[Mapping[str, str]] = {WORDS: "", "pictures": ".image", "sounds": ".audio"}
 """What a batch may hold, and the ending of the queue that takes it. Closing a job is a matter of words."""
@@ -49,7 +52,7 @@ _STEPS: Final = range(HIGHEST + 1)
 
 def make_queue(settings: Settings) -> Celery:
     """A Celery application that can send tasks and, with the tasks of `indexer.tasks`, run them."""
-    check_address(settings)
+    check_address(settings.redis_address)
     queue = Celery("triptych", broker=settings.redis_address, set_as_current=False)
     queue.conf.update(
         task_default_queue=settings.queue,
@@ -138,26 +141,31 @@ def send_finish(queue: Celery, job: str, *, priority: int = HIGHEST) -> None:
     _send(queue, FINISH_JOB, {"job": job}, WORDS, priority)
 
 
+def send_dry_run(queue: Celery, run: str, index: str, source: Mapping[str, Any], *, priority: int = NORMAL) -> None:
+    """Enqueue a look at a catalogue. Raises QueueError."""
+    _send(queue, DRY_RUN, {"run": run, "index": index, "source": dict(source)}, WORDS, priority)
+
+
 def _send(queue: Celery, task: str, payload: Mapping[str, Any], kind: str, priority: int) -> None:
     name = queue.conf.task_default_queue + KINDS[kind]
     with translated():
         queue.send_task(task, kwargs=payload, queue=name, priority=HIGHEST - priority, ignore_result=True)  # Redis: 0 first
 
 
-def connect_redis(settings: Settings) -> redis.Redis:
-    """A plain Redis client for pings and queue lengths."""
-    check_address(settings)
-    return redis.Redis.from_url(settings.redis_address, socket_timeout=5, socket_connect_timeout=5)
+def connect_redis(url: str, field: str = "TRIPTYCH_REDIS_URL") -> redis.Redis:
+    """A plain Redis client. Raises SettingsError, which names the setting `field`, if `url` is no Redis URL."""
+    check_address(url, field)
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
 
-def check_address(settings: Settings) -> None:
-    """Raise SettingsError if TRIPTYCH_REDIS_URL is no Redis URL. The URL is not shown: it may hold a password."""
+def check_address(url: str, field: str = "TRIPTYCH_REDIS_URL") -> None:
+    """Raise SettingsError if `url`, of the setting `field`, is no Redis URL. The URL may hold a password: it is not shown."""
     try:
-        redis.connection.parse_url(settings.redis_address)  # type: ignore[no-untyped-call]
+        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise SettingsError(
-            "TRIPTYCH_REDIS_URL is not a Redis URL.",
-            field="TRIPTYCH_REDIS_URL",
+            f"{field} is not a Redis URL.",
+            field=field,
             remedy="Give one such as redis://queue.example:6379/0 or rediss://:password@queue.example:6380/0.",
         ) from error
 
@@ -169,10 +177,18 @@ def ping(client: redis.Redis) -> None:
 
 
 def waiting(client: redis.Redis, settings: Settings) -> int:
-    """How many messages wait, in all queues at all priorities."""
+    """How many messages wait, in all queues at all priorities. Raises QueueError."""
+    return sum(waiting_in(client, settings).values())
+
+
+def waiting_in(client: redis.Redis, settings: Settings) -> dict[str, int]:
+    """How many messages wait in each queue, at all priorities. Raises QueueError."""
+    names = queue_names(settings)
     pipeline = client.pipeline(transaction=False)
-    for name in queue_names(settings):
+    for name in names:
         for step in _STEPS:
             pipeline.llen(f"{name}{_SEPARATOR}{step}" if step else name)  # as kombu names its lists
     with translated():
-        return sum(pipeline.execute())
+        counts = pipeline.execute()
+    each = len(_STEPS)
+    return {name: sum(counts[number * each : (number + 1) * each]) for number, name in enumerate(names)}

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 import orjson
 
+from triptych.domain import Modality, Operation
 from triptych.errors import InputError
 from triptych.jobs.queue import HIGHEST, PRIORITIES, WORDS
 
+_HOLDS: Final = {
+    "images": Modality.IMAGE, "audio": Modality.AUDIO,
+    "title": Modality.TEXT, "description": Modality.TEXT, "category": Modality.TEXT,
+}  # fmt: skip
 
-def kind_of(batch: Iterable[Mapping[str, Any]]) -> str:
-    """`pictures` if any record names a picture, else `sounds` if any names a sound, else `words`."""
-    kind = WORDS
-    for raw in batch:
-        try:
-            record = orjson.loads(raw.get("text", ""))
-        except orjson.JSONDecodeError:
-            continue  # it becomes a dead letter, wherever it is worked on
-        if not isinstance(record, dict):
-            continue
-        if record.get("images"):
-            return "pictures"
-        if record.get("audio"):
-            kind = "sounds"
-    return kind
+
+def glance(raw: Mapping[str, Any]) -> frozenset[Modality]:
+    """What a record that is not yet checked has to be embedded; nothing for one that cannot be read, is deleted or updated."""
+    try:
+        record = orjson.loads(raw.get("text", ""))
+    except orjson.JSONDecodeError:
+        return frozenset()  # it becomes a dead letter, wherever it is worked on
+    if not isinstance(record, dict) or str(record.get("_op")) in {Operation.DELETE, Operation.UPDATE}:
+        return frozenset()
+    return frozenset(modality for name, modality in _HOLDS.items() if record.get(name))
+
+
+def kind_of(holds: Collection[Modality]) -> str:
+    """The queue for a batch that holds these: `pictures` if there is a picture, else `sounds` if there is one, else `words`."""
+    if Modality.IMAGE in holds:
+        return "pictures"
+    return "sounds" if Modality.AUDIO in holds else WORDS
 
 
 def priority_of(text: str) -> int:

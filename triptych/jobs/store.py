@@ -1,7 +1,7 @@
 """The ledger: jobs, batches and dead letters, kept in Elasticsearch, which is the durable store at hand.
 
-Indices of one shard each, `<prefix>jobs`, `<prefix>batches`, `<prefix>records`, `<prefix>dead-letters`, `<prefix>keys`. Every
-change of an entry is guarded by `if_seq_no`, so two processes never both win.
+Indices of one shard each, `<prefix>jobs`, `<prefix>batches`, `<prefix>records`, `<prefix>dead-letters`, `<prefix>keys`,
+`<prefix>deleted`. Every change of an entry is guarded by `if_seq_no`, so two processes never both win.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from triptych.elastic.client import translated
 from triptych.errors import ElasticsearchError, NotFoundError
-from triptych.jobs.batches import BatchStore, Claim, Position, Seen
+from triptych.jobs.batches import Claim, Position, Seen
+from triptych.jobs.forgetting import Forgetting
 from triptych.jobs.job import Job, JobState, Tally
 from triptych.jobs.ledger import every, exists, now, term
 from triptych.jobs.letters import LetterStore, letter_id
+from triptych.jobs.tombstones import TombstoneStore
 
 __all__ = ["Claim", "JobStore", "Position", "Seen", "letter_id", "now"]
 
@@ -27,7 +29,7 @@ _STAMP: Final = "%Y%m%dt%H%M%S"
 _HALF_MADE_SECONDS: Final = 2.0
 
 
-class JobStore(BatchStore, LetterStore):
+class JobStore(TombstoneStore, LetterStore, Forgetting):
     """Reads and writes the ledger. One per process; the client is safe to share between threads."""
 
     def open(  # noqa: PLR0913
@@ -54,12 +56,18 @@ class JobStore(BatchStore, LetterStore):
             source=source, resumable=resumable, reader=uuid.uuid4().hex, key=key, redrive_of=redrive_of,
             priority=priority,
         )  # fmt: skip
-        if key is not None and not self._create(self._keys, _key_id(alias, key), {"job": job.id, "entry": job.to_dict()}):
+        if key is not None and not self._first(alias, key, job):
             found = self.of_key(alias, key)
             if found is not None:
                 return found, False
         self._create(self._jobs, job.id, job.to_dict(), refresh=True)
         return job, True
+
+    def _first(self, alias: str, key: str, job: Job) -> bool:
+        """Take a key for a job; False if another job has it. Our own entry is there if the answer to the first try was lost."""
+        entry = {"job": job.id, "entry": job.to_dict()}
+        name = _key_id(alias, key)
+        return self._create(self._keys, name, entry) or self._read(self._keys, name).source["job"] == job.id
 
     def of_key(self, alias: str, key: str) -> Job | None:
         """The job that was submitted to `alias` with this idempotency key, None where there is none."""
@@ -84,8 +92,9 @@ class JobStore(BatchStore, LetterStore):
         stamp = f"{dt.datetime.now(dt.UTC):{_STAMP}}"
         self._refresh(self._jobs)
         latest = self._search(self._jobs, term("alias", alias), size=1, sort="id:desc", source_includes=["id"])
-        if latest and latest[0]["_source"]["id"][: len(stamp)] >= stamp:
-            last = dt.datetime.strptime(latest[0]["_source"]["id"][: len(stamp)], _STAMP).replace(tzinfo=dt.UTC)
+        newest = max([hit["_source"]["id"] for hit in latest] + [self.last_forgotten(alias)])[: len(stamp)]
+        if newest >= stamp:
+            last = dt.datetime.strptime(newest, _STAMP).replace(tzinfo=dt.UTC)
             stamp = f"{last + dt.timedelta(seconds=1):{_STAMP}}"
         return f"{stamp}-{uuid.uuid4().hex[:6]}"
 
@@ -191,7 +200,11 @@ class JobStore(BatchStore, LetterStore):
 
 
 def _summary(job: Job, tally: Tally) -> dict[str, Any]:
-    kept = {name: value for name, value in job.to_dict().items() if name not in ("source", "reader", "beat", "judged_from")}
+    kept = {
+        name: value
+        for name, value in job.to_dict().items()
+        if name not in ("source", "reader", "handed", "beat", "judged_from")
+    }
     return {
         **kept,
         "state": str(job.state(tally)),

@@ -9,15 +9,22 @@ from __future__ import annotations
 import base64
 import io
 import uuid
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
+from triptych.elastic import own
 from triptych.elastic.client import Client, translated
 from triptych.errors import ElasticsearchError, InputError, NotFoundError
 from triptych.settings import Settings
 
 PART: Final = 4_000_000
 """Bytes of one document: with base64 far below the 100 MB that Elasticsearch takes in a request."""
+
+_KEPT_PARTS: Final = 6
+"""Parts held while an upload is read: a table by columns goes to and fro in it."""
+
+_BUFFER: Final = 1 << 16
 
 _MAPPING: Final[dict[str, Any]] = {
     "dynamic": False,
@@ -42,7 +49,7 @@ class Uploads:
 
     def keep(self, stream: BinaryIO) -> Upload:
         """Keep what `stream` gives. Raises InputError `upload.empty` or `upload.too_large`, and then keeps nothing of it."""
-        self._prepare()
+        own.ensure(self._client, self._index, _MAPPING)
         name, total = uuid.uuid4().hex, 0
         try:
             for number, data in enumerate(iter(lambda: _filled(stream), b"")):
@@ -69,8 +76,11 @@ class Uploads:
             )
 
     def open(self, name: str) -> BinaryIO:
-        """The bytes of an upload, as a stream that holds one part at a time. Raises NotFoundError `upload.not_found`."""
-        return cast("BinaryIO", io.BufferedReader(_Parts(self, name), PART))
+        """The bytes of an upload, as a stream that can be sought in and holds a few parts at a time.
+
+        Reading raises NotFoundError `upload.not_found`.
+        """
+        return cast("BinaryIO", io.BufferedReader(_Parts(self, name), _BUFFER))
 
     def part(self, name: str, number: int) -> bytes | None:
         """One part; None behind the last."""
@@ -83,22 +93,20 @@ class Uploads:
             raise
         return base64.b64decode(found["_source"]["data"])
 
+    def parts(self, name: str) -> int:
+        """How many parts an upload has, 0 where there is none."""
+        with translated():
+            self._client.indices.refresh(index=self._index, ignore_unavailable=True)
+            found = self._client.count(index=self._index, query={"term": {"upload": name}}, ignore_unavailable=True)
+        return int(found["count"])
+
     def forget(self, name: str) -> None:
         """Delete an upload; one that is gone is no error."""
+        number = self.parts(name)
         with translated():
-            client, number = self._client.options(ignore_status=404), 0
-            while client.delete(index=self._index, id=_part_id(name, number)).get("result") == "deleted":
-                number += 1
-
-    def _prepare(self) -> None:
-        try:
-            with translated():
-                if not self._client.indices.exists(index=self._index):
-                    shards = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
-                    self._client.indices.create(index=self._index, settings=shards, mappings=_MAPPING)
-        except ElasticsearchError as error:
-            if "already exists" not in error.message:  # another process was quicker
-                raise
+            client = self._client.options(ignore_status=404)
+            for part in reversed(range(number)):  # the first goes last: while one is left, all those before it are
+                client.delete(index=self._index, id=_part_id(name, part))
 
 
 def _part_id(name: str, number: int) -> str:
@@ -114,25 +122,62 @@ def _filled(stream: BinaryIO) -> bytes:
 
 
 class _Parts(io.RawIOBase):
-    """The bytes of an upload, part by part."""
+    """The bytes of an upload. All parts but the last are as long as the first; the latest few are kept."""
 
     def __init__(self, uploads: Uploads, name: str) -> None:
         self._uploads, self._name = uploads, name
-        self._number, self._left = 0, memoryview(b"")
+        self._place = 0
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._each = 0
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}.get(whence)
+        place = offset + (self._size() if start is None else start)
+        if place < 0:
+            raise ValueError("before the beginning")
+        self._place = place
+        return place
+
     def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            data = self._uploads.part(self._name, self._number)
-            if data is None:
-                if not self._number:
-                    raise NotFoundError(
-                        "The upload is no longer there.", code="upload.not_found", field="catalogue", remedy="Send it again."
-                    )
-                return 0
-            self._number, self._left = self._number + 1, memoryview(data)
-        count = min(len(buffer), len(self._left))
-        buffer[:count], self._left = self._left[:count], self._left[count:]
+        self._begin()
+        number, at = divmod(self._place, self._each)
+        data = memoryview(self._part(number) or b"")[at:]
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        self._place += count
         return count
+
+    def _begin(self) -> None:
+        if self._each:
+            return
+        first = self._part(0)
+        if first is None:
+            raise NotFoundError(
+                "The upload is no longer there.", code="upload.not_found", field="catalogue", remedy="Send it again."
+            )
+        self._each = len(first)
+
+    def _size(self) -> int:
+        self._begin()
+        last = self._uploads.parts(self._name) - 1
+        return last * self._each + len(self._part(last) or b"")
+
+    def _part(self, number: int) -> bytes | None:
+        if number not in self._kept:
+            data = self._uploads.part(self._name, number)
+            if data is None:
+                return None
+            self._kept[number] = data
+            if len(self._kept) > _KEPT_PARTS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]

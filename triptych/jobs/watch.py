@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 
@@ -35,3 +36,21 @@ class Watch:
     def clear(self) -> None:
         """Forget everything."""
         self._since.clear()
+
+
+class Seldom:
+    """True at most once in so many seconds: for what is worth doing now and then. Safe to share between threads."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._next = clock()
+        self._lock = threading.Lock()
+
+    def due(self) -> bool:
+        """Whether it is time again; then it is not for the next seconds."""
+        with self._lock:
+            if self._clock() < self._next:
+                return False
+            self._next = self._clock() + self._seconds
+            return True

@@ -4,7 +4,8 @@
                           -> its bytes, when they must be embedded (from the spool, if the digest needed them already)
 
 Files are read each time they are needed. What comes over the network is fetched by a few threads, as a batch waits mostly for
-servers, and is spooled on disk: memory holds one medium per thread.
+servers, and is spooled on disk: memory holds one medium per thread. A batch has a bound of time for all its media together:
+many hosts that drip must not hold it for hours.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from triptych.media.data_uri import decode_data_uri, is_data_uri
 from triptych.media.fetch import fetch
 from triptych.media.remote.allowed import Allowed
 from triptych.media.remote.buckets import BUCKETS, Buckets
+from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.known import Known, KnownMedia
 from triptych.media.remote.spool import Spool
 from triptych.media.remote.urls import HTTP_PORTS, scheme_of
@@ -67,6 +69,7 @@ class BatchMedia:
 
     def __init__(self, fetcher: Fetcher, root: Path, spool: Spool) -> None:
         self._fetcher, self._root, self._spool = fetcher, root, spool
+        self._left = fetcher.settings.fetch_batch_seconds
 
     def digests(self, media: Iterable[Media]) -> dict[Media, str | MediaError]:
         """The sha256 of each medium's bytes, or why it cannot be had. Those of the network are fetched side by side."""
@@ -74,9 +77,18 @@ class BatchMedia:
         remote = [one for one in wanted if self._fetcher.source(one) is not None]
         found = {one: self._digest(one) for one in wanted if self._fetcher.source(one) is None}
         if remote:
-            with ThreadPoolExecutor(min(AT_ONCE, len(remote)), thread_name_prefix="fetch") as pool:
-                found.update(zip(remote, pool.map(self._digest, remote), strict=True))
+            with self._counted() as deadline, ThreadPoolExecutor(min(AT_ONCE, len(remote)), thread_name_prefix="fetch") as pool:
+                found.update(zip(remote, pool.map(lambda one: self._digest(one, deadline), remote), strict=True))
         return found
+
+    @contextmanager
+    def _counted(self) -> Iterator[Deadline]:
+        """What is fetched in the block takes of the batch's time; the deadline is when that is used up."""
+        deadline = Deadline(self._left)
+        try:
+            yield deadline
+        finally:
+            self._left = deadline.left
 
     def data(self, media: Media) -> bytes:
         """The bytes of a medium. Raises MediaError, whose `field` is the modality."""
@@ -85,16 +97,32 @@ class BatchMedia:
             if source is None:
                 return self._local(media)
             spooled = self._spool.get(media.reference)
-            return spooled if spooled is not None else self._keep(media, source.get(media.reference, None)).data
+            if spooled is not None:
+                return spooled
+            with self._counted() as deadline:
+                self._check_time(media, deadline)
+                return self._keep(media, source.get(media.reference, None)).data
         except MediaError as error:
             error.field = media.modality
             raise
 
-    def _digest(self, media: Media) -> str | MediaError:
+    def _check_time(self, media: Media, deadline: Deadline) -> None:
+        if deadline.left <= 0:
+            raise MediaError(
+                f"{media.reference[:200]!r} was not fetched: the media of its batch took more than "
+                f"{self._fetcher.settings.fetch_batch_seconds:g} s together.",
+                code="media.batch_timeout",
+                remedy="Redrive it later, or raise TRIPTYCH_FETCH_BATCH_SECONDS.",
+                retryable=True,
+            )
+
+    def _digest(self, media: Media, deadline: Deadline | None = None) -> str | MediaError:
         source = self._fetcher.source(media)
         try:
             if source is None:
                 return _sha256(self._local(media))
+            if deadline is not None:
+                self._check_time(media, deadline)
             known = self._fetcher.known.get(media.reference)
             got = source.get(media.reference, known)
             if got is None and known is not None:

@@ -87,7 +87,7 @@ def train(network: nn.Module, copies: Copies, *, count: int, width: int, options
             total = step
             break
         for group in optimiser.param_groups:
-            group["lr"] = wanted.learning_rate * _pace(step / total)
+            group["lr"] = wanted.learning_rate * pace(step / total)
         first, second = copies(torch.randperm(count)[: wanted.batch])
         loss = info_nce(head(network(*first)), head(network(*second)), wanted.temperature)
         optimiser.zero_grad()
@@ -97,7 +97,7 @@ def train(network: nn.Module, copies: Copies, *, count: int, width: int, options
     return {"steps": total}
 
 
-def _pace(share: float) -> float:
+def pace(share: float) -> float:
     """Of the learning rate: up in a line, then down by a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
     if share < _WARM_UP:
         return (share + 0.01) / _WARM_UP

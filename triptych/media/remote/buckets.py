@@ -1,12 +1,14 @@
 """Media in buckets: `s3://bucket/key` through boto3, `gs://bucket/key` through google-cloud-storage.
 
 They are read with whatever rights the worker has (environment, machine), which is why each bucket must be allowed by name.
-Where it has none, buckets that everybody may read still work.
+Where it has none, buckets that everybody may read still work. A bucket of which several objects in a row could not be had is
+left alone for a while, as a host is.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,6 +17,9 @@ from typing import Any, Final, Protocol
 from triptych.errors import MediaError
 from triptych.media.fetch import check_bytes
 from triptych.media.remote.allowed import Allowed
+from triptych.media.remote.bounded import within
+from triptych.media.remote.exchange import CONNECT_SECONDS, SILENCE_SECONDS
+from triptych.media.remote.hosts import Hosts
 from triptych.media.remote.known import Known
 from triptych.media.remote.web import Fetched
 from triptych.settings import Settings
@@ -42,9 +47,13 @@ class Buckets:
         self._settings, self._allowed = settings, allowed
         self._stores: dict[str, Store] = {}
         self._making = threading.Lock()
+        self._hosts = Hosts(settings.fetch_per_host)
 
     def get(self, reference: str, known: Known | None) -> Fetched | None:
-        """The bytes of an object; None if its ETag is that of `known`. Raises MediaError."""
+        """The bytes of an object; None if its ETag is that of `known`.
+
+        TRIPTYCH_FETCH_SECONDS bounds all attempts together. Raises MediaError.
+        """
         scheme, _, path = reference.partition("://")
         scheme = scheme.lower()
         bucket, _, key = path.partition("/")
@@ -59,18 +68,20 @@ class Buckets:
                 message = f"{shown!r} is kept compressed ({encoding[:50]})."
                 raise MediaError(message, code="media.encoded", remedy="Store media as they are.")
 
-        store = self._store(scheme)
-        try:
-            found = store.get(bucket, key, known.etag if known is not None else None, check)
-        except MediaError:
-            raise
-        except Exception as error:
-            raise _failed(shown, store.status(error), error) from error
+        store, seconds = self._store(scheme), self._settings.fetch_seconds
+        etag = known.etag if known is not None else None
+        with self._hosts[f"{scheme}://{bucket}"].guarding():
+            try:
+                found = within(seconds, lambda: store.get(bucket, key, etag, check), lambda: _late(shown, seconds))
+            except MediaError:
+                raise
+            except Exception as error:
+                raise _failed(shown, store.status(error), error) from error
         if found is None:
             return None
-        data, etag = found
+        data, new = found
         check_bytes(len(data), self._settings.media_bytes, shown, "path")
-        return Fetched(data, reference, etag or None)
+        return Fetched(data, reference, new or None)
 
     def _store(self, scheme: str) -> Store:
         with self._making:
@@ -86,6 +97,15 @@ class Buckets:
                         remedy=f"pip install 'triptych[{scheme}]' where the workers run.",
                     ) from error
             return self._stores[scheme]
+
+
+def _late(shown: str, seconds: float) -> MediaError:
+    return MediaError(
+        f"{shown!r} did not come within {seconds:g} s.",
+        code="media.fetch_timeout",
+        remedy="Try again later, or raise TRIPTYCH_FETCH_SECONDS.",
+        retryable=True,
+    )
 
 
 def _failed(shown: str, status: int | None, error: Exception) -> MediaError:
@@ -108,8 +128,8 @@ class S3:
         session = boto3.Session()
         self._most = settings.media_bytes
         config = Config(
-            connect_timeout=settings.fetch_seconds,
-            read_timeout=settings.fetch_seconds,
+            connect_timeout=min(CONNECT_SECONDS, settings.fetch_seconds),
+            read_timeout=min(SILENCE_SECONDS, settings.fetch_seconds),
             retries={"total_max_attempts": settings.fetch_attempts, "mode": "standard"},
             signature_version=UNSIGNED if session.get_credentials() is None else None,
         )
@@ -153,7 +173,10 @@ class Google:
             self._client = Client(project=project or "none", credentials=rights)
         except DefaultCredentialsError:
             self._client = Client.create_anonymous_client()
-        self._bounds = {"timeout": settings.fetch_seconds, "retry": DEFAULT_RETRY.with_timeout(settings.fetch_seconds)}
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")  # noqa: TID251  read by the client
+        # else a thread of its own asks for the bucket, which nobody needs and the worker may have no right to
+        silence = min(SILENCE_SECONDS, settings.fetch_seconds)
+        self._bounds = {"timeout": silence, "retry": DEFAULT_RETRY.with_timeout(settings.fetch_seconds)}
 
     def get(
         self, bucket: str, key: str, etag: str | None, check: Callable[[int, str | None], None]

@@ -1,0 +1,1 @@
+"""A second version of an index beside the one that serves: filled, compared, swapped in and out, dropped, without downtime."""

@@ -1,0 +1,174 @@
+"""Heads: what they learn, that seeds decide, that a training that was ended goes on as if it had not been."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_toys import AUDIO, IMAGE, TEXT, a_catalogue, towers
+
+from training import loop
+from training.catalogue import Catalogue
+from training.groups import Split, split
+from training.heads import HeadOptions, HeadTask, Owned, towers_of
+from training.negatives import mine
+from training.over import Base
+from triptych.encoders.base import EncoderSpec, unit
+from triptych.encoders.classical.contrast import seeded
+from triptych.errors import InputError
+
+pytestmark = pytest.mark.unit
+
+PLAN = loop.Plan(epochs=8, steps=3, patience=8, learning_rate=3e-3, weight_decay=0.01, seed=5)
+SMALL = HeadOptions(dims=16, hidden=24, batch=64, dropout={})
+
+
+def sides(catalogue: Catalogue) -> Split:
+    return split(catalogue.group, catalogue.keys, validation=0.15, test=0.2, seed=0)
+
+
+def task_of(catalogue: Catalogue, options: HeadOptions = SMALL) -> HeadTask:
+    with seeded(PLAN.seed):
+        return HeadTask(catalogue, sides(catalogue), towers(*catalogue.inputs), options, torch.device("cpu"))
+
+
+def trained(catalogue: Catalogue, folder: Path, options: HeadOptions = SMALL, plan: loop.Plan = PLAN) -> HeadTask:
+    task = task_of(catalogue, options)
+    loop.train(task, plan, folder, "recipe")
+    return task
+
+
+def same(one: HeadTask, other: HeadTask) -> bool:
+    mine_, theirs = one.arrays(), other.arrays()
+    return all(np.array_equal(mine_[name], theirs[name]) for name in mine_)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "triplet", "both"])
+def test_words_find_pictures_that_were_held_out(tmp_path: Path, loss: str) -> None:
+    with a_catalogue(tmp_path / "vectors") as catalogue:
+        options = dataclasses.replace(SMALL, loss=loss, hard_negatives=4, mine_every=3)
+        before = task_of(catalogue, options).measured(sides(catalogue).test)["text>image"]
+        after = trained(catalogue, tmp_path / "state", options, dataclasses.replace(PLAN, epochs=25, patience=25))
+        found = after.measured(after.split.test)["text>image"]
+    assert before["R@10"] < 0.45
+    assert found["R@10"] > 0.8
+    assert found["MRR"] > before["MRR"] + 0.2
+
+
+def test_three_modalities_of_which_some_are_missing(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", modalities=(TEXT, IMAGE, AUDIO), share=0.6) as catalogue:
+        task = trained(catalogue, tmp_path / "state", plan=dataclasses.replace(PLAN, epochs=25, patience=25))
+        found = task.measured(task.split.test)
+    assert set(found) == {f"{a}>{b}" for a in (TEXT, IMAGE, AUDIO) for b in (TEXT, IMAGE, AUDIO) if a != b}
+    assert all(measures["R@10"] > measures["chance R@10"] + 0.2 for measures in found.values()), found
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors") as catalogue:
+        one, again = (trained(catalogue, tmp_path / name) for name in ("one", "again"))
+        other = trained(catalogue, tmp_path / "other", plan=dataclasses.replace(PLAN, seed=6))
+    assert same(one, again)
+    assert not same(one, other)
+
+
+class EndedError(Exception):
+    """The process is ended."""
+
+
+@pytest.mark.parametrize("options", [SMALL, dataclasses.replace(SMALL, hard_negatives=3, mine_every=2)], ids=["plain", "mined"])
+def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path, options: HeadOptions) -> None:
+    def ending(epoch: int, *_: float) -> None:
+        if epoch == 5:
+            raise EndedError
+
+    with a_catalogue(tmp_path / "vectors") as catalogue:
+        whole = trained(catalogue, tmp_path / "whole", options)
+        with pytest.raises(EndedError):
+            loop.train(task_of(catalogue, options), PLAN, tmp_path / "ended", "recipe", ending)
+        resumed = task_of(catalogue, options)
+        seen: list[int] = []
+        loop.train(resumed, PLAN, tmp_path / "ended", "recipe", lambda epoch, *_: seen.append(epoch))
+    assert seen == [6, 7, 8]
+    assert same(whole, resumed)
+    assert not (tmp_path / "ended").exists()
+
+
+def test_a_checkpoint_of_another_recipe_or_a_broken_one_is_not_gone_on_with(tmp_path: Path) -> None:
+    def ending(epoch: int, *_: float) -> None:
+        if epoch == 2:
+            raise EndedError
+
+    with a_catalogue(tmp_path / "vectors") as catalogue:
+        for name, recipe, broken in (("a", "another", False), ("b", "recipe", True)):
+            with pytest.raises(EndedError):
+                loop.train(task_of(catalogue), PLAN, tmp_path / name, "recipe", ending)
+            if broken:
+                (tmp_path / name / "epoch-00002.safetensors").write_bytes(b"no tensors")
+            seen: list[int] = []
+            loop.train(task_of(catalogue), PLAN, tmp_path / name, recipe, lambda epoch, *_, s=seen: s.append(epoch))
+            assert seen[0] == 1
+
+
+def test_training_stops_when_the_score_rises_no_more(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=60) as catalogue:
+        task = task_of(catalogue)
+        scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
+        task.score = lambda: next(scores)  # type: ignore[method-assign]
+        kept: list[dict[str, np.ndarray]] = []
+        plan = dataclasses.replace(PLAN, epochs=50, patience=2)
+        state = loop.train(task, plan, tmp_path / "state", "recipe", lambda *_: kept.append(dict(task.arrays())))
+    assert (state.epoch, state.best_epoch, state.best_score) == (4, 2, 0.3)
+    assert all(np.array_equal(kept[1][name], array) for name, array in task.arrays().items())
+
+
+def test_modality_dropout_leaves_out_as_many_as_it_says(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=2000) as catalogue, seeded(1):
+        owned = Owned(catalogue.inputs[TEXT], np.arange(2000), copies=True)
+        everything, chosen = owned.draw(np.arange(2000), drop=0.0)
+        some, _ = owned.draw(np.arange(2000), drop=0.3)
+    assert everything.tolist() == list(range(2000))
+    assert catalogue.inputs[TEXT].product[chosen].tolist() == list(range(2000))
+    assert 1300 < len(some) < 1500
+
+
+def test_inputs_drawn_are_of_the_product_and_each_has_its_turn(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=6) as catalogue, seeded(1):
+        inputs = dataclasses.replace(catalogue.inputs[TEXT], product=np.array([0, 1, 1, 3, 3, 3]))
+        owned = Owned(inputs, np.array([0, 1, 2, 3]), copies=True)
+        drawn = [owned.draw(np.array([3, 2, 1]), drop=0.0) for _ in range(40)]
+    assert all(places.tolist() == [0, 2] for places, _ in drawn)
+    assert {int(chosen[0]) for _, chosen in drawn} == {3, 4, 5}
+    assert {int(chosen[1]) for _, chosen in drawn} == {1, 2}
+
+
+def test_products_of_a_group_and_of_a_value_answer_each_other(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=4) as catalogue:
+        given = dataclasses.replace(catalogue, group=np.array([0, 0, 2, 3]), positive=np.array([[7], [-1], [7], [-1]]))
+        found = given.alike(np.arange(4), np.arange(4))
+    wanted = [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
+    assert found.astype(int).tolist() == wanted
+
+
+def test_hard_negatives_are_the_nearest_that_are_no_answers_nor_as_near_as_one() -> None:
+    angles = np.deg2rad([0, 5, 10, 40, 80, 120])
+    documents = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    query = unit(np.array([[1.0, 0.0]]))
+    # product 2, at 10 degrees, is the answer; 0 and 1 are nearer than it, so they may be unmarked answers
+    found = mine(query, np.array([2]), documents, np.arange(6), lambda one, other: one[:, None] == other[None], most=3)
+    assert found.tolist() == [[3, 4, 5]]
+    few = mine(query, np.array([2]), documents[:4], np.arange(4), lambda one, other: one[:, None] == other[None], most=3)
+    assert few.tolist() == [[3, -1, -1]]
+
+
+def test_one_head_for_all_wants_vectors_of_one_width() -> None:
+    def base(dims: int) -> Base:
+        spec = EncoderSpec("toy", "space", IMAGE, (IMAGE,), dims, "MIT")
+        return Base("space", type("Toy", (), {"spec": spec})())
+
+    with pytest.raises(InputError, match=r"\[12, 16\]") as caught:
+        towers_of({TEXT: base(12), IMAGE: base(16)}, siamese=True)
+    assert caught.value.code == "training.over"
+    assert {tower.head for tower in towers_of({TEXT: base(12), IMAGE: base(12)}, siamese=True).values()} == {"shared"}

@@ -1,0 +1,256 @@
+"""Commands of `triptych train`: heads, classifier, predict, fusion, embed, query, clear. Light: torch comes with the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexer.sources.options import source_options
+from training.options import asked_of, listed, training_options
+
+if TYPE_CHECKING:
+    from training.flow import Asked, Make
+
+
+@click.group()
+def train() -> None:
+    """Train on your own catalogue what a profile can name: heads, a fusion of all modalities, classifiers."""
+
+
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+_MODALITY_DROPOUT = click.option(
+    "--modality-dropout",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 0.9),
+    help="Chance that a modality of a product is left out of a batch.",
+)
+_DIMS = click.option("--dims", default=256, show_default=True, type=click.IntRange(8, 4096), help="Of the space that is made.")
+_HIDDEN = click.option("--hidden", default=512, show_default=True, type=click.IntRange(0, 8192), help="Of the layer between.")
+_BATCH = click.option("--batch", default=128, show_default=True, type=click.IntRange(2, 65_536), help="Products a batch.")
+_POSITIVES = click.option("--positives-by", multiple=True, metavar="FIELD", help="Equal values answer each other's queries.")
+
+
+@train.command()
+@click.argument("catalogue")
+@source_options
+@training_options
+@_DIMS
+@_HIDDEN
+@_BATCH
+@_POSITIVES
+@_MODALITY_DROPOUT
+@click.option("--loss", type=click.Choice(["infonce", "triplet", "both"]), default="infonce", show_default=True)
+@click.option("--margin", default=0.2, show_default=True, type=click.FloatRange(0, 2), help="Of triplets, in cosines.")
+@click.option("--siamese", is_flag=True, help="One head for all modalities; their encoders must give vectors of one width.")
+@click.option("--hard-negatives", default=0, show_default=True, type=click.IntRange(0, 100), help="Mined for each product.")
+def heads(
+    catalogue: str,
+    *,
+    dims: int,
+    hidden: int,
+    batch: int,
+    positives_by: tuple[str, ...],
+    modality_dropout: float,
+    loss: Any,
+    margin: float,
+    siamese: bool,
+    hard_negatives: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train heads on CATALOGUE: words, pictures and sounds of frozen encoders brought into one space.
+
+    CATALOGUE is any that `triptych index add` takes, but not stdin; the options from --format to --root say how it is read.
+    """
+    from training.heads import HeadOptions, maker  # noqa: PLC0415
+
+    chosen = HeadOptions(
+        dims=dims,
+        hidden=hidden,
+        batch=batch,
+        loss=loss,
+        margin=margin,
+        siamese=siamese,
+        modality_dropout=modality_dropout,
+        hard_negatives=hard_negatives,
+    )
+    _train(catalogue, asked_of(options, positives_by=positives_by), maker(chosen), options, as_json=as_json)
+
+
+@train.command()
+@click.argument("catalogue")
+@source_options
+@training_options
+@click.option("--field", default="category", show_default=True, help="What is predicted; `category` is the whole path.")
+@click.option("--join", type=click.Choice(["average", "vote"]), default="average", show_default=True, help="Of modalities.")
+@_BATCH
+def classifier(catalogue: str, *, field: str, join: Any, batch: int, as_json: bool, **options: Any) -> None:
+    """Train a classifier of a field for each modality of CATALOGUE, with calibrated probabilities."""
+    from training.classifier import ClassifierOptions, maker  # noqa: PLC0415
+
+    chosen = ClassifierOptions(field=field, join=join, batch=batch)
+    _train(catalogue, asked_of(options, label=field), maker(chosen), options, as_json=as_json)
+
+
+@train.command()
+@_FOLDER
+@click.argument("catalogue")
+@source_options
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="JSON lines that are written.")
+@click.option("--over", multiple=True, metavar="MODALITY=SPACE", help="As when it was trained.")
+@click.option("--languages", metavar="CODE,...", default="", help="As when it was trained.")
+@click.option("--texts", default=4, show_default=True, type=click.IntRange(1, 500), help="Most texts of a product.")
+@click.option("--every", is_flag=True, help="Also the products that have the field; default: those that lack it.")
+@click.option("--fill", is_flag=True, help="Write lines that `triptych index add` takes, with the field filled in.")
+@click.option("--least", type=click.FloatRange(0, 1), help="Least confidence that is written; default 0, with --fill 0.8.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def predict(
+    folder: Path,
+    catalogue: str,
+    *,
+    out: Path,
+    over: tuple[str, ...],
+    languages: str,
+    texts: int,
+    every: bool,
+    fill: bool,
+    least: float | None,
+    as_json: bool,
+    **source: Any,
+) -> None:
+    """Predict the field of products of CATALOGUE by the classifier in FOLDER: value, confidence, each modality alone."""
+    from indexer.sources.source import open_source  # noqa: PLC0415
+    from indexer.sources.spec import SourceSpec  # noqa: PLC0415
+    from training import predicting, shown  # noqa: PLC0415
+    from training.products import Reading  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    services = build()
+    reading = Reading(languages=listed(languages), texts=texts)
+    sure = least if least is not None else predicting.FILL_LEAST if fill else 0.0
+    wanted = predicting.Wanted(over, reading, every=every, least=sure, lines="filled" if fill else "predictions")
+    with shown.bars(quiet=as_json) as progress:
+        done = predicting.predict(
+            services, open_source(SourceSpec(catalogue, **source), services), folder, out, wanted, progress
+        )
+    if as_json:
+        click.echo(json.dumps(done))
+    else:
+        click.echo(f"{done['written']} of {done['products']} products: {out}")
+
+
+@train.command()
+@click.argument("catalogue")
+@source_options
+@training_options
+@_DIMS
+@_HIDDEN
+@_BATCH
+@click.option(
+    "--modality-dropout",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 0.9),
+    help="Chance that a modality of a product is left out of a batch.",
+)
+def fusion(
+    catalogue: str, *, dims: int, hidden: int, batch: int, modality_dropout: float, as_json: bool, **options: Any
+) -> None:
+    """Train one network on CATALOGUE that makes one vector of a product's words, pictures and sounds, or a query's."""
+    from training.fusion import FusionOptions, maker  # noqa: PLC0415
+
+    chosen = FusionOptions(dims=dims, hidden=hidden, batch=batch, modality_dropout=modality_dropout)
+    _train(catalogue, asked_of(options, passages=True), maker(chosen), options, as_json=as_json)
+
+
+@train.command()
+@_FOLDER
+@click.argument("catalogue")
+@source_options
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="JSON lines that are written.")
+@click.option("--over", multiple=True, metavar="MODALITY=SPACE", help="As when it was trained.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def embed(folder: Path, catalogue: str, *, out: Path, over: tuple[str, ...], as_json: bool, **source: Any) -> None:
+    """Write the records of CATALOGUE with the vectors that the fusion in FOLDER makes of them, for a precomputed space."""
+    from indexer.sources.source import open_source  # noqa: PLC0415
+    from indexer.sources.spec import SourceSpec  # noqa: PLC0415
+    from training import shown  # noqa: PLC0415
+    from training.joining import Joiner  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    services = build()
+    with shown.bars(quiet=as_json) as progress:
+        opened = open_source(SourceSpec(catalogue, **source), services)
+        done = Joiner(services, folder, over).write(opened, out, progress)
+    if as_json:
+        click.echo(json.dumps(done))
+    else:
+        click.echo(f"{done['with_vector']} of {done['products']} products have a vector: {out}")
+
+
+@train.command()
+@_FOLDER
+@click.option("--text", help="Words.")
+@click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A picture.")
+@click.option("--audio", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A sound.")
+@click.option("--over", multiple=True, metavar="MODALITY=SPACE", help="As when it was trained.")
+def query(folder: Path, *, text: str | None, image: Path | None, audio: Path | None, over: tuple[str, ...]) -> None:
+    """Print the vector that the fusion in FOLDER makes of a query, as `vectors` of POST /v1/search."""
+    from training.fusion import KIND  # noqa: PLC0415
+    from training.joining import Joiner  # noqa: PLC0415
+    from triptych.domain import Modality  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    if text is None and image is None and audio is None:
+        raise click.UsageError("Give --text, --image or --audio.")
+    services = build()
+    inputs: dict[Any, Any] = {} if text is None else {Modality.TEXT: text}
+    for modality, path in ((Modality.IMAGE, image), (Modality.AUDIO, audio)):
+        if path is not None:
+            inputs[modality] = services.decoder.decode(path.read_bytes(), modality)
+    vector = Joiner(services, folder, over).query(inputs)
+    click.echo(json.dumps({"vectors": {KIND: [round(float(value), 6) for value in vector]}}))
+
+
+@train.command()
+@click.option("--unused-days", default=0.0, show_default=True, type=click.FloatRange(0), help="Only what is unused so long.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
+def clear(*, unused_days: float, as_json: bool) -> None:
+    """Remove the vectors that trainings kept in TRIPTYCH_DATA_DIR; those that a training has open stay."""
+    from training import vectors  # noqa: PLC0415
+    from triptych.settings import load  # noqa: PLC0415
+
+    done = vectors.clear(load().data_dir / "training", unused_days=unused_days)
+    if as_json:
+        click.echo(json.dumps({"removed": dict(done.removed), "in_use": list(done.in_use)}))
+        return
+    for name, size in done.removed.items():
+        click.echo(f"{name}: {size / 1e6:.1f} MB removed")
+    for name in done.in_use:
+        click.echo(f"{name}: in use, left")
+    click.echo(f"{sum(done.removed.values()) / 1e6:.1f} MB removed")
+
+
+def _train(catalogue: str, asked: Asked, make: Make, source: Mapping[str, Any], *, as_json: bool) -> None:
+    """Train and show the card."""
+    from indexer.sources.source import open_source  # noqa: PLC0415
+    from indexer.sources.spec import STDIN, SourceSpec, bad_option  # noqa: PLC0415
+    from training import flow, shown  # noqa: PLC0415
+    from triptych.services import build  # noqa: PLC0415
+
+    if catalogue == STDIN:
+        raise bad_option(
+            "catalogue", "A training that was ended reads its catalogue again, and stdin cannot be.", "Give a file."
+        )
+    services = build()
+    with shown.bars(quiet=as_json) as progress:
+        card = flow.train(services, open_source(SourceSpec(catalogue, **source), services), asked, make, progress)
+    if as_json:
+        click.echo(json.dumps(card, ensure_ascii=False))
+    else:
+        shown.show(card)

@@ -1,0 +1,82 @@
+"""The options that all trainings share. Light: `--help` loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from training.flow import Asked
+
+_SHARE = click.FloatRange(0, 0.5)
+
+_OPTIONS = (
+    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder that what is trained is written to."),
+    click.option("--over", multiple=True, metavar="MODALITY=SPACE", help="The frozen encoder of a modality; may be repeated."),
+    click.option("--languages", metavar="CODE,...", default="", help="Learn from texts of these languages; default: all."),
+    click.option("--texts", default=4, show_default=True, type=click.IntRange(1, 500), help="Most texts of a product."),
+    click.option(
+        "--queries", type=click.Path(path_type=Path), help='JSON lines {"query": "...", "product": "id"}: learnt too.'
+    ),
+    click.option("--group-languages", metavar="CODE,...", default="", help="Whose equal texts join products; default: all."),
+    click.option("--group-by", multiple=True, metavar="FIELD", help="Equal values stay on one side of the split."),
+    click.option("--validation", default=0.1, show_default=True, type=_SHARE, help="Share of products to stop by."),
+    click.option("--test", default=0.1, show_default=True, type=_SHARE, help="Share of products that is only reported on."),
+    click.option("--copies", default=0, show_default=True, type=click.IntRange(0, 20), help="Changed copies of each medium."),
+    click.option("--epochs", default=60, show_default=True, type=click.IntRange(1, 10_000), help="Most epochs."),
+    click.option("--patience", default=15, show_default=True, type=click.IntRange(1), help="Epochs without a better score."),
+    click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(0, 1, min_open=True)),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the split and all random numbers."),
+    click.option(
+        "--compress",
+        type=click.Choice(["float32", "bfloat16", "int8"]),
+        default="float32",
+        show_default=True,
+        help="How the weights are kept; the card states what it costs.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the card as JSON."),
+)
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what every training takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def asked_of(options: dict[str, Any], **more: Any) -> Asked:
+    """Takes the shared options out of a command's; what is left is the source's. `more` are of the reading."""
+    from training.flow import Asked  # noqa: PLC0415  torch
+    from training.queries import read  # noqa: PLC0415
+
+    taken = {name: options.pop(name) for name in _NAMES}
+    queries = taken.pop("queries")
+    reading = _reading(taken, queries=read(queries) if queries is not None else {}, **more)
+    return Asked(reading=reading, **{**taken, "over": tuple(taken["over"])})
+
+
+def _reading(taken: dict[str, Any], **more: Any) -> Any:
+    from training.products import Reading  # noqa: PLC0415
+
+    return Reading(
+        languages=listed(taken.pop("languages")),
+        group_languages=listed(taken.pop("group_languages")),
+        group_by=tuple(taken.pop("group_by")),
+        texts=taken.pop("texts"),
+        **more,
+    )
+
+
+def listed(codes: str) -> tuple[str, ...]:
+    """Codes with commas between them."""
+    return tuple(code.strip() for code in codes.split(",") if code.strip())
+
+
+_NAMES = (
+    "out", "over", "languages", "texts", "queries", "group_languages", "group_by", "validation", "test", "copies",
+    "epochs", "patience", "learning_rate", "seed", "compress",
+)  # fmt: skip
