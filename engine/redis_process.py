@@ -66,12 +66,17 @@ def redis_command(plan: RedisPlan) -> Command:
 
 
 def server_info(port: int) -> dict[str, str] | None:
-    """The answer to INFO server (redis_version, process_id, ...), or None while nothing answers there."""
+    """The answer to INFO server (redis_version, process_id, ...), or None while nothing answers there or it reads its data.
+
+    A Redis that reads its data answers INFO, and everything else with an error: https://redis.io/docs/latest/commands/ping.
+    """
     try:
         with socket.create_connection((LOCALHOST, port), timeout=2) as connection:
-            connection.sendall(b"INFO server\r\n")
-            answer = connection.recv(65536).decode("utf-8", errors="replace")
+            connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode("utf-8", errors="replace")
     except OSError:
+        return None
+    if not answer.startswith("+PONG"):
         return None
     return dict(re.findall(r"(?m)^(\w+):(.*?)\r?$", answer))
 

@@ -6,11 +6,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test of real services that fails is tried once more, and the summary lists it (RERUN).
+    """A test of real services that fails is tried again, twice at most, and the summary lists it (RERUN).
 
     With an Elasticsearch, a Redis, workers and a browser on two cores, a service that was slow once is no fault of ours. A test
-    that fails twice fails. One that is listed now and then has a fault: of its own, or of what it tests.
+    that fails three times fails. One that is listed now and then has a fault: of its own, or of what it tests.
     """
     for item in items:
         if item.get_closest_marker("integration") or item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))

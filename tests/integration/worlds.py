@@ -30,6 +30,7 @@ class World:
     wait: Callable[..., None]
     log: Path
     environment: dict[str, str] = field(init=False)
+    of_the_worker: dict[str, str] = field(default_factory=dict)  # variables of its worker alone
     worker: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class World:
         """Start a worker unless one runs, and wait until it is ready."""
         if self.worker is None or self.worker.poll() is not None:
             self.log.write_bytes(b"")
-            self.worker = self.command.start("worker", log=self.log, **self.environment)
+            self.worker = self.command.start("worker", log=self.log, **self.environment | self.of_the_worker)
             self.wait(lambda: " ready." in self.log.read_text(), f"the worker ({self.log})", alive=self.worker)
         return self.worker
 
