@@ -169,7 +169,7 @@ def older_writes_late(scene: Scene) -> None:
     world = scene.world
     world.wait_closed(_FLOOD_SECONDS)
     last = scene.catalogue.last
-    scene.pictures.bad = scene.pictures.stall
+    scene.pictures.bad = scene.pictures.drip
     older = world.submit(replace(scene.catalogue, first=last, last=last + _FEW, edition="b", every=1))
     wait_for(lambda: scene.pictures is not None and scene.pictures.waits, "the older job's picture", _FLOOD_SECONDS)
     newer = world.submit(Catalogue(last, last + _FEW, "c"))

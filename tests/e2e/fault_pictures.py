@@ -19,6 +19,7 @@ from media_server import MediaServer, Request, Route, endless, reply, serving
 
 PATH = "/picture"
 POISONED_EVERY = 50
+_DRIP_SECONDS = 0.5
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n\r\n"
 
 
@@ -51,6 +52,16 @@ class Pictures:
             time.sleep(0.05)
         if self.bad is None:
             self.answer(sock, request)
+
+    def drip(self, sock: socket.socket, request: Request) -> None:
+        """Send the picture a byte at a time, slowly, until the server is good again, then the rest: nobody calls that silence."""
+        rest = _HEAD + picture(int(request.path.partition("n=")[2]))
+        self.waits = True
+        while self.bad is not None and not self.server.stopping.is_set():
+            sock.sendall(rest[:1])
+            rest = rest[1:]
+            time.sleep(_DRIP_SECONDS)
+        sock.sendall(rest)
 
     def routes(self) -> dict[str, Route]:
         """The ways to be bad, by name."""

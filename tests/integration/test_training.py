@@ -223,3 +223,42 @@ def test_where_no_classifier_is_the_neighbours_vote(
     assert answer.predicted is not None
     assert answer.predicted.by == "neighbours"
     assert [(one.name, one.code) for one in answer.degraded] == [("classifier category", "encoder.trained")]
+
+
+def test_a_fusion_makes_one_vector_of_products_and_of_queries(
+    command: Command,
+    settings: Settings,
+    start_worker: Callable[..., Any],
+    run_id: str,
+    shop_products: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """Trained, its vectors written into the records, indexed as a precomputed space, searched by words and by a picture."""
+    folder, out = tmp_path / "fusion", tmp_path / "with_vectors.jsonl"
+    options = ("--epochs", "25", "--validation", "0", "--test", "0", "--dims", "64", "--hidden", "128")
+    card = command.json("train", "fusion", CATALOGUE, "--out", str(folder), *options, *TRAINED)
+    some = [{**one, "audio": []} for one in shop_products if one["images"]][::3]
+    given = written(tmp_path / "some.jsonl", some)
+    done = command.json("train", "embed", str(folder), *given, "--out", str(out), *OVER)
+    assert done == {"products": len(some), "with_vector": len(some), "dims": 64, "fingerprint": card["fingerprint"]}
+
+    profile = tmp_path / "fused.yaml"
+    offline = profiles.read("offline").text.split("\n  image_words:")[0]
+    profile.write_text(f"{offline}\n{card['profile']}\n", encoding="utf-8")
+    name = f"joined-{run_id}"
+    changes = {"TRIPTYCH_PROFILE": str(profile), "TRIPTYCH_QUEUE": name, "TRIPTYCH_SYSTEM_PREFIX": f"{name}-"}
+    command("index", "create", name, **changes)
+    with start_worker(**changes):
+        job = command.json("index", "add", name, str(out), "--root", str(SHOP), "--follow", **changes)
+    assert job["state"] == "completed", job
+
+    searcher = searcher_of(settings, Aligned(name, f"{name}-", some), profile)
+    for kind in ("--text", "--image"):
+        places = []
+        for product in some[:6]:
+            value = product["title"]["en"] if kind == "--text" else str(SHOP / product["images"][0])
+            vectors = command.json("train", "query", str(folder), kind, value, *OVER)["vectors"]
+            ids = [hit.id for hit in searcher.search(SearchRequest(name, vectors=vectors, size=5)).hits]
+            places.append(product["id"] in ids)
+        # they were learned from; by chance one of 30 is among the first five in one of six searches
+        assert np.mean(places) > 0.6, (kind, places)
