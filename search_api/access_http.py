@@ -43,15 +43,21 @@ def register(app: Flask, settings: Settings) -> None:
     if settings.rate_limit:
         _limit(app, settings)
     _headers(app, careful="cross-origin" if settings.origins else "same-origin")
-    if settings.origins:
+    readers = _readers(settings)
+    if readers:
         CORS(
             app,
-            origins=list(settings.origins),
+            origins=readers,
             methods=_METHODS,
             allow_headers=_MAY_SEND,
             expose_headers=_MAY_READ,
             max_age=_PREFLIGHT_SECONDS,
         )
+
+
+def _readers(settings: Settings) -> list[str]:
+    """The origins whose pages may read answers. Without keys `*` is none of them: any page would read what its reader may."""
+    return [origin for origin in settings.origins if settings.api_keys or origin != "*"]
 
 
 def client_of(address: str | None) -> str:
@@ -66,9 +72,9 @@ def client_of(address: str | None) -> str:
 
 
 def _counted_as() -> str:
-    """Whom the request at hand is counted for."""
-    key = caller()
-    return f"key {key.id}" if key is not None else f"address {client_of(request.remote_addr)}"
+    """Whom the request at hand is counted for: of a key that many carry, as a shop front's in browsers, each for itself."""
+    key, address = caller(), client_of(request.remote_addr)
+    return f"address {address}" if key is None else f"key {key.id} at {address}"
 
 
 def _limit(app: Flask, settings: Settings) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:  # brings elasticsearch; --help must not
-    from triptych.access import KeyStore
+    from triptych.access import ApiKey, KeyStore
+
+audit = logging.getLogger("triptych.audit")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -33,6 +37,7 @@ def key() -> None:
 def create(*, name: str, scopes: tuple[str, ...], days: int | None, as_json: bool) -> None:
     """Make a key and show it, this once: only its hash is kept."""
     made, text = _store().create(name, scopes, days=days)
+    _noted("key created", made)
     if as_json:
         click.echo(json.dumps({**made.shown(), "key": text}))
         return
@@ -70,7 +75,17 @@ def list_keys(*, as_json: bool) -> None:
 def revoke(key_id: str, *, as_json: bool) -> None:
     """Put the key ID out of force for ever. The API takes it for 15 s at most after that."""
     revoked = _store().revoke(key_id)
+    _noted("key revoked", revoked)
     click.echo(json.dumps(revoked.shown()) if as_json else f"{revoked.name} ({revoked.id}) is revoked.")
+
+
+def _noted(what: str, key: ApiKey) -> None:
+    """A line of the audit log, as requests leave (search_api.access_audit)."""
+    from triptych.logs import about  # noqa: PLC0415
+
+    audit.setLevel(logging.INFO)
+    with about(key=key.id, key_name=key.name, scopes=list(key.scopes), user=getpass.getuser()):
+        audit.info(what)
 
 
 def _store() -> KeyStore:

@@ -36,11 +36,13 @@ def serve(*, host: str | None, port: int | None, processes: int, threads: int, e
     """
     file = SettingsFile(env_file)
 
-    def refresh() -> Settings:
-        return file.take(lambda settings: check_closed(host or settings.api_host, settings))
-
-    settings = refresh()
+    settings = file.take(lambda given: check_closed(host or given.api_host, given))
     address, at = host or settings.api_host, settings.api_port if port is None else port
+
+    def refresh() -> Settings:
+        """The address stays as it was: it is bound."""
+        return file.take(lambda given: check_closed(address, given))
+
     logs.set_up(settings, level=logging.getLogger().level)
     if not settings.api_keys:
         log.warning("http://%s:%d asks for no keys: whoever reaches it may do all (TRIPTYCH_API_KEYS)", address, at)

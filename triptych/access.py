@@ -152,7 +152,7 @@ class KeyStore:
 
     def revoke(self, key_id: str) -> ApiKey:
         """Put a key out of force for ever. One that is revoked stays as it is. Raises NotFoundError `access.key_not_found`."""
-        found = next((key for key in self.all() if key.id == key_id), None)
+        found = next(iter(self._found({"ids": {"values": [key_id]}}, size=1)), None)
         if found is None:
             raise NotFoundError(
                 f"There is no key {key_id[:40]!r}.", code="access.key_not_found", field="id", remedy="See `triptych key list`."

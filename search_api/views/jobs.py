@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import orjson
 from flask import Blueprint, Request, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
 from search_api.views.search import decoded, json_response
@@ -26,6 +27,7 @@ from triptych.jobs.dry_runs import DryRuns
 from triptych.jobs.job import Job, JobState
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import ping, send_dry_run, send_read
+from triptych.jobs.uploads import too_large
 from triptych.services import Services
 
 MOST_JOBS: Final = 200
@@ -34,6 +36,9 @@ _FILTERS: Final = ("code", "stage", "modality", "product")
 
 MOST_STREAMS: Final = 4
 """Clients that may follow jobs at once: each takes one of the server's threads."""
+
+_FORM_BYTES: Final = 1_000_000
+"""What a form may have beside its catalogue."""
 
 _EVENT_SECONDS: Final = 1.0
 _QUIET_SECONDS: Final = 15.0
@@ -108,7 +113,7 @@ def _controlling(views: Blueprint, services: Services) -> None:
 
     @views.post("")
     def submit() -> Response:
-        body = _job_body(request)
+        body = _job_body(request, services.settings.upload_bytes)
         return _tried(services, request, body) if body.dry_run else _accepted(services, _submitted(services, request, body))
 
     @views.delete("/<job_id>")
@@ -209,11 +214,15 @@ def _resumed(services: Services, job: str) -> Job:
     return resumed
 
 
-def _job_body(given: Request) -> JobBody:
+def _job_body(given: Request, most_bytes: int) -> JobBody:
+    """What a request asks for; of a form, whose catalogue has at most `most_bytes`, the part `job`."""
     if given.mimetype != "multipart/form-data":
         return parse(JobBody, _json(given))
-    given.max_content_length = None  # the upload is counted while it is kept
-    unknown = (set(given.files) - {"catalogue", "job"}) | (set(given.form) - {"job"})
+    given.max_content_length = most_bytes + _FORM_BYTES  # the upload itself is counted while it is kept
+    try:
+        unknown = (set(given.files) - {"catalogue", "job"}) | (set(given.form) - {"job"})
+    except RequestEntityTooLarge as error:
+        raise too_large(most_bytes) from error
     if unknown:
         raise InvalidBodyError(
             f"The form has an unknown part {sorted(unknown)[0]!r}.",

@@ -70,6 +70,20 @@ def events(client: FlaskClient, job: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def test_a_catalogue_may_be_larger_than_a_query_and_no_larger_than_the_setting(world: World, name: str) -> None:
+    """The bound of other requests (pictures and sounds in base64) is not that of catalogues."""
+    own = world.settings.model_copy(update={"media_bytes": 1000, "upload_bytes": 3_000_000})
+    narrow = create_app(Services(own)).test_client()
+    assert narrow.application.config["MAX_CONTENT_LENGTH"] < 1_100_000
+    padded = [{**record, "note": "x" * 50_000} for record in LINES]
+    assert send(narrow, {"index": name}, jsonl(padded)).status_code == 202
+    for times in (2, 4):  # over the bound of the catalogue, and over that of the form
+        answer = send(narrow, {"index": name}, jsonl(padded * times))
+        assert (answer.status_code, answer.json["code"]) == (400, "upload.too_large"), times
+    answer = narrow.post("/v1/search", data=b" " * 2_000_000, content_type="application/json")
+    assert (answer.status_code, answer.json["code"]) == (413, "http.too_large")
+
+
 def test_a_catalogue_that_is_sent_is_indexed_and_followed(world: World, client: FlaskClient, name: str) -> None:
     world.begin_worker()
     answer = send(client, {"index": name}, gzip.compress(jsonl(LINES)), "feed.jsonl.gz")

@@ -139,6 +139,16 @@ def test_pages_of_the_named_origins_can() -> None:
         assert "Access-Control-Allow-Origin" not in client.get("/v1/search", headers={"Origin": other}).headers
 
 
+def test_any_page_reads_nothing_where_no_key_is_asked_for() -> None:
+    evil = {"Origin": "https://evil.example"}
+    for cors, origin in (("*", None), ("*,https://shop.example", "https://shop.example")):
+        client = small(cors_origins=cors)
+        assert "Access-Control-Allow-Origin" not in client.get("/v1/search", headers=evil).headers
+        assert client.get("/v1/search", headers=ORIGIN).headers.get("Access-Control-Allow-Origin") == origin
+    with_keys = small(cors_origins="*", api_keys=True)
+    assert with_keys.get("/v1/search", headers=evil).headers["Access-Control-Allow-Origin"] == "https://evil.example"
+
+
 @pytest.mark.parametrize("value", ["shop.example", "https://shop.example/", "https://*.example", "ftp://a", "https://a b"])
 def test_an_origin_that_is_none(value: str) -> None:
     with pytest.raises(ValidationError, match="no origin"):

@@ -40,6 +40,16 @@ class Upload:
     bytes: int
 
 
+def too_large(most: int) -> InputError:
+    """The error of a catalogue that has more bytes than may be sent."""
+    return InputError(
+        f"The catalogue has more than the {most} bytes allowed.",
+        code="upload.too_large",
+        field="catalogue",
+        remedy="Give its address in place of the file, or raise TRIPTYCH_UPLOAD_BYTES.",
+    )
+
+
 class Uploads:
     """Keeps and reads uploads. The client is safe to share between threads."""
 
@@ -68,12 +78,7 @@ class Uploads:
         if not total:
             raise InputError("The catalogue is empty.", code="upload.empty", field="catalogue")
         if total > self._most:
-            raise InputError(
-                f"The catalogue has more than the {self._most} bytes allowed.",
-                code="upload.too_large",
-                field="catalogue",
-                remedy="Give its address in place of the file, or raise TRIPTYCH_UPLOAD_BYTES.",
-            )
+            raise too_large(self._most)
 
     def open(self, name: str) -> BinaryIO:
         """The bytes of an upload, as a stream that can be sought in and holds a few parts at a time.
