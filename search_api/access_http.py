@@ -32,7 +32,7 @@ _REDIS_SECONDS: Final = 0.25
 
 _METHODS: Final = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 _MAY_SEND: Final = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key")
-_MAY_READ: Final = ("Location", "Retry-After", "WWW-Authenticate")
+_MAY_READ: Final = ("Location", "Retry-After", "WWW-Authenticate", "X-Request-Id")
 _PREFLIGHT_SECONDS: Final = 600
 
 

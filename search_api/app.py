@@ -6,7 +6,7 @@ import logging
 
 from flask import Flask
 
-from search_api import access, access_audit, access_http, metrics, problems, tracing
+from search_api import access, access_audit, access_http, metrics, problems, request_ids, tracing
 from search_api.events import AnswerLog, Events
 from search_api.pages import views as pages
 from search_api.readiness import Readiness
@@ -43,6 +43,7 @@ def create_app(services: Services | None = None) -> Flask:
     access_audit.register(app)
     access.register(app, keys, services.settings.origins, behind_proxy=services.settings.proxies > 0)
     access_http.register(app, services.settings)
+    request_ids.register(app)
     keeps = services.settings.events_answers
     answers = AnswerLog(EventStore(services.elasticsearch, services.settings).write) if keeps else None
     app.register_blueprint(search.blueprint(searcher, services.settings, answers))

@@ -16,6 +16,7 @@ from search_api.deadline import Deadline
 from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, lexical, ours
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
+from triptych import traces
 from triptych.elastic.client import Client
 from triptych.elastic.engine import Found, Moment, mget, msearch, search
 from triptych.elastic.lifecycle import IndexInfo
@@ -93,6 +94,7 @@ class Elastic:
                 run.fail(leg.name, nothing_answered(run, answer) if leg.options.analyzer else answer)
                 continue
             leg_took(leg.name, answer.took)
+            traces.passed(f"leg {leg.name}", milliseconds=answer.took, hits=len(answer.ids))
             retrieved[leg.name] = hits_of(answer, names_of(run.values))
             if leg.name == first_words:
                 run.total = answer.total

@@ -81,8 +81,10 @@ def revoke(key_id: str, *, as_json: bool) -> None:
 
 def _noted(what: str, key: ApiKey) -> None:
     """A line of the audit log, as requests leave (search_api.access_audit)."""
-    from triptych.logs import about  # noqa: PLC0415
+    from triptych.logs import about, set_up  # noqa: PLC0415
+    from triptych.settings import load  # noqa: PLC0415
 
+    set_up(load(), level=logging.WARNING)
     audit.setLevel(logging.INFO)
     with about(key=key.id, key_name=key.name, scopes=list(key.scopes), user=getpass.getuser()):
         audit.info(what)

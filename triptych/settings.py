@@ -160,7 +160,8 @@ class Settings(BaseSettings):
     )
     api_keys: bool = Field(default=False, description="whether the HTTP API asks for keys (`triptych key create`)")
     rate_limit: Annotated[str, AfterValidator(settings_values.limits)] | None = Field(
-        default=None, description="requests a key may send from one address, or an address: 50/second;2000/minute; unset: any number"
+        default=None,
+        description="requests a key may send from one address, or an address: 50/second;2000/minute; unset: any number",
     )
     cors_origins: Annotated[str, AfterValidator(settings_values.origins)] | None = Field(
         default=None, description="origins whose pages may ask the API from a browser, with commas; unset: none"

@@ -103,6 +103,7 @@ def main(*, leave: bool, report: Path | None, picture: Path | None, port: int | 
 def show_address(url: str, settings: Settings) -> None:
     """Where the API listens, and what other terminals need to know."""
     console.print(f"\nServing on [bold]{url}[/bold] until Ctrl-C: open it in a browser, or try:")
+    console.print("It listens to this machine only and asks for no keys; anywhere else it would (docs/access.md).")
     example = """{"index": "shop", "text": "red hat"}"""
     console.print(f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{example}'", highlight=False)
     console.print("The triptych commands in another terminal, after `. .venv/bin/activate`, want:")
@@ -143,6 +144,8 @@ def start_processes(stack: ExitStack, settings: Settings, port: int) -> Processe
     variables = {
         "TRIPTYCH_ELASTICSEARCH_URL": settings.elasticsearch_address,
         "TRIPTYCH_REDIS_URL": settings.redis_address,
+        "TRIPTYCH_API_HOST": "127.0.0.1",  # whatever the user's own API has: this one asks for no keys
+        "TRIPTYCH_API_KEYS": "false",
         "TRIPTYCH_API_PORT": str(port),
         "TRIPTYCH_PAGES_EXAMPLES": str(SHOP / "examples.json"),
     }

@@ -102,6 +102,7 @@ class About:
 
     def __init__(self, services: Services, searcher: Searcher) -> None:
         self._services, self._searcher = services, searcher
+        self.asks_for_keys = services.settings.api_keys
         self._examples = read_examples(services.settings.pages_examples)
         self._kept: dict[str, tuple[float, PageIndex]] = {}
         self._names: tuple[float, list[str]] | None = None

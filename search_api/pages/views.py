@@ -101,7 +101,12 @@ def _page(name: str, about: About, **more: Any) -> Response:
         known = None if index is None else about.of(index)
     except TriptychError as error:
         problem, status = error, status_of(error)
-    config = {"index": None if known is None else known.to_json(), "language": language, "texts": words}
+    config = {
+        "index": None if known is None else known.to_json(),
+        "language": language,
+        "texts": words,
+        "keys": about.asks_for_keys,
+    }
     html = render_template(
         f"{name}.html",
         page=name,

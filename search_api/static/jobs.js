@@ -9,7 +9,9 @@ const chosen = new URLSearchParams(location.search).get("job");
 const LIST_MILLISECONDS = 5000;
 const POLL_MILLISECONDS = 2000;
 const LETTERS_MILLISECONDS = 2000;
+const REFUSED = [401, 403];
 const pace = new Pace();
+let listing = null;
 let latest = null;
 let lettersAt = 0;
 
@@ -27,6 +29,7 @@ async function list() {
       : el("p", {}, t("jobs.none")));
     if (focused) [...document.querySelectorAll("[data-job]")].find((link) => link.dataset.job === focused)?.focus();
   } catch (error) {
+    if (REFUSED.includes(error.status)) clearInterval(listing); // it will not be allowed the next time
     fail(error);
   }
 }
@@ -140,8 +143,8 @@ async function poll() {
   }
 }
 
+listing = setInterval(() => document.visibilityState === "visible" && list(), LIST_MILLISECONDS);
 list();
-setInterval(() => document.visibilityState === "visible" && list(), LIST_MILLISECONDS);
 if (chosen) {
   forget();
   follow();

@@ -15,6 +15,7 @@ let shares = null; // of the legs, once a slider was moved
 let answer = null;
 let hits = [];
 let running = new AbortController();
+let searching = false; // a new answer is on its way: the one there is no longer what is asked
 
 const isAbort = (error) => error.name === "AbortError";
 
@@ -39,12 +40,16 @@ async function search() {
     return;
   }
   byId("status").textContent = t("search.running");
+  searching = true;
   try {
     const found = await ask("/v1/search", { body: body(), files: files(), signal });
+    searching = false;
     cards.clear();
     show(found);
   } catch (error) {
-    if (!isAbort(error)) fail(error);
+    if (isAbort(error)) return; // by the next one
+    searching = false;
+    fail(error);
   }
 }
 
@@ -57,6 +62,7 @@ function anew() {
 /** Weigh the answer anew, from the scores that were kept: no search. Products not seen yet are fetched. */
 const reweigh = calmly(async () => {
   if (!answer) return;
+  if (searching) return search(); // with the weights as they are now
   const signal = begin();
   const asked = { query_id: answer.query_id, weights: shares, size: Math.max(SIZE, hits.length) };
   try {
@@ -70,8 +76,11 @@ const reweigh = calmly(async () => {
 }, 40);
 
 async function more() {
+  const before = answer;
+  byId("more").disabled = true;
   try {
-    const page = await ask("/v1/search", { body: { page: answer.next } });
+    const page = await ask("/v1/search", { body: { page: before.next } });
+    if (answer !== before) return; // another query, or other weights, meanwhile
     const first = hits.length;
     keep(page.hits);
     hits = [...hits, ...page.hits];
@@ -79,7 +88,9 @@ async function more() {
     draw();
     byId("results").children[first]?.querySelector("button")?.focus();
   } catch (error) {
-    fail(error);
+    if (answer === before) fail(error);
+  } finally {
+    byId("more").disabled = false;
   }
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
 FLAGS = (
     "--no-sandbox",
@@ -24,6 +25,9 @@ _SEEN = """() => [...document.images].every((image) => {
     const place = image.getBoundingClientRect();
     return image.complete || place.top > innerHeight || place.bottom < 0;
 })"""
+README_PICTURE = "page"
+"""Kept as WebP too: docs/page.webp is that of `TRIPTYCH_SCREENSHOTS=FOLDER pytest tests/e2e -k sliders_weigh`."""
+
 _HERE = ("127.0.0.1", "")  # data: and blob: have no host
 
 
@@ -61,6 +65,9 @@ class Visitor:
         page.wait_for_function(_SEEN)
         path = self._pictures / f"{name}.png"
         page.screenshot(path=path)
+        if name == README_PICTURE:
+            with Image.open(path) as picture:
+                picture.convert("RGB").save(path.with_suffix(".webp"), quality=80, method=6)
         return path
 
     def note(self, name: str, figures: dict[str, Any]) -> None:

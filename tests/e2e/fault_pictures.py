@@ -54,7 +54,7 @@ class Pictures:
             self.answer(sock, request)
 
     def drip(self, sock: socket.socket, request: Request) -> None:
-        """Send the picture a byte at a time, slowly, until the server is good again, then the rest: nobody calls that silence."""
+        """Send the picture a byte at a time, slowly, until the server is good again, then the rest: that is no silence."""
         rest = _HEAD + picture(int(request.path.partition("n=")[2]))
         self.waits = True
         while self.bad is not None and not self.server.stopping.is_set():

@@ -121,6 +121,17 @@ def keys(command: Command, api: Api) -> dict[str, str]:
     return found
 
 
+def test_making_and_revoking_a_key_leaves_lines_of_the_audit_log(command: Command) -> None:
+    made = command("key", "create", "--name", "noted", "--scope", "search", "--json", TRIPTYCH_LOG_FORMAT="json")
+    key = json.loads(made.stdout)
+    gone = command("key", "revoke", key["id"], TRIPTYCH_LOG_FORMAT="json")
+    lines = [next(line for line in done.stderr.splitlines() if "triptych.audit" in line) for done in (made, gone)]
+    told = [json.loads(line) for line in lines]
+    assert [line["message"] for line in told] == ["key created", "key revoked"]
+    assert {(line["key"], line["key_name"]) for line in told} == {(key["id"], "noted")}
+    assert key["key"] not in made.stderr
+
+
 def query(index: str) -> dict[str, Any]:
     return {"index": index, "text": "red", "size": 3}
 

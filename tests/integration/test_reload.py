@@ -152,6 +152,22 @@ def test_requests_under_way_are_answered_and_new_ones_refused_when_it_ends(serve
     assert served.process.wait(timeout=60) == 0
 
 
+def test_an_address_that_others_reach_keeps_asking_for_keys(command: Command, tmp_path: Path) -> None:
+    """The file may say another address, which is for the next start; the one that is bound stays open to others."""
+    file, log, port = tmp_path / "settings.env", tmp_path / "serve.log", free_port()
+    file.write_text("TRIPTYCH_API_HOST=0.0.0.0\nTRIPTYCH_API_KEYS=true\n", encoding="utf-8")
+    process = command.start("serve", "--port", str(port), "--env-file", str(file), log=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: http_ok(f"{url}/v1/health/ready"), f"the API ({log})", alive=process)
+        file.write_text("TRIPTYCH_API_HOST=127.0.0.1\n", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "not reloaded: On 0.0.0.0 other machines" in log.read_text(), f"the refusal ({log})", alive=process)
+        assert urllib3.request("GET", f"{url}/v1/jobs", retries=False).status == 401
+    finally:
+        end(process)
+
+
 def refused(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=10).close()

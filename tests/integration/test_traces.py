@@ -62,6 +62,9 @@ def test_a_request_and_its_stages_are_in_the_trace_of_who_sent_it(
         assert {(span.trace, span.parent) for span in stages} == {(TRACE, request.id)}
         legs = next(span for span in stages if span.name == "legs")
         assert "msearch" in {span.name for span in collector.spans if span.parent == legs.id}
+        each = [span for span in collector.spans if span.parent == legs.id and span.name.startswith("leg ")]
+        assert "leg lexical" in {span.name for span in each}
+        assert len(each) >= 2
         assert "red" not in json.dumps([span.attributes for span in collector.spans]), "no query is told"
 
 

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from search_api import access, app, openapi
+from search_api import access, access_http, app, openapi
 from search_api.access import OPEN, Keys, is_loopback
 from search_api.serve import check_closed
 from triptych.access import ApiKey, KeyStore, make
@@ -393,6 +393,23 @@ def test_any_origin_is_not_meant_for_what_a_browser_sends_by_itself(shelf: Shelf
     _, text = shelf.put("admin")
     refused(client.post("/jobs", headers={**evil, **login(text)}), 403, "access.origin")
     assert client.post("/jobs", headers={**evil, **bearer(text)}).text == "done"
+
+
+def test_a_limit_is_of_a_key_and_an_address(shelf: Shelf) -> None:
+    """What one visitor of a page sends uses up nothing of the others', and an unknown key is refused before it is counted."""
+    (_, first), (_, second) = shelf.put("search"), shelf.put("search")
+    app = small(Keys(shelf))
+    access_http.register(app, Settings(redis_url="redis://127.0.0.1:9/0", rate_limit="2/minute"))
+    client = app.test_client()
+
+    def statuses(key: str, address: str, times: int) -> list[int]:
+        some = (client.get("/search", headers=bearer(key), environ_base={"REMOTE_ADDR": address}) for _ in range(times))
+        return [answer.status_code for answer in some]
+
+    assert statuses(first, "10.0.0.1", 3) == [200, 200, 429]
+    assert statuses(first, "10.0.0.2", 3) == [200, 200, 429]
+    assert statuses(second, "10.0.0.1", 3) == [200, 200, 429]
+    assert statuses("triptych_nobody", "10.0.0.3", 5) == [401] * 5
 
 
 @pytest.mark.parametrize(
