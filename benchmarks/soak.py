@@ -2,15 +2,16 @@
 
     python benchmarks/soak.py [--minutes 30] [--clients 4] [--json FILE]
 
-A real Elasticsearch and Redis, `triptych worker` and `triptych serve`, and the demo shop. The clients ask with words, uploaded
-pictures and sounds, weigh answers anew, turn pages, look at the pages and previews for people, and send what must be refused:
-broken pictures, broken JSON, unknown indices. Meanwhile one catalogue after the other becomes a job: in turns uploaded, with
-products that are new, changed, deleted and broken, and named by its address, with products that have pictures.
+A real Elasticsearch and Redis, `triptych worker` and `triptych serve`, which asks for keys and counts requests, and the demo
+shop. The clients ask with words, uploaded pictures and sounds, weigh answers anew, turn pages, look at the pages and previews
+for people, and send what must be refused: broken pictures, broken JSON, unknown indices. Meanwhile one catalogue after another
+becomes a job: in turns uploaded, with products that are new, changed, deleted and broken, and named by its address, with
+products that have pictures.
 
 Told are the requests by status, the median and 99th percentile of their milliseconds, and the memory of each process with its
 children (PSS: what several share counts in parts): the mean of the tenth of the time that begins when all is warm, and of the
-last tenth. Bars: no answer of 500 or more, none that was not to be expected, none that did not come, no job that is refused or
-does not end, and no process whose memory grew by more than 5 %.
+last tenth. Bars: no answer of 500 or more, none that was not to be expected, none that did not come, no job that is refused,
+fails or does not end, and no process whose memory grew by more than 5 %.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from rich.progress import track
 from rich.table import Table
 
 from engine import elasticsearch_node, redis_server
+from triptych.access import KeyStore
 from triptych.elastic.lifecycle import create_version, read_mapping_file
+from triptych.jobs.job import JobState
 from triptych.services import Services
 from triptych.settings import Settings, hand_down, load
 
@@ -58,6 +61,11 @@ ASKED_PER_SECOND = 2.0
 MEDIA_SHARE = 0.5
 """Of the looks; the others are at pages."""
 
+DONE = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD_LETTERS)
+
+RATE_LIMIT = "1000/second"
+"""More than is asked: requests are counted, and none is refused."""
+
 _BROKEN = b"\x89PNG\r\n\x1a\n" + bytes(200)
 
 
@@ -71,6 +79,7 @@ class Seen:
     milliseconds: list[float] = field(default_factory=list)
     memory: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
+    key: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answered(self, what: str, status: int, seconds: float, said: bytes, expected: Sequence[int]) -> None:
@@ -155,6 +164,7 @@ def ask(
 ) -> Mapping[str, Any]:
     """One request, noted in `seen`: its answer, {} where it is none of those expected, or no JSON."""
     started = time.perf_counter()
+    more["headers"] = {**more.get("headers", {}), "X-API-Key": seen.key}
     try:
         answer = pool.request(method, path, **more)
     except urllib3.exceptions.HTTPError as error:
@@ -239,19 +249,16 @@ def grown(moments: Sequence[tuple[float, int]]) -> tuple[float, float]:
 
 
 def unended(services: Services, jobs: Sequence[str]) -> int:
-    """The jobs that have not ended a minute after the last was sent."""
+    """The jobs that have not ended a minute after the last was sent, or ended as anything but completed."""
     until = time.monotonic() + 60
-    while time.monotonic() < until:
-        left = [job for job in jobs if services.jobs.get(job).finished_at is None]
-        if not left:
-            return 0
+    while any(services.jobs.get(job).finished_at is None for job in jobs) and time.monotonic() < until:
         time.sleep(1)
-    return len(left)
+    return sum(services.control.state(job) not in DONE for job in jobs)
 
 
 def soak(services: Services, folder: Path, clients: int, seconds: float) -> tuple[Seen, int]:
-    seen = Seen()
     own = services.settings
+    seen = Seen(key=KeyStore(services.elasticsearch, own).create("soak", ("admin",))[1])
     with worker(own, 1, folder / "worker.log") as pool, serving(own, folder / "serve.log") as (url, api):
         follow(services, INDEX, SHOP / "catalogue.jsonl", 131, pool)
         until = time.monotonic() + seconds
@@ -280,7 +287,7 @@ def shown(seen: Seen, left: int, console: Console) -> dict[str, Any]:
     bars = [
         bar("answers of 500 or more", [float(failed)], MOST, 0),
         bar("answers that were not to be expected", [float(seen.unexpected)], MOST, 0),
-        bar("jobs that did not end", [float(left)], MOST, 0),
+        bar("jobs that did not end well", [float(left)], MOST, 0),
         *(bar(f"memory of {name}, end / begin", [end / begin], MOST, 1.05) for name, (begin, end) in grows.items()),
     ]
     console.print(barred(bars))
@@ -304,7 +311,7 @@ def main(minutes: float, clients: int, file: Path | None) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="triptych-soak-")))
         # what may be named over HTTP; and where the pictures of products lie that an upload has changed
-        hand_down(CATALOGUES=f"{folder / 'feeds'}/", MEDIA_ROOT=str(SHOP))
+        hand_down(CATALOGUES=f"{folder / 'feeds'}/", MEDIA_ROOT=str(SHOP), API_KEYS="true", RATE_LIMIT=RATE_LIMIT)
         node = stack.enter_context(elasticsearch_node(base))
         redis = stack.enter_context(redis_server(base))
         urls: dict[str, Any] = {"elasticsearch_url": node.url, "redis_url": redis.url, "profile": base.active_profile}
