@@ -274,7 +274,7 @@ def test_an_empty_answer_to_words_and_to_a_picture_says_so(visitor: Visitor, ind
     page = visitor.open(f"/?index={index}")
     search(page, "red hat")
     page.get_by_text("No product has these words, and nothing comes near them.").wait_for()
-    page.fill("#text", "")
+    page = visitor.open(f"/?index={index}")
     page.set_input_files("#picture-file", SHOP / "images" / "demo-044-1.jpg")
     page.get_by_text("Nothing comes near this query.").wait_for()
 
@@ -284,7 +284,7 @@ def test_the_other_pages_in_chinese(visitor: Visitor, shop: str, path: str) -> N
     page = visitor.open(f"{path}?index={shop}", language="zh-CN")
     page.wait_for_load_state("networkidle")
     assert page.locator("html").get_attribute("lang") == "zh"
-    assert re.search("[\u4e00-\u9fff]{2}", page.locator("h2").first.inner_text())
+    assert len(re.findall("[\u4e00-\u9fff]", page.locator("main").inner_text())) > 20
     assert barriers(page) == []
 
 
