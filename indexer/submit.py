@@ -88,10 +88,13 @@ def read_on(name: str, services: Services) -> None:
     """Read the catalogue of a job that was entered for a worker to read, from where its last reader came to.
 
     Does nothing where somebody reads it or nobody shall. An error while it is read fails the job, which can be resumed. An
-    upload is dropped when it is read whole.
+    upload, and the password or signature of an address, are dropped when it is read whole.
     """
     job = services.jobs.get(name)
-    if not job.reading or job.reader is not None or not job.runs or job.source is None:
+    if not job.reading:
+        _drop_source(job, services)  # whoever read it whole may have been lost before
+        return
+    if job.reader is not None or not job.runs or job.source is None:
         return
     begin = services.jobs.position(name)
     mine = services.jobs.take_over(job)
@@ -105,9 +108,7 @@ def read_on(name: str, services: Services) -> None:
     except TriptychError as error:
         services.jobs.leave(name, mine.reader, error=f"Reading stopped: {error}")
         raise
-    ended = _read(mine, source, lines, services, begin)
-    if source.spec.upload is not None and not ended.reading:
-        services.uploads.forget(source.spec.upload)
+    _read(mine, source, lines, services, begin)
 
 
 def reader_lives(job: Job, services: Services) -> bool:
@@ -148,7 +149,19 @@ def _read(job: Job, source: Source, lines: Iterator[records.RawRecord], services
     jobs.leave(job.id, job.reader, **({"reading": False} if whole else {}))
     if whole and jobs.counts(job.id).pending == 0:
         send_finish(services.queue, job.id)
-    return jobs.get(job.id)
+    ended = jobs.get(job.id)
+    if not ended.reading:
+        _drop_source(ended, services)
+    return ended
+
+
+def _drop_source(job: Job, services: Services) -> None:
+    """Keep no upload, and no password or signature of an address, of a catalogue that was read whole."""
+    spec = SourceSpec.from_dict(job.source) if job.source is not None else None
+    if spec is not None and spec.upload is not None:
+        services.uploads.forget(spec.upload)
+    elif spec is not None and not spec.secret and spec.shown != spec.location and spec.remote:
+        services.jobs.keep_source(job, spec.to_dict())
 
 
 def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, begin: Position) -> bool:

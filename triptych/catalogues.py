@@ -1,10 +1,15 @@
-"""The forms a catalogue may have and what its name says of them: one table for commands, HTTP and whoever reads. Pure."""
+"""The forms a catalogue may have and what its name says of them: one table for commands, HTTP and whoever reads. Pure.
+
+Also what of its address people may see.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final, Literal, get_args
+from urllib.parse import urlsplit, urlunsplit
 
 FileFormat = Literal["jsonl", "json", "csv", "tsv", "parquet"]
 """What a file may be."""
@@ -30,6 +35,7 @@ _SUFFIXES: Final[Mapping[str, FileFormat]] = {
     ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
 _LONGEST_NAME: Final = 200
+_INDEX: Final = re.compile(r"(?:elasticsearch:|es://)(?P<index>.+)", re.DOTALL)
 
 
 def format_of(name: str) -> FileFormat:
@@ -50,3 +56,29 @@ def upload_location(upload: str, name: str) -> str:
 def upload_of(location: str) -> str | None:
     """The id of the upload that a location means, None for every other."""
     return location.removeprefix(UPLOAD).partition("/")[0] if location.startswith(UPLOAD) else None
+
+
+def named_index(location: str) -> str | None:
+    """The index of Elasticsearch that a location means, None for every other."""
+    found = _INDEX.fullmatch(location)
+    return found["index"] if found else None
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URL of a file."""
+    return "://" in location and named_index(location) is None
+
+
+def shown(location: str) -> str:
+    """A location as people and logs may see it: a URL without user, password, query and fragment."""
+    if not is_remote(location):
+        return location
+    scheme, _, rest = location.partition("://")
+    user, at, behind = rest.partition("@")
+    if at and scheme.lower() == "s3" and "/" not in user.partition(":")[0]:  # a key's secret may hold slashes
+        location = f"{scheme}://{behind}"
+    try:
+        parts = urlsplit(location)
+    except ValueError:  # such as a bracket that is not closed: nothing of it is known to be no secret
+        return f"{scheme}://..."
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

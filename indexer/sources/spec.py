@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import orjson
 
+from triptych import catalogues
 from triptych.catalogues import FORMATS, Format, format_of, upload_of
 from triptych.errors import InputError
 
 STDIN: Final = "-"
 
-_INDEX = re.compile(r"(?:elasticsearch:|es://)(?P<index>.+)")
 _TABLES: Final = ("csv", "tsv")
 _MEANT_FOR: Final[Mapping[str, tuple[Format, ...]]] = {
     "columns": ("jsonl", "json", "csv", "tsv", "parquet", "elasticsearch"),
@@ -38,7 +37,8 @@ class SourceSpec:
     `location` is a path, `-`, a URL, `upload:ID/NAME` or `elasticsearch:INDEX`; `format` is told from it where it is None.
     `columns` renames ("sku=id,name=title.en"), `query` is a query of Elasticsearch as JSON, `slices` how many parts of an index
     are read side by side, `root` the folder media are relative to.
-    `secret`: the location had a password or a signature that was taken out, so it cannot be opened any more.
+    `secret`: the location had a password or a signature that was taken out, so it cannot be opened any more. `fixed`: it was
+    named over HTTP, where only some addresses are allowed, so redirects of its server are not followed.
     """
 
     location: str
@@ -54,12 +54,12 @@ class SourceSpec:
     title_template: str | None = None
     root: str | None = None
     secret: bool = False
+    fixed: bool = False
 
     @property
     def index(self) -> str | None:
         """The index of Elasticsearch that is read, None for every other source."""
-        found = _INDEX.fullmatch(self.location)
-        return found["index"] if found else None
+        return catalogues.named_index(self.location)
 
     @property
     def upload(self) -> str | None:
@@ -69,14 +69,12 @@ class SourceSpec:
     @property
     def remote(self) -> bool:
         """Whether the location is a URL of a file."""
-        return "://" in self.location and self.index is None
+        return catalogues.is_remote(self.location)
 
     @property
     def shown(self) -> str:
         """The location as people and logs may see it: without user, password and query."""
-        if self.location == STDIN:
-            return "stdin"
-        return _without_secrets(self.location) if self.remote else self.location
+        return "stdin" if self.location == STDIN else catalogues.shown(self.location)
 
     @property
     def resumable(self) -> bool:
@@ -127,11 +125,6 @@ class SourceSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SourceSpec:
         return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
-
-
-def _without_secrets(location: str) -> str:
-    parts = urlsplit(location)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def bad_option(option: str, message: str, remedy: str | None = None) -> InputError:

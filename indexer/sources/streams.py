@@ -240,24 +240,42 @@ def _open_url(spec: SourceSpec) -> BinaryIO:
     try:
         import smart_open  # noqa: PLC0415
 
-        parameters = _parameters(extra)
+        parameters = _parameters(extra, spec)
         stream: BinaryIO = smart_open.open(spec.location, "rb", compression="disable", transport_params=parameters)
         return stream
+    except TriptychError:
+        raise
     except (ImportError, NotImplementedError) as error:  # smart_open knows no scheme whose packages are missing
         raise needs(extra, "smart_open with its parts", f"Catalogues at {scheme}://") from error
     except Exception as error:  # noqa: BLE001  every store has errors of its own
         raise unreadable(spec.shown, reason_of(error)) from None  # its message may hold the address with its secrets
 
 
-def _parameters(extra: str) -> dict[str, Any]:
-    """What bounds the waiting for a server."""
+def _parameters(extra: str, spec: SourceSpec) -> dict[str, Any]:
+    """What bounds the waiting for a server, and where it may send us."""
     if extra == "s3":
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
         config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"max_attempts": 3})
         return {"client": boto3.client("s3", config=config)}
-    return {"timeout": TIMEOUT_SECONDS} if extra == "http" else {}  # Google's client has 60 s of its own
+    if extra != "http":
+        return {}  # Google's client has 60 s of its own
+    return {"timeout": TIMEOUT_SECONDS, **({"session": _staying(spec.shown)} if spec.fixed else {})}
+
+
+def _staying(shown: str) -> Any:
+    """A session of HTTP that follows no redirect: only the address itself was found to be allowed."""
+    import requests  # noqa: PLC0415
+
+    def refuse(answer: requests.Response, **_: object) -> None:
+        if answer.is_redirect:
+            answer.close()
+            raise unreadable(shown, "its server redirects, which is not followed where a catalogue was named over HTTP")
+
+    session = requests.Session()
+    session.hooks["response"].append(refuse)
+    return session
 
 
 def reason_of(error: Exception) -> str:

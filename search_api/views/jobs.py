@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -19,7 +20,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
 from search_api.views.search import decoded, json_response
-from triptych.catalogues import upload_location
+from triptych.allowed_catalogues import may_be_named
+from triptych.catalogues import named_index, shown, upload_location, upload_of
 from triptych.elastic.attached import no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, TriptychError
@@ -146,7 +148,12 @@ def _tried(services: Services, given: Request, body: JobBody) -> Response:
     services.check(read_schema(services.elasticsearch, current_version(services.elasticsearch, body.index)))
     runs = DryRuns(services.redis, services.settings)
     name = runs.open()
-    send_dry_run(services.queue, name, body.index, _source(services, given, body), priority=body.priority)
+    source = _source(services, given, body)
+    try:
+        send_dry_run(services.queue, name, body.index, source, priority=body.priority)
+    except BaseException:
+        _forget_upload(services, source)
+        raise
     answer = json_response(runs.get(name), 202)
     answer.headers["Location"] = f"/v1/dry-runs/{name}"
     return answer
@@ -166,21 +173,54 @@ def _submitted(services: Services, given: Request, body: JobBody) -> Job:
     if known is not None:
         return known
     source = _source(services, given, body)
-    place = str(source["location"])
-    job, new = services.jobs.open(
-        index=version,
-        alias=body.index,
-        catalogue=body.name or place,
-        root=str(Path(place).parent) if place.startswith("/") else os.devnull,  # nothing lies below a file
-        source=source,
-        resumable=source.get("format") != "elasticsearch" and not place.startswith("elasticsearch:"),
-        key=key,
-        priority=body.priority,
-    )
+    try:
+        job, new = _entered(services, body, version, key, source)
+    except BaseException:
+        if not _is_anyones(services, source, body.index, key):
+            _forget_upload(services, source)
+        raise
     if new:
         services.jobs.leave(job.id, job.reader, handed=True)
         send_read(services.queue, job.id, priority=job.priority)
+    else:  # another request with the same key was quicker, with an upload of its own
+        _forget_upload(services, source)
     return services.jobs.get(job.id)
+
+
+def _entered(services: Services, body: JobBody, version: str, key: str | None, source: Mapping[str, Any]) -> tuple[Job, bool]:
+    """The job for a source, and whether it is new. The source is kept whole, as a worker reads it, and never shown."""
+    place = str(source["location"])
+    return services.jobs.open(
+        index=version,
+        alias=body.index,
+        catalogue=shown(body.name or place),
+        root=str(Path(place).parent) if place.startswith("/") else os.devnull,  # nothing lies below a file
+        source=source,
+        resumable=source.get("format") != "elasticsearch" and named_index(place) is None,
+        key=key,
+        priority=body.priority,
+    )
+
+
+def _is_anyones(services: Services, source: Mapping[str, Any], alias: str, key: str | None) -> bool:
+    """Whether a job has this source although entering it raised: the answer may have been lost, not the request.
+
+    True where nobody can tell: an upload that is left is better than a job without its catalogue.
+    """
+    try:
+        known = services.jobs.of_key(alias, key) if key is not None else None
+        jobs = [known] if known is not None else services.jobs.newest(size=MOST_JOBS)
+    except TriptychError:
+        return True
+    return any(job.source is not None and job.source.get("location") == source["location"] for job in jobs)
+
+
+def _forget_upload(services: Services, source: Mapping[str, Any]) -> None:
+    """Drop what was sent for a source that nobody reads; where that fails it is left, and the error at hand counts."""
+    upload = upload_of(str(source["location"]))
+    if upload is not None:
+        with suppress(TriptychError):
+            services.uploads.forget(upload)
 
 
 def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]:
@@ -195,15 +235,14 @@ def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]
         kept = services.uploads.keep(cast("BinaryIO", file.stream))
         return {**options, "location": upload_location(kept.id, file.filename or "")}
     location = str(options["location"])
-    allowed = [prefix.strip() for prefix in (services.settings.catalogues or "").split(",") if prefix.strip()]
-    if ".." in location or not any(location.startswith(prefix) for prefix in allowed):
+    if not may_be_named(location, services.settings.catalogues):
         raise InputError(
-            f"Catalogues at {location.partition('?')[0][:200]!r} may not be read over HTTP.",
+            f"Catalogues at {shown(location)[:200]!r} may not be read over HTTP.",
             code="catalogue.not_allowed",
             field="catalogue.location",
             remedy="Send the file itself, or let the operator add the beginning of its address to TRIPTYCH_CATALOGUES.",
         )
-    return options
+    return {**options, "fixed": True}
 
 
 def _resumed(services: Services, job: str) -> Job:

@@ -9,15 +9,18 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
+from media_server import MediaServer, reply, serving
 from pyarrow import parquet
 from worlds import World
 
 from search_api.app import create_app
+from triptych.catalogues import upload_of
+from triptych.jobs.uploads import Upload
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -35,9 +38,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(world: World, folder: Path) -> FlaskClient:
-    own = world.settings.model_copy(update={"catalogues": f"{folder}/"})
-    return create_app(Services(own)).test_client()
+def services(world: World, folder: Path) -> Services:
+    return Services(world.settings.model_copy(update={"catalogues": f"{folder}/"}))
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> FlaskClient:
+    return create_app(services).test_client()
 
 
 @pytest.fixture
@@ -56,6 +63,14 @@ def ids(world: World, index: str) -> set[str]:
     client = world.services.elasticsearch
     client.indices.refresh(index=index)
     return {hit["_id"] for hit in client.search(index=index, size=1000, source=False)["hits"]["hits"]}
+
+
+def uploads(world: World) -> set[str]:
+    """The uploads that are kept at this moment."""
+    client, index = world.services.elasticsearch, f"{world.settings.system_prefix}uploads"
+    client.indices.refresh(index=index, ignore_unavailable=True)
+    hits = client.search(index=index, size=1000, source_includes=["upload"], ignore_unavailable=True)["hits"]["hits"]
+    return {hit["_source"]["upload"] for hit in hits}
 
 
 def events(client: FlaskClient, job: str) -> list[tuple[str, dict[str, Any]]]:
@@ -148,8 +163,19 @@ def test_a_dry_run_is_done_by_a_worker_and_enters_no_job(world: World, client: F
     world.wait(lambda: kept() == 0, "the end of what was sent for the dry runs", seconds=20)
 
 
-def test_the_same_key_makes_one_job(world: World, client: FlaskClient, name: str) -> None:
+def test_the_same_key_makes_one_job(
+    world: World, services: Services, client: FlaskClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[str] = []
+    keep, together = services.uploads.keep, threading.Barrier(4)
+
+    def keep_together(stream: BinaryIO) -> Upload:
+        kept = keep(stream)
+        together.wait(60)
+        return kept
+
+    monkeypatch.setattr(services.uploads, "keep", keep_together)  # none of the four finds the job of another before it sends
+    before = uploads(world)
 
     def submit() -> None:
         answer = send(client, {"index": name}, jsonl(LINES[:3]), **{"Idempotency-Key": f"once-{name}"})
@@ -162,9 +188,67 @@ def test_the_same_key_makes_one_job(world: World, client: FlaskClient, name: str
         thread.join()
     assert len(made) == 4
     assert len(set(made)) == 1
+    source = world.services.jobs.get(made[0]).source
+    assert source is not None
+    assert uploads(world) - before == {upload_of(source["location"])}, "only what the job reads is kept"
     world.begin_worker()
     world.wait(lambda: world.services.jobs.get(made[0]).finished_at is not None, "the job", seconds=60)
     assert ids(world, name) == {"p0", "p1", "p2"}
+    world.wait(lambda: uploads(world) <= before, "the end of what was sent", seconds=20)
+
+
+@pytest.fixture
+def clogged(world: World) -> Iterator[None]:
+    """A queue that takes no message of the normal priority, while the rest of Redis answers."""
+    world.kill_worker()
+    name = f"{world.settings.queue}\x06\x164"
+    world.services.redis.set(name, "not a list")
+    yield
+    world.services.redis.delete(name)
+
+
+@pytest.mark.usefixtures("clogged")
+def test_a_dry_run_that_cannot_be_asked_for_keeps_nothing(world: World, client: FlaskClient, name: str) -> None:
+    before = uploads(world)
+    answer = send(client, {"index": name, "dry_run": True}, jsonl(LINES))
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "queue.unavailable")
+    assert uploads(world) == before
+
+
+@pytest.mark.usefixtures("clogged")
+def test_a_job_whose_message_was_not_sent_keeps_its_catalogue(world: World, client: FlaskClient, name: str) -> None:
+    before = uploads(world)
+    key = {"Idempotency-Key": f"late-{name}"}
+    answer = send(client, {"index": name}, jsonl(LINES), **key)
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "queue.unavailable")
+    assert len(uploads(world) - before) == 1
+    job = send(client, {"index": name}, jsonl(LINES), **key).get_json()["id"]
+    world.services.redis.flushall()
+    world.begin_worker()
+    world.wait(lambda: world.services.jobs.get(job).finished_at is not None, "the job", seconds=120)
+    assert ids(world, name) == {record["id"] for record in LINES}
+    world.wait(lambda: uploads(world) <= before, "the end of what was sent", seconds=20)
+
+
+@pytest.mark.parametrize("key", [False, True])
+def test_a_job_that_cannot_be_entered_keeps_only_what_may_be_entered_later(
+    world: World, client: FlaskClient, name: str, *, key: bool
+) -> None:
+    """A key that was taken has the job in it: whoever comes with it next enters that one."""
+    before, headers = uploads(world), {"Idempotency-Key": f"blocked-{name}"} if key else {}
+    ledger = world.services.elasticsearch.indices
+    ledger.put_settings(index=f"{world.settings.system_prefix}jobs", settings={"index.blocks.write": True})
+    try:
+        answer = send(client, {"index": name}, jsonl(LINES[:2]), **headers)
+    finally:
+        ledger.put_settings(index=f"{world.settings.system_prefix}jobs", settings={"index.blocks.write": None})
+    assert answer.status_code >= 400
+    assert len(uploads(world) - before) == (1 if key else 0)
+    world.begin_worker()
+    job = send(client, {"index": name}, jsonl(LINES[:2]), **headers).get_json()["id"]
+    world.wait(lambda: world.services.jobs.get(job).finished_at is not None, "the job", seconds=120)
+    assert ids(world, name) == {"p0", "p1"}
+    world.wait(lambda: uploads(world) <= before, "the end of what was sent", seconds=20)
 
 
 def test_a_catalogue_by_its_address_where_that_is_allowed(world: World, client: FlaskClient, name: str, folder: Path) -> None:
@@ -179,12 +263,84 @@ def test_a_catalogue_by_its_address_where_that_is_allowed(world: World, client: 
 
 
 @pytest.mark.parametrize(
-    "location", ["/etc/passwd", "{folder}/../x.jsonl", "https://example.com/a.jsonl", "elasticsearch:secret"]
-)
-def test_other_addresses_are_refused(client: FlaskClient, name: str, folder: Path, location: str) -> None:
+    "location",
+    [
+        "/etc/passwd", "{folder}/../x.jsonl", "{folder}/link.jsonl", "https://example.com/a.jsonl", "elasticsearch:secret",
+        "https://feeds.example@169.254.169.254/", "https://feeds.example.evil/", "https://anna:hunter2@feeds.example/a?x=hunter2",
+        "https://feeds.example/public/%2e%2e/private", "elasticsearch:feeds-a,triptych-keys",
+    ],
+)  # fmt: skip
+def test_other_addresses_are_refused(world: World, name: str, folder: Path, location: str) -> None:
+    own = {"catalogues": f"{folder}/,https://feeds.example,elasticsearch:feeds-"}
+    client = create_app(Services(world.settings.model_copy(update=own))).test_client()
+    (folder / "link.jsonl").unlink(missing_ok=True)
+    (folder / "link.jsonl").symlink_to("/etc/passwd")
     where = location.replace("{folder}", str(folder))
     answer = client.post("/v1/jobs", json={"index": name, "catalogue": {"location": where}})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "catalogue.not_allowed")
+    assert "hunter2" not in answer.get_data(as_text=True)
+
+
+@pytest.fixture
+def server() -> Iterator[MediaServer]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def reader(world: World, server: MediaServer) -> FlaskClient:
+    """An API that allows the server's folder /feeds/."""
+    return create_app(Services(world.settings.model_copy(update={"catalogues": server.url("/feeds/")}))).test_client()
+
+
+def everything_kept(world: World) -> str:
+    """The ledger's jobs and keys, as they lie in Elasticsearch."""
+    client, prefix = world.services.elasticsearch, world.settings.system_prefix
+    index = f"{prefix}jobs,{prefix}keys"
+    client.indices.refresh(index=index)
+    return json.dumps([hit["_source"] for hit in client.search(index=index, size=1000)["hits"]["hits"]])
+
+
+def test_an_address_with_a_signature_is_read_but_never_shown(
+    world: World, server: MediaServer, reader: FlaskClient, name: str
+) -> None:
+    server.routes["/feeds/a.jsonl"] = reply(200, jsonl(LINES[:3]))
+    body = {"index": name, "catalogue": {"location": server.url("/feeds/a.jsonl?X-Amz-Signature=hunter2")}}
+    answer = reader.post("/v1/jobs", json=body, headers={"Idempotency-Key": f"signed-{name}"})
+    assert answer.status_code == 202, answer.get_json()
+    job = answer.get_json()["id"]
+    assert answer.get_json()["catalogue"] == server.url("/feeds/a.jsonl")
+    assert "hunter2" in everything_kept(world), "it is needed until the catalogue is read"
+    shown = [answer.get_data(as_text=True), reader.get("/v1/jobs").get_data(as_text=True)]
+    shown += [str(world.command(*words, **world.environment)) for words in (("job", "list"), ("job", "show", job))]
+    world.begin_worker()
+    seen = events(reader, job)
+    assert (seen[-1][1]["state"], seen[-1][1]["written"]) == ("completed", 3)
+    assert [request.path for request in server.seen] == ["/feeds/a.jsonl?X-Amz-Signature=hunter2"]
+    shown += [json.dumps(seen), reader.get(f"/v1/jobs/{job}").get_data(as_text=True), world.log.read_text()]
+    assert all("hunter2" not in text for text in shown)
+    world.wait(lambda: "hunter2" not in everything_kept(world), "the end of the signature", seconds=20)
+    again = reader.post("/v1/jobs", json=body, headers={"Idempotency-Key": f"signed-{name}"})
+    assert again.get_json()["id"] == job
+
+
+def test_a_server_that_is_allowed_cannot_send_us_elsewhere(
+    world: World, server: MediaServer, reader: FlaskClient, name: str
+) -> None:
+    world.begin_worker()
+    server.routes["/private/a.jsonl"] = reply(200, jsonl(LINES[:3]))
+    server.routes["/feeds/a.jsonl"] = reply(302, Location=server.url("/private/a.jsonl"))
+    body = {"index": name, "catalogue": {"location": server.url("/feeds/a.jsonl?X-Amz-Signature=hunter2")}}
+    end = events(reader, reader.post("/v1/jobs", json=body).get_json()["id"])[-1][1]
+    assert (end["state"], end["written"]) == ("failed", 0)
+    assert "redirects" in end["error"]
+    assert "hunter2" not in json.dumps(end)
+    place = reader.post("/v1/jobs", json={**body, "dry_run": True}).headers["Location"]
+    world.wait(lambda: reader.get(place).get_json()["state"] in ("done", "failed"), "the dry run")
+    tried = reader.get(place)
+    assert tried.get_json()["problem"]["code"] == "catalogue.unreadable"
+    assert "hunter2" not in tried.get_data(as_text=True)
+    assert server.asked("/private/a.jsonl") == 0
 
 
 def test_dead_letters_are_counted_shown_exported_and_redriven(world: World, client: FlaskClient, name: str) -> None:

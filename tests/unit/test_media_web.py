@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,12 @@ from email.utils import format_datetime
 import pytest
 
 from triptych.errors import MediaError
+from triptych.media.remote.allowed import Allowed
 from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.hosts import FAILURES, MOST_WAIT_SECONDS, Host, Hosts
 from triptych.media.remote.spool import Spool
-from triptych.media.remote.web import rest_asked
+from triptych.media.remote.web import Web, rest_asked
+from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
 
@@ -118,3 +121,24 @@ def test_a_spool_without_disk_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     with Spool(10) as spool:
         spool.put("a", b"1")
         assert spool.get("a") is None
+
+
+def test_a_resolver_that_hangs_takes_no_more_than_the_time_of_the_medium(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        let_go.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    own = settings.model_copy(update={"fetch_hosts": "cdn.example", "fetch_seconds": 0.3})
+    began = time.monotonic()
+    with pytest.raises(MediaError) as caught:
+        Web(own, Allowed.of(own)).get("https://cdn.example/a.jpg?sign=hunter2", None)
+    took = time.monotonic() - began
+    let_go.set()
+    assert (caught.value.code, caught.value.retryable) == ("media.fetch_timeout", True)
+    assert "hunter2" not in str(caught.value)
+    assert 0.2 < took < 10

@@ -122,6 +122,12 @@ class _Shop(BaseHTTPRequestHandler):
     files: dict[str, bytes] = {}  # noqa: RUF012  set by the fixture
 
     def do_GET(self) -> None:
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/moved"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         data = self.files.get(self.path.partition("?")[0])
         if data is None:
             self.send_error(403)
@@ -173,6 +179,16 @@ def test_catalogues_behind_urls(shop: str, settings: Settings) -> None:
     assert bodies(list(over_http(f"{shop}/a.csv?sign=hunter2", settings).records())) == [{"id": "1", "title": "a"}]
     assert len(list(over_http(f"{shop}/a.jsonl.gz", settings).records())) == 2000
     assert bodies(list(over_http(f"{shop}/a.parquet", settings).records())) == [{"id": "1"}]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a.parquet"])
+def test_redirects_are_followed_unless_only_the_address_itself_is_allowed(shop: str, settings: Settings, name: str) -> None:
+    assert list(over_http(f"{shop}/moved/{name}", settings).records())
+    assert list(over_http(f"{shop}/{name}", settings, fixed=True).records())
+    with pytest.raises(InputError, match="redirects") as caught:
+        list(over_http(f"{shop}/moved/{name}?sign=hunter2", settings, fixed=True).records())
+    assert caught.value.code == "catalogue.unreadable"
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["/none.csv", "/none.jsonl", "/none.parquet", "/cut.jsonl"])

@@ -132,6 +132,17 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         with translated():
             self._client.update(index=self._jobs, id=job, doc=changes, refresh=True, retry_on_conflict=5)
 
+    def keep_source(self, job: Job, source: Mapping[str, Any]) -> None:
+        """Keep only `source` of how a job's catalogue was read, in its entry and beside its idempotency key."""
+        self._change(self._jobs, job.id, lambda _: {"source": dict(source)})
+        if job.key is None:
+            return
+
+        def without(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+            return {"entry": {**entry["entry"], "source": dict(source)}} if entry.get("job") == job.id else None
+
+        self._change(self._keys, _key_id(job.alias, job.key), without)
+
     def turn(self, job: str, decide: Callable[[Job], Job]) -> Job:
         """Change a job to what `decide` makes of it as it is now, however many others change it too; gives it as it then is.
 

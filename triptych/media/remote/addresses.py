@@ -93,7 +93,8 @@ def _is_compatible(address: IPv6Address) -> bool:
 def resolve(host: str, port: int) -> list[Address]:
     """The addresses of a host, each once, in the system's order. Raises socket.gaierror.
 
-    The one place where a name of a catalogue is resolved; it takes as long as the system's resolver lets it.
+    The one place where a name of a catalogue is resolved. It takes as long as the system's resolver lets it: bounding it is for
+    the caller.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(ipaddress.ip_address(info[4][0]) for info in found))

@@ -1,4 +1,6 @@
-"""A bound of time for a client that knows none: boto3's and Google's count silences, and a byte a second is no silence."""
+"""A bound of time for what knows none of ours: boto3 and Google's client count silences, and a byte a second is no silence; the
+system's resolver has a time of its own.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def exchange(
                 body = _body(url, response, most_bytes) if response.status in _GOOD else b""
                 answer = Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
         if deadline.left <= 0:  # ended by the timer, which looks like the end of a body without a length
-            raise _late(url, deadline)
+            raise late(url, deadline)
     except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         raise _classed(url, deadline, error) from error
     finally:
@@ -108,7 +108,7 @@ def _connected(url: Url, addresses: Sequence[Address], deadline: Deadline, tls: 
             connection.timeout = max(min(SILENCE_SECONDS, deadline.left), 0.001)
             return connection
     if failure is None or deadline.left <= 0:
-        raise _late(url, deadline) from failure
+        raise late(url, deadline) from failure
     why = failure.__cause__ or failure  # urllib3's own sentence names an object in memory
     raise MediaError(f"{url.authority} takes no connection: {why}.", code="media.host_unreachable", retryable=True) from failure
 
@@ -165,7 +165,7 @@ def _body(url: Url, response: urllib3.BaseHTTPResponse, most_bytes: int) -> byte
 def _classed(url: Url, deadline: Deadline, error: Exception) -> MediaError:
     """What went wrong in an exchange: the time, the connection, or what the server said."""
     if deadline.left <= 0:
-        return _late(url, deadline)
+        return late(url, deadline)
     if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return MediaError(
             f"{url.authority} said nothing for {SILENCE_SECONDS:g} s.", code="media.fetch_timeout", retryable=True
@@ -176,7 +176,8 @@ def _classed(url: Url, deadline: Deadline, error: Exception) -> MediaError:
     return MediaError(f"{url.authority} broke the connection: {error}.", code="media.host_unreachable", retryable=True)
 
 
-def _late(url: Url, deadline: Deadline) -> MediaError:
+def late(url: Url, deadline: Deadline) -> MediaError:
+    """The error of a medium whose time is over."""
     return MediaError(
         f"{url.place[:200]!r} did not come within {deadline.seconds:g} s.",
         code="media.fetch_timeout",

@@ -13,9 +13,11 @@ from urllib.parse import quote, urljoin
 
 from triptych.errors import MediaError
 from triptych.media.remote import urls
+from triptych.media.remote.addresses import Address
 from triptych.media.remote.allowed import Allowed
+from triptych.media.remote.bounded import within
 from triptych.media.remote.deadline import Deadline
-from triptych.media.remote.exchange import Answer, exchange
+from triptych.media.remote.exchange import Answer, exchange, late
 from triptych.media.remote.hosts import Hosts
 from triptych.media.remote.known import Known
 from triptych.media.remote.urls import Url
@@ -86,7 +88,7 @@ class Web:
         with host.slot(deadline):
             answer = exchange(
                 url,
-                self._allowed.addresses(url),
+                self._addresses(url, deadline),
                 _conditions(url, known),
                 most_bytes=self._settings.media_bytes,
                 deadline=deadline,
@@ -95,6 +97,10 @@ class Web:
         if answer.status in _PASSING:
             host.rest(rest_asked(answer.headers.get("retry-after")))
         return answer
+
+    def _addresses(self, url: Url, deadline: Deadline) -> list[Address]:
+        """The addresses of a URL's host. The system's resolver knows no bound of ours, so a late one is left behind."""
+        return within(deadline.left, lambda: self._allowed.addresses(url), lambda: late(url, deadline))
 
     def _redirected(self, url: Url, answer: Answer) -> Url:
         where = answer.headers.get("location", "")
