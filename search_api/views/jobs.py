@@ -17,8 +17,8 @@ import orjson
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
-from search_api.views.search import decoded, json_response
+from search_api.schemas import InvalidBodyError, JobBody, LetterBody, decoded, parse
+from search_api.views.search import json_response
 from triptych.catalogues import upload_location
 from triptych.elastic.attached import no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
