@@ -16,8 +16,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import click
 import numpy as np
@@ -34,7 +35,7 @@ from evaluation.tasks import WIDTH, services, shown
 from search_api.candidates import NO_MODALITY, NOT_RETRIEVED, Candidates, Floats
 from search_api.fusion import FusedLeg, Method, averaged, fuse, renormalised, reweighed
 from search_api.legs import wanted
-from search_api.query import FusionMethod
+from search_api.query import FusionMethod, Mean, SearchRequest
 from search_api.searcher import Searcher
 from search_api.weights import class_of, default_weights
 from triptych import TriptychError
@@ -54,11 +55,14 @@ gets who gives no weights; chosen on every other query, or on the half of the qu
 rest."""
 
 FUSIONS: Sequence[FusionMethod] = ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf")
+ARITHMETIC: Mean = "arithmetic"
+BELOW_0: Sequence[FusionMethod] = ("z_score", "rrf")
+"""Fusions that have the arithmetic mean only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query's candidates, its legs, and their weights by how they were chosen."""
+    """A query's candidates, its legs, their weights by how they were chosen, and what `native` answers under these."""
 
     id: str
     words: str
@@ -66,6 +70,7 @@ class Asked:
     candidates: Candidates
     legs: tuple[FusedLeg, ...]
     weights: Mapping[str, Mapping[str, float]]
+    native: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,13 @@ class Scheme:
         return candidates if self.complete else uncompleted(candidates)
 
 
+NATIVE = Scheme(Method("native"), complete=False)
+"""Asked of Elasticsearch itself, under the weights that nobody tuned: it keeps no scores to tune on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a scheme reaches: nDCG@10 by how the weights were chosen."""
+    """What a scheme reaches: nDCG@10 by how the weights were chosen; of `native` where they were not tuned."""
 
     scheme: Scheme
     reached: Mapping[str, float]
@@ -190,7 +199,9 @@ def tuned(asked: Sequence[Asked], judgements: Judgements, scheme: Scheme) -> dic
 
 def schemes() -> list[Scheme]:
     """Every method with and without completion, and what products without a picture may count."""
-    ways = [*(Method(fusion) for fusion in FUSIONS), Method(mean="geometric"), Method(mean="harmonic")]
+    ways = [
+        Method(fusion, mean) for mean in get_args(Mean) for fusion in FUSIONS if mean == ARITHMETIC or fusion not in BELOW_0
+    ]
     found = [Scheme(way, complete) for way in ways for complete in (True, False)]
     return [*found, Scheme(Method(missing="zero"), True), Scheme(Method(missing="background"), True)]
 
@@ -212,8 +223,24 @@ def ask(searcher: Searcher, alias: str, task: Task, queries: Sequence[Query], pr
             RELIABILITY: default_weights(plan, schema.levels),
             DEFAULT: default_weights(plan, schema.levels, query_class=class_of(query.text or "")),
         }
-        found.append(Asked(query.id, query.text or "", frozenset(query.exclude), session.candidates, session.legs, weights))
+        native = {kind: natively(searcher, replace(given, weights=some)) for kind, some in weights.items()}
+        exclude = frozenset(query.exclude)
+        found.append(Asked(query.id, query.text or "", exclude, session.candidates, session.legs, weights, native))
     return found
+
+
+def natively(searcher: Searcher, given: SearchRequest) -> list[str]:
+    """The product ids that `native` answers, best first."""
+    return [hit.id for hit in searcher.search(replace(given, fusion="native", fields=("id",))).hits]
+
+
+def native_row(asked: Sequence[Asked], judgements: Judgements) -> Row:
+    """What `native` reaches."""
+    kept = {
+        kind: {one.id: [product for product in one.native[kind] if product not in one.exclude] for one in asked}
+        for kind in asked[0].native
+    }
+    return Row(NATIVE, {kind: measured(judgements, rankings) for kind, rankings in kept.items()})
 
 
 def evaluate(asked: Sequence[Asked], judgements: Judgements, progress: Progress) -> Iterator[Row]:
@@ -228,6 +255,7 @@ def evaluate(asked: Sequence[Asked], judgements: Judgements, progress: Progress)
             for kind, weights in chosen.items()
         }
         yield Row(scheme, reached)
+    yield native_row(asked, judgements)
 
 
 def leg_rows(asked: Sequence[Asked], judgements: Judgements) -> list[LegRow]:
@@ -294,7 +322,7 @@ def table(rows: Sequence[Row]) -> Table:
     heads = (EQUAL, RELIABILITY, DEFAULT, TUNED, TUNED_ELSEWHERE)
     found = Table("fusion", "mean", "missing", "completed", *heads, title=MEASURE, title_justify="left")
     for row in rows:
-        cells = [f"{row.reached[head]:.3f}" for head in heads]
+        cells = [f"{row.reached[head]:.3f}" if head in row.reached else "" for head in heads]
         method, complete = row.scheme.method, row.scheme.complete
         found.add_row(method.fusion, method.mean, method.missing if complete else "", "yes" if complete else "no", *cells)
     return found

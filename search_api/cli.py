@@ -50,9 +50,20 @@ FUSIONS = ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf", "na
 @click.option("--page", metavar="TOKEN", help="The next page of an answer, by the token it gave.")
 @click.option("--why", metavar="ID", help="Explain why this product stands where it stands, or in no answer.")
 @click.option("--explain", is_flag=True, help="Show each leg's part in each score.")
+@click.option(
+    "--body",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A file, or -, of JSON as of POST /v1/search, /v1/msearch, /v1/explain or /v1/reweigh, in place of all other options.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer of POST /v1/search (with --why: of POST /v1/explain).")
-def search(*, why: str | None, as_json: bool, **given: Any) -> None:
+def search(*, why: str | None, as_json: bool, body: Path | None, **given: Any) -> None:
     """Search INDEX with any mix of TEXT, pictures, a sound and products."""
+    if body is not None:
+        from search_api import body_cli  # noqa: PLC0415
+
+        body_cli.refuse_others(click.get_current_context())
+        body_cli.answer(given["index"], body, as_json=as_json)
+        return
     import orjson  # noqa: PLC0415
 
     from search_api import shown  # noqa: PLC0415

@@ -288,6 +288,11 @@ def knn(leg: Leg, asked: Asked, *, k: int, completes: bool = False, boost: float
     return [{**clause, **whole}, parts]
 
 
+def quantised(leg: Leg, *, exact: bool) -> bool:
+    """Whether a leg's scores are those of shortened vectors: its index holds such, and they are not scored again."""
+    return leg.space is not None and leg.space.quantised and not exact
+
+
 def best_part_body(leg: Leg, ids: Sequence[str], asked: Asked) -> dict[str, Any]:
     """The search that names the best of several media of `ids` in a leg.
 

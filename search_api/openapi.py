@@ -9,33 +9,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from search_api.answer import SearchResult
 from search_api.events_body import EventsBody
 from search_api.judgements_body import JudgementsBody
+from search_api.openapi_answers import MODELS
 from search_api.schemas import ExplainBody, JobBody, LetterBody, MsearchBody, ReweighBody, SearchBody
 from search_api.similar import SimilarResult
 from search_api.similar_query import SimilarQuery
 from triptych import __version__
 
 _REF = "#/components/schemas/{model}"
-
-
-class Problem(BaseModel):
-    """What went wrong (RFC 9457): `code` is stable, `field` names what is at fault, `remedy` what to do."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str | None = None
-    field: str | None = None
-    remedy: str | None = None
-    errors: list[dict[str, str]] | None = None
 
 
 class _Endpoint(BaseModel):
@@ -67,7 +53,7 @@ _SCOPES: Final[Mapping[str, str | None]] = {
 """The scope a key needs by the beginning of a path, the longest that fits; None: no key. `access.NEEDS` by paths."""
 
 _LETTERS = {name: f"only those of this {name}" for name in ("code", "stage", "modality", "product")}
-_FAULTS = (400, 404, 405, 409, 413, 415, 500, 502, 503)
+_FAULTS = (400, 404, 405, 409, 413, 500, 502, 503)
 
 ENDPOINTS = (
     _Endpoint(
@@ -84,6 +70,7 @@ ENDPOINTS = (
         path="/v1/msearch",
         summary="Several queries at once, each with an answer or a problem of its own",
         body="MsearchBody",
+        answer="MsearchAnswer",
         errors=_FAULTS,
     ),
     _Endpoint(
@@ -91,6 +78,7 @@ ENDPOINTS = (
         path="/v1/explain",
         summary="Why a product stands where it stands in an answer, or in none, and what would lift it",
         body="ExplainBody",
+        answer="ExplainAnswer",
         errors=_FAULTS,
         media=True,
     ),
@@ -243,7 +231,7 @@ def document() -> dict[str, Any]:
     """The whole document."""
     bodies_ = (SearchBody, MsearchBody, ExplainBody, ReweighBody, JobBody, LetterBody, EventsBody, JudgementsBody)
     models = [(model, "validation") for model in bodies_]
-    _, bodies = models_json_schema([*models, (Problem, "serialization")], ref_template=_REF)  # type: ignore[list-item]
+    _, bodies = models_json_schema([*models, *MODELS], ref_template=_REF)  # type: ignore[list-item]
     schemas = dict(bodies["$defs"])
     for kind in (SearchResult, SimilarResult):
         answer = TypeAdapter(kind).json_schema(mode="serialization", ref_template=_REF)

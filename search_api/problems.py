@@ -63,6 +63,11 @@ def problem_of(error: TriptychError) -> dict[str, Any]:
     return _members(status, error.code, error.message, more)
 
 
+def problem_within(answer: object) -> object:
+    """An answer of several as it is sent: an error as `{"problem": ...}`, anything else as it is."""
+    return {"problem": problem_of(answer)} if isinstance(answer, TriptychError) else answer
+
+
 def _members(status: int, code: str, title: str, more: Mapping[str, Any]) -> dict[str, Any]:
     body = {"type": f"urn:triptych:problem:{code}", "title": title, "status": status, "code": code}
     return body | {name: value for name, value in more.items() if value}
@@ -93,7 +98,6 @@ def register(app: Flask) -> None:
             404: "http.not_found",
             405: "http.method_not_allowed",
             413: "http.too_large",
-            415: "http.unsupported_media_type",
         }
         answer = problem(status, code.get(status, f"http.{status}"), error.name, detail=error.description)
         for name, value in error.get_headers():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
+import orjson
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from search_api.answer import SearchResult
@@ -216,6 +217,11 @@ class ReweighBody(_Body):
     size: int = Field(DEFAULT_SIZE, ge=1, le=1000, description="products to return")
     hydrate: bool = Field(False, description="return the products too, which asks Elasticsearch for them")
 
+    def asked_of(self, reweigh: Callable[..., SearchResult]) -> SearchResult:
+        """The answer of `Searcher.reweigh`."""
+        changes = self.model_dump(include={"fusion", "mean", "missing", "min_relevance"})
+        return reweigh(self.query_id, self.weights, size=self.size, hydrate=self.hydrate, **changes)
+
 
 class CatalogueBody(_Body):
     """How a catalogue is read; docs/records.md says what each option does."""
@@ -283,6 +289,16 @@ def _numbers(name: str, given: list[float] | str) -> Numbers:
             remedy="Send base64 of big-endian float32, or a list of numbers.",
         )
     return found
+
+
+def decoded(text: str | bytes | None, name: str) -> object:
+    """The JSON of a body or of a part of a form. Raises InvalidBodyError."""
+    if not text:
+        raise InvalidBodyError(f"The {name} is missing.", code="request.not_json", field=name, remedy="Give a JSON object.")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidBodyError(f"The {name} is not JSON: {error}.", code="request.not_json", field=name) from error
 
 
 _B = TypeVar("_B", bound=BaseModel)

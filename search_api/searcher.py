@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -29,17 +29,18 @@ from search_api.embed import Embedding, QueryEmbedder
 from search_api.filters import clauses
 from search_api.fusion import FusedLeg
 from search_api.history import History
-from search_api.legs import OF_PRODUCTS, wanted
+from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.query import SearchRequest, check, check_method, check_relevance
 from search_api.session import Session, Sessions, unknown
+from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
 from search_api.why import explanation, fell_short
 from triptych.elastic.engine import close_point_in_time, open_point_in_time
 from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo, describe
-from triptych.errors import ElasticsearchError, NotFoundError, QueryError
+from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
 from triptych.schema import IndexSchema
 from triptych.services import Services
 
@@ -87,6 +88,10 @@ class Searcher:
             return natively(self._elastic, run, options, recognised)
         session = self.scored(run, options, recognised)
         return self._answer(run, session, options, offset=0, size=request.size, keep=True)
+
+    def msearch(self, requests: Iterable[SearchRequest]) -> list[SearchResult | TriptychError]:
+        """Several queries beside each other: in their order what `search` answers to each, or the error it raises."""
+        return several(self.search, requests)
 
     def planned(self, request: SearchRequest) -> tuple[Run, ranking.Options, Mapping[str, Recognised]]:
         """A run up to its legs and their vectors."""
@@ -201,7 +206,8 @@ class Searcher:
                 f"There is no product {product!r} in {request.index!r}.", code="product.not_found", field="product"
             )
         session = self.scored(run, options, recognised, extra=[product])
-        return fell_short(session, options, product, passes=passes, size=request.size)
+        found = fell_short(session, options, product, passes=passes, size=request.size)
+        return {**found, "quantised": {leg.name: quantised(leg, exact=request.exact) for leg in run.legs}}
 
     def similar(self, request: SimilarRequest) -> SimilarResult:
         """Products like a product, and those bought together with it; see `similar.similar`."""
@@ -287,15 +293,7 @@ class Searcher:
         return session
 
     def _answer(
-        self,
-        run: Run,
-        session: Session,
-        options: ranking.Options,
-        *,
-        offset: int,
-        size: int,
-        keep: bool,
-        hydrate: bool = True,
+        self, run: Run, session: Session, options: ranking.Options, *, offset: int, size: int, keep: bool, hydrate: bool = True
     ) -> SearchResult:
         """A page of a session. Products deleted meanwhile make room for the next ones."""
         kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for

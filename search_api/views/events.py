@@ -9,8 +9,8 @@ from flask import Blueprint, Response, request
 from search_api.events import Events, refused_json
 from search_api.events_body import EventsBody
 from search_api.query import LONGEST_SESSION
-from search_api.schemas import InvalidBodyError, parse
-from search_api.views.search import decoded, json_response
+from search_api.schemas import InvalidBodyError, decoded, parse
+from search_api.views.search import json_response
 
 MOST_BYTES: Final = 1_000_000
 """Of a request of events: 500 of them with the longest ids fit."""

@@ -18,8 +18,8 @@ import orjson
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from search_api.schemas import InvalidBodyError, JobBody, LetterBody, parse
-from search_api.views.search import decoded, json_response
+from search_api.schemas import InvalidBodyError, JobBody, LetterBody, decoded, parse
+from search_api.views.search import json_response
 from triptych.allowed_catalogues import may_be_named
 from triptych.catalogues import named_index, shown, upload_location, upload_of
 from triptych.elastic.attached import no_catalogue
@@ -257,6 +257,8 @@ def _job_body(given: Request, most_bytes: int) -> JobBody:
     """What a request asks for; of a form, whose catalogue has at most `most_bytes`, the part `job`."""
     if given.mimetype != "multipart/form-data":
         return parse(JobBody, _json(given))
+    if (given.content_length or 0) > most_bytes + _FORM_BYTES:
+        raise too_large(most_bytes)
     given.max_content_length = most_bytes + _FORM_BYTES  # the upload itself is counted while it is kept
     try:
         unknown = (set(given.files) - {"catalogue", "job"}) | (set(given.form) - {"job"})

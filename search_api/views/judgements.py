@@ -8,9 +8,9 @@ from typing import Final
 from flask import Blueprint, Response, request
 
 from search_api.judgements_body import JudgementsBody
-from search_api.schemas import InvalidBodyError, parse
+from search_api.schemas import InvalidBodyError, decoded, parse
 from search_api.searcher import Searcher
-from search_api.views.search import decoded, json_response
+from search_api.views.search import json_response
 from triptych.elastic.judgements import Judged, JudgementStore
 from triptych.services import Services
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +13,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.routing import PathConverter
 
 from search_api.events import AnswerLog
-from search_api.problems import problem_of
+from search_api.problems import problem_within
 from search_api.query import SearchRequest
 from search_api.schemas import (
     ExplainBody,
@@ -22,22 +21,20 @@ from search_api.schemas import (
     MsearchBody,
     ReweighBody,
     SearchBody,
+    decoded,
     parse,
     parse_body,
     to_json,
 )
 from search_api.searcher import Searcher
-from triptych import traces
-from triptych.errors import QueryError, TriptychError
+from search_api.several import several
+from triptych.errors import QueryError
 from triptych.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _Body = TypeVar("_Body", bound=SearchBody)
-
-_AT_ONCE = 4
-"""Queries of one `/v1/msearch` that run beside each other."""
 
 
 class AnyText(PathConverter):
@@ -51,8 +48,6 @@ def blueprint(searcher: Searcher, settings: Settings, answers: AnswerLog | None 
     """The views; what they answer is kept in `answers`, where there is such a log."""
     views = Blueprint("search", __name__, url_prefix="/v1")
     views.record(lambda state: state.app.url_map.converters.update(any_text=AnyText))
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="msearch")
-
     answered = partial(_answered, searcher, answers)
 
     @views.post("/search")
@@ -63,8 +58,8 @@ def blueprint(searcher: Searcher, settings: Settings, answers: AnswerLog | None 
     @views.post("/msearch")
     def msearch() -> Response:
         body = parse(MsearchBody, read(request, settings)[0])
-        ask = traces.carried(partial(_one_of_several, settings=settings, answered=answered))
-        return json_response({"answers": list(pool.map(ask, body.searches))})
+        found = several(lambda data: answered(_allowed(parse_body(data), settings).to_request()), body.searches)
+        return json_response({"answers": [problem_within(one) for one in found]})
 
     @views.post("/explain")
     def explain() -> Response:
@@ -74,11 +69,7 @@ def blueprint(searcher: Searcher, settings: Settings, answers: AnswerLog | None 
 
     @views.post("/reweigh")
     def reweigh() -> Response:
-        body = parse(ReweighBody, read(request, settings)[0])
-        changes = body.model_dump(include={"fusion", "mean", "missing", "min_relevance"})
-        return json_response(
-            to_json(searcher.reweigh(body.query_id, body.weights, size=body.size, hydrate=body.hydrate, **changes))
-        )
+        return json_response(to_json(parse(ReweighBody, read(request, settings)[0]).asked_of(searcher.reweigh)))
 
     @views.get("/products/<any_text:product_id>")
     def product(product_id: str) -> Response:
@@ -120,15 +111,6 @@ def _answered(searcher: Searcher, answers: AnswerLog | None, asked: SearchReques
     if answers is not None:
         answers.put(asked, result)
     return to_json(result)
-
-
-def _one_of_several(data: object, settings: Settings, answered: Callable[[SearchRequest], dict[str, Any]]) -> dict[str, Any]:
-    """One query of several: its answer, or its problem."""
-    with traces.span("query"):
-        try:
-            return answered(_allowed(parse_body(data), settings).to_request())
-        except TriptychError as error:
-            return {"problem": problem_of(error)}
 
 
 class Whole(Response):
@@ -184,13 +166,3 @@ def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
 
 def _read_file(file: FileStorage, settings: Settings) -> bytes:
     return file.stream.read(settings.media_bytes + 1)
-
-
-def decoded(text: str | bytes | None, name: str) -> object:
-    """The JSON of a body or of a part of a form. Raises InvalidBodyError."""
-    if not text:
-        raise InvalidBodyError(f"The {name} is missing.", code="request.not_json", field=name, remedy="Give a JSON object.")
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidBodyError(f"The {name} is not JSON: {error}.", code="request.not_json", field=name) from error

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import made_shop
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from jsonschema import Draft202012Validator
 from made_shop import DIMS
 from made_web import PICTURE, THINGS, WORDS, Web, made_web
 
-from search_api import openapi
+from search_api import Searcher, SearchRequest, SearchResult, openapi
+from triptych.errors import QueryError
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -22,6 +28,24 @@ pytestmark = pytest.mark.integration
 def web(services: Services, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with made_web(services, tmp_path_factory.mktemp("contract"), f"contract-{run_id}") as made:
         yield made
+
+
+def strictly(part: Any) -> Any:
+    """A schema that takes no member it does not name."""
+    if isinstance(part, list):
+        return [strictly(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {name: strictly(one) for name, one in part.items()}
+    return {"additionalProperties": False, **found} if "properties" in found and "$ref" not in found else found
+
+
+STRICT = strictly(openapi.document()["components"])
+
+
+def check_said(name: str, answer: Any) -> None:
+    """The document has every member of an answer."""
+    Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": STRICT}).validate(answer)
 
 
 def test_several_searches_at_once_have_their_own_answers_and_problems(web: Web) -> None:
@@ -38,6 +62,12 @@ def test_several_searches_at_once_have_their_own_answers_and_problems(web: Web) 
         if "problem" not in answer:
             alone = web.search(text=body["text"])
             assert [hit["id"] for hit in answer["hits"]] == [hit["id"] for hit in alone["hits"]]
+    check_said("MsearchAnswer", found)
+    mine = Searcher(web.services).msearch(SearchRequest(web.index, text=word) for word in ("red", " ", "blue"))
+    assert isinstance(mine[1], QueryError)
+    assert [[hit.id for hit in one.hits] for one in mine if isinstance(one, SearchResult)] == [
+        [hit["id"] for hit in answers[number]["hits"]] for number in (0, 1)
+    ]
     assert web.post("/v1/msearch", searches=[])[1]["code"] == "request.invalid"
     assert web.post("/v1/msearch", searches=bodies * 3)[1]["code"] == "request.invalid"
 
@@ -46,9 +76,31 @@ QUERY: dict[str, Any] = {"text": "red horn", "vectors": {"words": WORDS, "pictur
 
 
 def explained(web: Web, product: str, **more: Any) -> Any:
-    status, found = web.post("/v1/explain", index=web.index, product=product, **QUERY, **more)
+    status, found = web.post("/v1/explain", index=web.index, product=product, **{**QUERY, **more})
     assert status == 200, found
+    check_said("ExplainAnswer", found)
     return found
+
+
+def test_what_explains_has_all_members_that_the_document_has(web: Web) -> None:
+    found = [explained(web, product) for product in ("p000", "p001", "p020", "p030")]
+    found.append(explained(web, found[0]["last_shown"]["id"]))  # the last shown itself
+    said = openapi.document()["components"]["schemas"]["ExplainAnswer"]
+    assert set().union(*found) == set(said["properties"])
+    assert set.intersection(*map(set, found)) == set(said["required"])
+    assert any(lift for one in found for lift in one["lifts"].values())
+
+
+def test_what_explains_says_which_legs_are_quantised(web: Web, services: Services, run_id: str, tmp_path: Path) -> None:
+    assert explained(web, "p000", exact=False)["quantised"] == dict.fromkeys(
+        ("lexical", "vector.words", "vector.picture"), False
+    )
+    mine = made_shop.services_of(services, tmp_path, made_shop.profile({"words": "int8_hnsw"}))
+    version = made_shop.create(mine, f"quantised-{run_id}", THINGS)
+    for exact in (True, False):
+        found = Searcher(mine).explain(SearchRequest(f"quantised-{run_id}", **QUERY, exact=exact), "p000")
+        assert {name for name, is_so in found["quantised"].items() if is_so} == (set() if exact else {"vector.words"})
+    services.elasticsearch.indices.delete(index=version)
 
 
 def test_a_product_that_was_shown_is_explained_as_it_was_shown(web: Web) -> None:
@@ -88,7 +140,7 @@ def test_a_product_that_is_filtered_or_out_of_the_window_is_explained(web: Web) 
     assert "filtered" in {reason["reason"] for reason in filtered["reasons"]}
     assert (filtered["shown"], filtered["lifts"]) == (False, {})
     last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
-    status, far = web.post("/v1/explain", index=web.index, product=last, **{**QUERY, "window": 5})
+    far = explained(web, last, window=5)
     assert {reason["reason"] for reason in far["reasons"]} >= {"outside_window", "outranked"}
     assert far["rank"] > 5
     status, found = web.post("/v1/explain", index=web.index, product="nobodys", **QUERY)
@@ -166,7 +218,10 @@ def test_pages_over_http(web: Web) -> None:
 # Any request at all
 
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "20"))
-"""Requests per endpoint, half of them wrong. By hand, for some minutes: CONTRACT_EXAMPLES=1000."""
+"""Requests per endpoint, half of them wrong."""
+
+MINUTES = float(os.environ.get("CONTRACT_MINUTES", "0"))
+"""In place of so many: as many requests, other ones each time, as can be asked in so many minutes, over all endpoints."""
 
 
 @pytest.fixture(scope="module")
@@ -258,21 +313,38 @@ UNFIT = [schemathesis.checks.positive_data_acceptance, schemathesis.checks.negat
 """What is of the right form may name what is not there, and our names mend what was wrong."""
 
 
+LONG = [call for call in CALLS if next(one.body for one in ENDPOINTS if (one.method, one.path) == call[:2])]
+"""Those that MINUTES are for: without a body there is little to make up."""
+
+
 @pytest.mark.parametrize(("method", "path", "mode"), CALLS)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of a form that is cut off
 def test_any_request_is_answered_as_the_contract_says(method: str, path: str, mode: Any, operations: dict[Any, Any]) -> None:
-    """No fault of ours, no status that is not in the document, every answer of the form it says."""
+    """No fault of ours, no status that is not in the document, every answer of the form it says.
 
-    @settings(
+    For five minutes: CONTRACT_MINUTES=5 pytest -q -s tests/integration/test_contract.py -k any_request
+    """
+    asked = 0
+
+    @given(case=operations[method, path].as_strategy(generation_mode=mode))
+    def answered(case: Any) -> None:
+        nonlocal asked
+        asked += 1
+        case.call_and_validate(excluded_checks=UNFIT)
+
+    ask = settings(
         max_examples=EXAMPLES if path not in NOTHING_TO_SAY else 1,
         derandomize=True,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operations[method, path].as_strategy(generation_mode=mode))
-    def answered(case: Any) -> None:
-        case.call_and_validate(excluded_checks=UNFIT)
-
-    answered()
+    )(answered)
+    ask()
+    until = time.monotonic() + MINUTES * 60 / len(LONG)
+    for number in itertools.count():
+        if (method, path, mode) not in LONG or time.monotonic() > until:
+            break
+        seed(number)(ask)()
+    if MINUTES:
+        print(f"{method} {path} {mode.name}: {asked} requests")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,17 +22,22 @@ from evaluation.mixed import (
     Scheme,
     Tuner,
     alone,
+    evaluate,
     halves,
     leaving_out,
+    native_row,
     ranking,
     schemes,
     simplex,
+    table,
     tuned,
     uncompleted,
 )
 from evaluation.task_list import MIXED
 from search_api.candidates import NO_MODALITY, LegHits, complete, gather
 from search_api.fusion import FusedLeg, Method
+from search_api.query import FusionMethod, Mean, check_method
+from triptych.errors import QueryError
 from triptych.schema import Level
 
 pytestmark = pytest.mark.unit
@@ -114,6 +123,35 @@ def test_weights_are_tuned_on_the_other_half_only() -> None:
         best = ranking(other, PLAIN, found[each.id])
         assert mean(per_query(judgements, {other.id: best}))[MEASURE] == 1.0
     assert found["q0"] != found["q1"]
+
+
+def test_every_method_with_every_mean_that_it_has_is_compared() -> None:
+    ways = [(one.method.fusion, one.method.mean, one.complete) for one in schemes() if one.method.missing == "renormalise"]
+    able = []
+    for fusion, mean_ in itertools.product(get_args(FusionMethod), get_args(Mean)):
+        with suppress(QueryError):
+            check_method(fusion, mean_)
+            able += [(fusion, mean_, complete) for complete in (True, False) if fusion != "native"]
+    assert sorted(ways) == sorted(able)
+
+
+def test_native_is_measured_by_what_it_answered() -> None:
+    weights = {kind: {leg.name: 1 / 3 for leg in LEGS} for kind in ("equal", "default")}
+    asked = [
+        replace(one("q", "red", seed=7), weights=weights, native={"equal": ["p00", "p03"], "default": ["p03", "p00"]}),
+        replace(
+            one("r", "old", seed=8), weights=weights, native={"equal": ["p00"], "default": ["p01"]}, exclude=frozenset(["p01"])
+        ),
+    ]
+    judgements = {"q": {"p03": 1}, "r": {"p00": 1, "p01": 1}}
+    row = native_row(asked, judgements)
+    assert row.scheme.method.fusion == "native"
+    assert row.reached["equal"] == pytest.approx((1 / np.log2(3) + 1 / (1 + 1 / np.log2(3))) / 2)
+    assert row.reached["default"] == pytest.approx(0.5)
+    every = list(evaluate(asked, judgements, lambda *_: None))
+    assert [one.scheme for one in every] == [*schemes(), row.scheme]
+    assert every[-1] == row
+    assert table(every).row_count == len(every)
 
 
 def test_the_mixed_catalogue_has_the_records_of_all_its_sources(tmp_path: Path) -> None:
