@@ -16,7 +16,7 @@ from search_api.deadline import Deadline
 from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, lexical, ours
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
-from triptych.elastic.client import Client
+from triptych.elastic.client import Client, Server
 from triptych.elastic.engine import Found, Moment, mget, msearch, search
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, QueryError, TriptychError
@@ -136,16 +136,11 @@ class Elastic:
 
     @timed("products")
     def page(self, run: Run, ids: Sequence[str], *, fields: Sequence[str] | None, with_vectors: bool, highlight: bool) -> Page:
-        """The products of a page, without our own field unless vectors are asked for; none of one deleted meanwhile.
+        """The products of a page, as `source_of` shows them; none of one deleted meanwhile.
 
         The best of several media is named in the same request.
         """
-        source: dict[str, Any] = {
-            "excludes": [*run.info.schema.object_fields],
-            **({"includes": list(fields)} if fields else {}),
-        }
-        if with_vectors:
-            source = self._with_vectors(run, fields)
+        source = source_of(run.info, self._services.server, fields, with_vectors=with_vectors)
         schema = run.info.schema
         shown: dict[str, Any] = {"query": named_so(ids, schema), "size": len(ids), "_source": source}
         shown["docvalue_fields"] = [schema.key_field]
@@ -166,17 +161,6 @@ class Elastic:
         hits = {name_of(hit, schema): hit for hit in found.hits}
         products = {key: hit.get("_source", {}) for key, hit in hits.items()}
         return Page(products, {key: hit.get("highlight", {}) for key, hit in hits.items()}, media)
-
-    def _with_vectors(self, run: Run, fields: Sequence[str] | None) -> dict[str, Any]:
-        """The part of a search that returns the products' fields and their vectors."""
-        spaces = [space for space in run.info.schema.spaces if space.searched]
-        vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
-        source: dict[str, Any] = {"includes": [*(fields or ["*"]), *vectors]}
-        schema = run.info.schema
-        source["excludes"] = [*(f"{schema.object_field}.{name}" for name in BOOKKEEPING), *schema.others]
-        if self._services.server.hides_vectors:
-            source["exclude_vectors"] = False
-        return source
 
     def holds(self, run: Run, product: str) -> tuple[bool, bool]:
         """Whether the index has a product, and whether the query's filters let it pass."""
@@ -261,6 +245,20 @@ def _too_slow(run: Run, error: ElasticsearchError) -> ElasticsearchError:
     )
 
 
+def source_of(info: IndexInfo, server: Server, fields: Sequence[str] | None, *, with_vectors: bool) -> dict[str, Any]:
+    """The part of a search that returns the products' fields, without our own and without vectors unless they are asked for."""
+    if not with_vectors:
+        return {"excludes": info.unasked, **({"includes": list(fields)} if fields else {})}
+    schema = info.schema
+    spaces = [space for space in schema.spaces if space.searched]
+    vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
+    source: dict[str, Any] = {"includes": [*(fields or ["*"]), *vectors]}
+    source["excludes"] = [*(f"{schema.object_field}.{name}" for name in BOOKKEEPING), *schema.others]
+    if server.hides_vectors:
+        source["exclude_vectors"] = False
+    return source
+
+
 def highlighting(words: Sequence[Leg]) -> dict[str, Any]:
     """The part of a search that marks the words found, as HTML. The products' own text is escaped."""
     fields: dict[str, Any] = {name.partition("^")[0]: {} for leg in words for name in leg.fields}
@@ -280,9 +278,9 @@ def name_of(hit: Mapping[str, Any], schema: IndexSchema) -> str:
 
 
 def product_of(client: Client, info: IndexInfo, product: str, *, includes: Sequence[str] = ()) -> Mapping[str, Any] | None:
-    """One product's fields without our own, or those of `includes`; None where there is none of that id."""
+    """One product's fields without our own and without vectors, or those of `includes`; None where there is none of that id."""
     schema = info.schema
-    excludes = () if includes else schema.object_fields
+    excludes = () if includes else info.unasked
     if not info.among and (schema.attachment is None or schema.attachment.id is None):
         return mget(client, info.index, [product], includes=includes, excludes=excludes).get(product)
     source = {"includes": list(includes)} if includes else {"excludes": list(excludes)}
