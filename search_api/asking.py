@@ -13,11 +13,12 @@ from search_api.breakers import Breakers
 from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
 from search_api.classify import Classified
 from search_api.deadline import Deadline
+from search_api.degrading import nothing_left
 from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, lexical, ours
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
-from triptych.elastic.client import Client, Server
-from triptych.elastic.engine import Found, Moment, mget, msearch, search
+from triptych.elastic.client import Client, Server, within
+from triptych.elastic.engine import Found, Moment, close_point_in_time, mget, msearch, open_point_in_time, search
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, QueryError, TriptychError
 from triptych.schema import BOOKKEEPING, IndexSchema
@@ -80,7 +81,7 @@ class Elastic:
             answers = self.msearch(run, [*bodies, *([counts] if counts else [])], scored=True)
         except ElasticsearchError as error:
             if run.request.lexical_query is None:
-                raise
+                raise nothing_left(error) from error
             raise nothing_answered(run, error) from error  # a query it cannot even read costs the whole request
         if counts:
             self._counted(run, answers.pop())
@@ -174,7 +175,7 @@ class Elastic:
     def msearch(
         self, run: Run, bodies: Sequence[Mapping[str, Any]], *, scored: bool = False
     ) -> list[Found | ElasticsearchError]:
-        with self._asking(run):
+        with self._breakers.asking(run.deadline):
             return msearch(
                 self._client,
                 run.info.index,
@@ -190,19 +191,23 @@ class Elastic:
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:
         """One search, for `native`: no other leg answers where Elasticsearch refuses it."""
         try:
-            with self._asking(run):
+            with self._breakers.asking(run.deadline):
                 return search(self._client, run.info.index, body, seconds=run.deadline.request_seconds)
         except ElasticsearchError as error:
             raise nothing_answered(run, error) from error
 
     @contextmanager
-    def _asking(self, run: Run) -> Iterator[None]:
-        """A request to Elasticsearch under its breaker, which does not count a deadline of the query's own."""
-        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-            try:
-                yield
-            except ElasticsearchError as error:
-                raise _too_slow(run, error) from error
+    def moment(self, run: Run) -> Iterator[None]:
+        """All that is asked meanwhile is asked of one point in time. It stays open for the pages of a deep request."""
+        hurried = within(self._client, run.deadline.request_seconds)
+        with self._breakers.asking(run.deadline):
+            run.pit = open_point_in_time(hurried, run.info.index, seconds=self._services.settings.session_seconds)
+        try:
+            yield
+        finally:
+            if not run.request.deep:
+                close_point_in_time(within(self._client, run.deadline.request_seconds), run.pit)
+                run.pit = None
 
     @property
     def _client(self) -> Any:
@@ -229,20 +234,7 @@ class Elastic:
     def _drop(self, run: Run, lost: Sequence[str]) -> None:
         run.legs = [leg for leg in run.legs if leg.name not in lost]
         if not any(leg.seeks for leg in run.legs):
-            raise nothing_answered(run, run.errors[0])
-
-
-def _too_slow(run: Run, error: ElasticsearchError) -> ElasticsearchError:
-    """The error as it is, unless the query's own deadline made it."""
-    if not error.retryable or run.deadline.left != 0:
-        return error
-    return ElasticsearchError(
-        "Elasticsearch did not answer within timeout_ms.",
-        code="elasticsearch.too_slow",
-        field="timeout_ms",
-        retryable=True,
-        remedy="Give it more time.",
-    )
+            raise nothing_answered(run, run.errors[-1])
 
 
 def source_of(info: IndexInfo, server: Server, fields: Sequence[str] | None, *, with_vectors: bool) -> dict[str, Any]:
@@ -323,8 +315,8 @@ def excluded(run: Run) -> list[dict[str, Any]]:
 
 
 def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
-    """Why no leg answered: an analyzer that is not there, or a filter whose value does not fit its field, is the user's to
-    mend.
+    """Why no leg answered, or one did not. An analyzer that is not there, or a filter whose value does not fit its field, is
+    the user's to mend.
     """
     analyzer = run.request.text_options.analyzer
     if analyzer is not None and error.code == "elasticsearch.bad_request" and "analyzer" in error.message:
@@ -337,4 +329,4 @@ def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
         )
     if run.request.filters and error.code == "elasticsearch.bad_request":
         return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")
-    return error
+    return nothing_left(error)
