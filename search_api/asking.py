@@ -13,12 +13,13 @@ from search_api.breakers import Breakers
 from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
 from search_api.classify import Classified
 from search_api.deadline import Deadline
+from search_api.degrading import nothing_left
 from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, lexical, ours
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
 from triptych import traces
-from triptych.elastic.client import Client
-from triptych.elastic.engine import Found, Moment, mget, msearch, search
+from triptych.elastic.client import Client, Server, within
+from triptych.elastic.engine import Found, Moment, close_point_in_time, mget, msearch, open_point_in_time, search
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, QueryError, TriptychError
 from triptych.schema import BOOKKEEPING, IndexSchema
@@ -81,7 +82,7 @@ class Elastic:
             answers = self.msearch(run, [*bodies, *([counts] if counts else [])], scored=True)
         except ElasticsearchError as error:
             if run.request.lexical_query is None:
-                raise
+                raise nothing_left(error) from error
             raise nothing_answered(run, error) from error  # a query it cannot even read costs the whole request
         if counts:
             self._counted(run, answers.pop())
@@ -138,16 +139,11 @@ class Elastic:
 
     @timed("products")
     def page(self, run: Run, ids: Sequence[str], *, fields: Sequence[str] | None, with_vectors: bool, highlight: bool) -> Page:
-        """The products of a page, without our own field unless vectors are asked for; none of one deleted meanwhile.
+        """The products of a page, as `source_of` shows them; none of one deleted meanwhile.
 
         The best of several media is named in the same request.
         """
-        source: dict[str, Any] = {
-            "excludes": [*run.info.schema.object_fields],
-            **({"includes": list(fields)} if fields else {}),
-        }
-        if with_vectors:
-            source = self._with_vectors(run, fields)
+        source = source_of(run.info, self._services.server, fields, with_vectors=with_vectors)
         schema = run.info.schema
         shown: dict[str, Any] = {"query": named_so(ids, schema), "size": len(ids), "_source": source}
         shown["docvalue_fields"] = [schema.key_field]
@@ -169,17 +165,6 @@ class Elastic:
         products = {key: hit.get("_source", {}) for key, hit in hits.items()}
         return Page(products, {key: hit.get("highlight", {}) for key, hit in hits.items()}, media)
 
-    def _with_vectors(self, run: Run, fields: Sequence[str] | None) -> dict[str, Any]:
-        """The part of a search that returns the products' fields and their vectors."""
-        spaces = [space for space in run.info.schema.spaces if space.searched]
-        vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
-        source: dict[str, Any] = {"includes": [*(fields or ["*"]), *vectors]}
-        schema = run.info.schema
-        source["excludes"] = [*(f"{schema.object_field}.{name}" for name in BOOKKEEPING), *schema.others]
-        if self._services.server.hides_vectors:
-            source["exclude_vectors"] = False
-        return source
-
     def holds(self, run: Run, product: str) -> tuple[bool, bool]:
         """Whether the index has a product, and whether the query's filters let it pass."""
         among = {"terms": {run.info.schema.key_field: [product]}}
@@ -192,7 +177,7 @@ class Elastic:
     def msearch(
         self, run: Run, bodies: Sequence[Mapping[str, Any]], *, scored: bool = False
     ) -> list[Found | ElasticsearchError]:
-        with self._asking(run):
+        with self._breakers.asking(run.deadline):
             return msearch(
                 self._client,
                 run.info.index,
@@ -208,19 +193,23 @@ class Elastic:
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:
         """One search, for `native`: no other leg answers where Elasticsearch refuses it."""
         try:
-            with self._asking(run):
+            with self._breakers.asking(run.deadline):
                 return search(self._client, run.info.index, body, seconds=run.deadline.request_seconds)
         except ElasticsearchError as error:
             raise nothing_answered(run, error) from error
 
     @contextmanager
-    def _asking(self, run: Run) -> Iterator[None]:
-        """A request to Elasticsearch under its breaker, which does not count a deadline of the query's own."""
-        with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-            try:
-                yield
-            except ElasticsearchError as error:
-                raise _too_slow(run, error) from error
+    def moment(self, run: Run) -> Iterator[None]:
+        """All that is asked meanwhile is asked of one point in time. It stays open for the pages of a deep request."""
+        hurried = within(self._client, run.deadline.request_seconds)
+        with self._breakers.asking(run.deadline):
+            run.pit = open_point_in_time(hurried, run.info.index, seconds=self._services.settings.session_seconds)
+        try:
+            yield
+        finally:
+            if not run.request.deep:
+                close_point_in_time(within(self._client, run.deadline.request_seconds), run.pit)
+                run.pit = None
 
     @property
     def _client(self) -> Any:
@@ -247,20 +236,21 @@ class Elastic:
     def _drop(self, run: Run, lost: Sequence[str]) -> None:
         run.legs = [leg for leg in run.legs if leg.name not in lost]
         if not any(leg.seeks for leg in run.legs):
-            raise nothing_answered(run, run.errors[0])
+            raise nothing_answered(run, run.errors[-1])
 
 
-def _too_slow(run: Run, error: ElasticsearchError) -> ElasticsearchError:
-    """The error as it is, unless the query's own deadline made it."""
-    if not error.retryable or run.deadline.left != 0:
-        return error
-    return ElasticsearchError(
-        "Elasticsearch did not answer within timeout_ms.",
-        code="elasticsearch.too_slow",
-        field="timeout_ms",
-        retryable=True,
-        remedy="Give it more time.",
-    )
+def source_of(info: IndexInfo, server: Server, fields: Sequence[str] | None, *, with_vectors: bool) -> dict[str, Any]:
+    """The part of a search that returns the products' fields, without our own and without vectors unless they are asked for."""
+    if not with_vectors:
+        return {"excludes": info.unasked, **({"includes": list(fields)} if fields else {})}
+    schema = info.schema
+    spaces = [space for space in schema.spaces if space.searched]
+    vectors = [f for space in spaces for f in (space.field, *([space.parts_field] if space.has_parts else []))]
+    source: dict[str, Any] = {"includes": [*(fields or ["*"]), *vectors]}
+    source["excludes"] = [*(f"{schema.object_field}.{name}" for name in BOOKKEEPING), *schema.others]
+    if server.hides_vectors:
+        source["exclude_vectors"] = False
+    return source
 
 
 def highlighting(words: Sequence[Leg]) -> dict[str, Any]:
@@ -282,9 +272,9 @@ def name_of(hit: Mapping[str, Any], schema: IndexSchema) -> str:
 
 
 def product_of(client: Client, info: IndexInfo, product: str, *, includes: Sequence[str] = ()) -> Mapping[str, Any] | None:
-    """One product's fields without our own, or those of `includes`; None where there is none of that id."""
+    """One product's fields without our own and without vectors, or those of `includes`; None where there is none of that id."""
     schema = info.schema
-    excludes = () if includes else schema.object_fields
+    excludes = () if includes else info.unasked
     if not info.among and (schema.attachment is None or schema.attachment.id is None):
         return mget(client, info.index, [product], includes=includes, excludes=excludes).get(product)
     source = {"includes": list(includes)} if includes else {"excludes": list(excludes)}
@@ -327,8 +317,8 @@ def excluded(run: Run) -> list[dict[str, Any]]:
 
 
 def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
-    """Why no leg answered: an analyzer that is not there, or a filter whose value does not fit its field, is the user's to
-    mend.
+    """Why no leg answered, or one did not. An analyzer that is not there, or a filter whose value does not fit its field, is
+    the user's to mend.
     """
     analyzer = run.request.text_options.analyzer
     if analyzer is not None and error.code == "elasticsearch.bad_request" and "analyzer" in error.message:
@@ -341,4 +331,4 @@ def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
         )
     if run.request.filters and error.code == "elasticsearch.bad_request":
         return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")
-    return error
+    return nothing_left(error)

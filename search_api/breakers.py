@@ -12,17 +12,20 @@ from typing import Any
 
 import pybreaker
 
+from search_api.deadline import Deadline
 from search_api.metrics import breaker_is
 from triptych.errors import ElasticsearchError, InputError, NotFoundError, TriptychError
 
 FAILURES = 5
 REST_SECONDS = 5.0
 
+_HURRIED = {"encoder.busy", "elasticsearch.too_slow"}
+
 
 def _not_its_fault(error: BaseException) -> bool:
     """What a query did wrong does not count against the service, nor does a search that Elasticsearch refused."""
     refused = isinstance(error, ElasticsearchError) and not error.retryable
-    hurried = isinstance(error, TriptychError) and error.code in {"encoder.busy", "elasticsearch.too_slow"}
+    hurried = isinstance(error, TriptychError) and (error.code in _HURRIED or error.field == "timeout_ms")
     return refused or hurried or isinstance(error, InputError | NotFoundError)
 
 
@@ -56,6 +59,23 @@ class Breakers:
         finally:
             if tries:
                 trial.release()
+
+    @contextmanager
+    def asking(self, deadline: Deadline) -> Iterator[None]:
+        """A request to Elasticsearch under its breaker, which does not count a deadline of the query's own."""
+        with self.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
+            try:
+                yield
+            except ElasticsearchError as error:
+                if not error.retryable or deadline.left != 0:
+                    raise
+                raise ElasticsearchError(
+                    "Elasticsearch did not answer within timeout_ms.",
+                    code="elasticsearch.too_slow",
+                    field="timeout_ms",
+                    retryable=True,
+                    remedy="Give it more time.",
+                ) from error
 
     def _resting(self, name: str, error: type[TriptychError], code: str) -> TriptychError:
         return error(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import numpy as np
 
+from search_api import ranking
 from search_api.asking import Elastic, Run
-from search_api.candidates import Candidates
+from search_api.candidates import NOT_RETRIEVED, Candidates
 from search_api.fusion import FusedLeg, Method, fuse, group_of
 from search_api.legs import Leg
 from search_api.normalise import calibrated_scale
@@ -66,6 +67,8 @@ def certified(
         fused = fuse(candidates, legs, method)
         scores = np.sort(fused.score)[::-1]
         least = float(scores[size - 1]) if len(scores) >= size else -np.inf
+        if not _whole(candidates):  # the completion failed: what is shown has not its true score
+            return candidates, {"proved": False, "size": size, "window": window, "rounds": rounds}
         most = bound(candidates, legs, method)
         proved = most < least or most == -np.inf
         if proved or window >= WIDEST:
@@ -121,19 +124,42 @@ def legs_of(asked: Mapping[str, Any], schema: IndexSchema) -> list[Leg]:
 
 
 def deepened(elastic: Elastic, run: Run, candidates: Candidates, window: int) -> tuple[Candidates, int]:
-    """The candidates with those of a window twice as wide behind them; the window now, the same as before at the end."""
-    if window >= WIDEST or np.isnan(candidates.lasts).all():
+    """The candidates with those of a window twice as wide behind them; the window now, the same as before at the end.
+
+    Where a leg or the completion fails the pages end: without the one all scores would move, and what the other left open a
+    later completion would fill, which moves what was shown.
+    """
+    completes = run.request.complete
+    if window >= WIDEST or np.isnan(candidates.lasts).all() or (completes and not _whole(candidates)):
         return candidates, window
     wider = min(window * 2, WIDEST)
     found = elastic.widened(run, candidates, window=wider, behind=True)
-    if found.legs != candidates.legs:  # without a leg that failed all scores would move: the pages end here
+    if found.legs != candidates.legs or (completes and not _whole(found)):
         return candidates, window
     return found, wider
 
 
+def deep_enough(elastic: Elastic, run: Run, session: Session, options: ranking.Options, count: int) -> Session:
+    """The session with more than `count` products to show, or all there are: widened as often as that takes."""
+    asked = dict(session.asked or {})
+    while len(ranking.rank(session, session.legs, options).rows) <= count and goes_on(session):
+        candidates, window = deepened(elastic, run, session.candidates, asked["window"])
+        asked |= {"window": window, "ended": window == asked["window"]}
+        session = replace(session, candidates=candidates, asked=dict(asked))
+    return replace(session, degraded=tuple(dict.fromkeys([*session.degraded, *run.degraded])))
+
+
+def _whole(candidates: Candidates) -> bool:
+    """Whether every score is known."""
+    return not (candidates.status == NOT_RETRIEVED).any()
+
+
 def goes_on(session: Session) -> bool:
     """Whether a wider window may find more."""
-    return session.asked is not None and session.asked["window"] < WIDEST and not np.isnan(session.candidates.lasts).all()
+    asked, candidates = session.asked, session.candidates
+    if asked is None or asked.get("ended") or asked["window"] >= WIDEST or np.isnan(candidates.lasts).all():
+        return False
+    return _whole(candidates) or not session.options.get("complete", True)
 
 
 def cost(session: Session) -> dict[str, Any] | None:

@@ -1,36 +1,40 @@
 """A query's inputs as vectors: from the cache if they were asked before, else decoded and embedded once per space.
 
-A spoken query becomes words first (`words_of`); the words then search as if they were typed. An encoder that fails costs the
-query its legs, not the answer: after some failures in a row it is left alone for a while (`breakers`).
+A spoken query becomes words first (`words_of`); the words then search as if they were typed. An encoder that fails or hangs
+(`turns`), what recognises speech, and products that cannot be read cost the query their legs, not the answer: after some
+failures in a row they are left alone for a while (`breakers`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
 from search_api.answer import Degraded, Recognised
+from search_api.asking import Run
 from search_api.breakers import Breakers
 from search_api.classify import Classified, Weighed, classify
 from search_api.deadline import Deadline
+from search_api.degrading import check_mapped, nothing_left
 from search_api.legs import OF_PRODUCTS, Leg, Planned
 from search_api.metrics import CACHE_HIT, CACHE_MISS, timed
 from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
+from search_api.turns import Turns
 from search_api.votes import Vote
 from search_api.words import fields_of, languages_of
 from triptych.domain import Modality, Vector, Waveform
+from triptych.elastic.client import within
 from triptych.elastic.engine import unpack
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.elastic.products import vectors_of
 from triptych.encoders import fused
 from triptych.encoders.base import Input, direction, unit
 from triptych.encoders.cache import digest_of
-from triptych.errors import EncoderError, NotFoundError, QueryError, TriptychError
+from triptych.errors import ElasticsearchError, EncoderError, NotFoundError, QueryError, TriptychError
 from triptych.media.fetch import check_bytes
 from triptych.schema import LEXICAL, IndexSchema, Space
 from triptych.services import Services
@@ -51,6 +55,8 @@ class Embedding:
     deadline: Deadline
     decoded: dict[str, Input] = field(default_factory=dict)
     products: dict[str, dict[str, Vector] | None] = field(default_factory=dict)
+    unread: ElasticsearchError | None = None
+    """Why products could not be read: they are not asked for again for each of their legs."""
     known: dict[tuple[str, str], Vector] = field(default_factory=dict)
     failed: list[Degraded] = field(default_factory=list)
     errors: list[TriptychError] = field(default_factory=list)
@@ -66,7 +72,7 @@ class QueryEmbedder:
     def __init__(self, services: Services, breakers: Breakers | None = None) -> None:
         self._services = services
         self._breakers = breakers or Breakers()
-        self._encoding = threading.Lock()
+        self._turns = Turns()
 
     def warm(self, schema: IndexSchema | None = None) -> None:
         """Load all encoders that need no index, or those of an index that nobody asks yet, by one query each.
@@ -78,29 +84,39 @@ class QueryEmbedder:
         encoders = list(self._services.encoders(schema or IndexSchema()).values())
         for encoder in encoders:
             modality = encoder.spec.query_modalities[0]
-            with self._encoding if schema is None else nullcontext():
+            with self._turns.held() if schema is None else nullcontext():
                 encoder.embed_queries([_ANY[modality]], modality)
 
-    def words_of(self, request: SearchRequest, info: IndexInfo) -> tuple[SearchRequest, Mapping[str, Recognised]]:
-        """The request with its spoken words as text, and what was recognised, by the name of the input.
+    def words_of(self, run: Run) -> tuple[SearchRequest, Mapping[str, Recognised]]:
+        """The run's request with its spoken words as text, and what was recognised, by the name of the input.
 
         The language is decided among those that the index has titles in: one word is too little to tell it from all others.
-        Raises QueryError `query.no_speech` where the profile recognises none, `query.nothing_recognised` where the sound is all
-        that was given and no word was heard in it.
+        Where recognising fails the run says so and goes on with its other inputs, a sound that is `both` among them. Raises
+        QueryError `query.no_speech` where the profile recognises none, and where nothing else is wanted the failure, or
+        `query.nothing_recognised` if no word was heard.
         """
+        request = run.request
         inputs = request.all_inputs()
         spoken = [one for one in inputs if one.kind == "audio" and one.audio_as != "sound"]
         if not spoken:
             return request, {}
         words: list[QueryInput] = []
         recognised: dict[str, Recognised] = {}
+        failures: list[EncoderError] = []
         for number, one in enumerate(spoken, start=1):
-            heard = self._heard(one, info)
-            recognised[AUDIO_WORDS if number == 1 else f"{AUDIO_WORDS}#{number}"] = heard
+            name = AUDIO_WORDS if number == 1 else f"{AUDIO_WORDS}#{number}"
+            try:
+                heard = recognised[name] = self._heard(one, run)
+            except EncoderError as error:
+                run.fail(name, error)
+                failures.append(error)
+                continue
             if heard.text.strip():
                 words.append(QueryInput("text", one.weight, text=heard.text.strip(), where=one.where))
         kept = [replace(one, audio_as="sound") for one in inputs if one not in spoken or one.audio_as == "both"]
-        if not kept and not words:
+        if not any(one.weight > 0 for one in (*kept, *words)):
+            if failures:
+                raise failures[0]
             raise QueryError(
                 "No words were recognised in the sound.",
                 code="query.nothing_recognised",
@@ -112,28 +128,32 @@ class QueryEmbedder:
         )
         return plain, recognised
 
-    def _heard(self, one: QueryInput, info: IndexInfo) -> Recognised:
-        transcriber = self._services.transcriber
-        if transcriber is None:
-            raise QueryError(
-                f"The profile {self._services.profile.name} recognises no speech.",
-                code="query.no_speech",
-                field="audio_as",
-                remedy="Leave audio_as out, or add `speech` to the profile.",
+    def _heard(self, one: QueryInput, run: Run) -> Recognised:
+        with self._breakers.guarding("speech", EncoderError, "encoder.failed"):
+            transcriber = self._services.transcriber
+            if transcriber is None:
+                raise QueryError(
+                    f"The profile {self._services.profile.name} recognises no speech.",
+                    code="query.no_speech",
+                    field="audio_as",
+                    remedy="Leave audio_as out, or add `speech` to the profile.",
+                )
+            sound = self._services.decoder.decode(self._bytes(one), Modality.AUDIO)
+            if not isinstance(sound, Waveform):
+                raise TypeError(type(sound))
+            languages = languages_of(run.info)
+            heard = self._turns.call(
+                "recogniser of speech", lambda: transcriber.transcribe(sound, languages=languages), run.deadline
             )
-        sound = self._services.decoder.decode(self._bytes(one), Modality.AUDIO)
-        if not isinstance(sound, Waveform):
-            raise TypeError(type(sound))
-        with self._encoding:
-            heard = transcriber.transcribe(sound, languages=languages_of(info))
         return Recognised(heard.text, heard.language, round(heard.confidence, 4))
 
     @timed("embedding")
     def legs(self, asked: Embedding, plan: Sequence[Planned]) -> list[Leg]:
         """The planned legs with their vectors, without those whose input says nothing to their encoder (a vector of zeros).
 
-        A leg whose encoder fails is left out and named in `asked.failed`. Raises QueryError `query.no_vector` if an input that
-        says nothing leaves no leg, and the encoder's error if a failure does.
+        A leg whose encoder fails, whose products cannot be read or whose field is not in the mapping is left out and named in
+        `asked.failed`. Raises QueryError `query.no_vector` if an input that says nothing leaves no leg, and the error of a
+        failure if that does.
         """
         legs = []
         silent: Planned | None = None
@@ -150,7 +170,7 @@ class QueryEmbedder:
                 continue
             try:
                 vector = self._vector(asked, planned, planned.space)
-            except EncoderError as error:
+            except (EncoderError, ElasticsearchError) as error:
                 asked.failed.append(Degraded(planned.name, error.code, error.message))
                 asked.errors.append(error)
                 continue
@@ -160,7 +180,7 @@ class QueryEmbedder:
                 silent = silent or planned
         if not any(leg.seeks for leg in legs):
             if asked.errors:
-                raise asked.errors[0]
+                raise nothing_left(asked.errors[0])
             if silent is not None:
                 what = silent.inputs[0].where
                 raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
@@ -206,6 +226,7 @@ class QueryEmbedder:
         return found
 
     def _vector(self, asked: Embedding, planned: Planned, space: Space) -> Vector | None:
+        check_mapped(asked.info, space)
         if planned.fused:
             return self._fused(asked, space, planned.inputs)
         one = planned.inputs[0]
@@ -234,28 +255,18 @@ class QueryEmbedder:
         CACHE_MISS.inc()
         if digest not in asked.decoded:
             asked.decoded[digest] = one.text if modality is Modality.TEXT else self._services.decoder.decode(data, modality)
-        with self._breakers.guarding(f"encoder {space.name}", EncoderError, "encoder.failed"), self._turn(asked):
+
+        def embed() -> Vector:
             encoder = self._services.encoders(asked.schema)[space.name]
             vector: Vector = encoder.embed_queries([asked.decoded[digest]], modality)[0]
+            return vector
+
+        name = f"encoder {space.name}"
+        with self._breakers.guarding(name, EncoderError, "encoder.failed"):
+            vector = self._turns.call(name, embed, asked.deadline)
         cache.put(space.fingerprint, "q", {digest: vector})
         asked.known[key] = vector
         return vector
-
-    @contextmanager
-    def _turn(self, asked: Embedding) -> Iterator[None]:
-        """The encoders for this thread alone; a query that waits longer than its deadline goes without."""
-        if not self._encoding.acquire(timeout=asked.deadline.left):
-            raise EncoderError(
-                "The encoder was busy with other queries until the deadline.", code="encoder.busy", retryable=True
-            )
-        try:
-            yield
-        except TriptychError:
-            raise
-        except Exception as error:
-            raise EncoderError(f"The encoder failed: {error}.", code="encoder.failed", retryable=True) from error
-        finally:
-            self._encoding.release()
 
     def _fused(self, asked: Embedding, space: Space, inputs: Sequence[QueryInput]) -> Vector | None:
         """All inputs as one vector of a fused space: in each part the mean of what the part takes of them."""
@@ -273,12 +284,7 @@ class QueryEmbedder:
 
         By the products' shares, if they have any; then one that is gone is left out and no error.
         """
-        new = [key for key in one.products if key not in asked.products]
-        if new:
-            client, info = self._services.elasticsearch, asked.info
-            found = vectors_of(client, info.index, new, info.schema, self._services.server, among=info.among)
-            asked.products |= dict.fromkeys(new)
-            asked.products |= {key: {name: unpack(value) for name, value in some.items()} for key, some in found.items()}
+        self._read(asked, [key for key in one.products if key not in asked.products])
         lost = [key for key in one.products if asked.products[key] is None]
         if lost and one.kind == "products":
             raise NotFoundError(
@@ -291,6 +297,23 @@ class QueryEmbedder:
         shares = dict(zip(one.products, one.shares, strict=True))
         mean = np.average(vectors, axis=0, weights=[shares[key] for key in having])
         return np.asarray(mean, dtype=np.float32) if space.similarity == "l2_norm" else unit(mean)
+
+    def _read(self, asked: Embedding, products: Sequence[str]) -> None:
+        """Read the vectors of products that are not known yet."""
+        if not products:
+            return
+        if asked.unread is not None:
+            raise asked.unread
+        info = asked.info
+        try:
+            with self._breakers.asking(asked.deadline):
+                client = within(self._services.elasticsearch, asked.deadline.request_seconds)
+                found = vectors_of(client, info.index, products, info.schema, self._services.server, among=info.among)
+        except ElasticsearchError as error:
+            asked.unread = error
+            raise
+        asked.products |= dict.fromkeys(products)
+        asked.products |= {key: {name: unpack(value) for name, value in some.items()} for key, some in found.items()}
 
     def _bytes(self, one: QueryInput) -> bytes:
         """An input as bytes. Raises MediaError for a picture or a sound of none or too many, its vector known or not."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from search_api import arrange
 from search_api.answer import Hit, Recognised, SearchResult
-from search_api.asking import Elastic, Run, highlighting, name_of
+from search_api.asking import Elastic, Run, highlighting, name_of, source_of
 from search_api.facets import count as counted
 from search_api.legs import Asked, Leg, knn, lexical, ours
 from search_api.ranking import Options
@@ -34,13 +34,9 @@ def native_body(run: Run, options: Options, boosts: Mapping[str, float], asked: 
         if leg.space is not None:
             clause = knn(leg, asked, k=asked.window, boost=boosts[leg.name])
             clauses += clause if isinstance(clause, list) else [clause]
-    schema = run.info.schema
-    source: dict[str, Any] = {"excludes": [*schema.object_fields]} | (
-        {"includes": list(request.fields)} if request.fields else {}
-    )
     found: dict[str, Any] = {
         "size": request.size,
-        "_source": source,
+        "_source": source_of(run.info, asked.server, request.fields, with_vectors=request.with_vectors),
         "timeout": f"{asked.timeout_ms}ms",
         "docvalue_fields": [asked.key],
     }

@@ -10,6 +10,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from search_api.degrading import NothingLeftError
 from search_api.schemas import InvalidBodyError
 from triptych.errors import ElasticsearchError, EncoderError, InputError, NotFoundError, QueueError, TriptychError
 
@@ -40,7 +41,7 @@ _LOGIN = 'Basic realm="Triptych: any name, the key as password"'
 
 def status_of(error: TriptychError) -> int:
     """The HTTP status of one of our errors."""
-    if error.retryable:
+    if error.retryable or isinstance(error, NothingLeftError):
         return _TOO_MANY if error.code == "events.too_many" else _AWAY
     if isinstance(error, InputError):
         return 413 if error.code == "media.too_many_bytes" else 400

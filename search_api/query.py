@@ -212,7 +212,7 @@ def _check_lexical_query(request: SearchRequest) -> None:
         raise QueryError(f"A lexical_query {what}.", code="query.bad_lexical_query", field="lexical_query")
 
 
-_NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance")
+_NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance", "missing")
 
 
 def check_relevance(least: float) -> None:

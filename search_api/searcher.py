@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from search_api.breakers import Breakers
 from search_api.candidates import Candidates
 from search_api.complementary import Complementary
 from search_api.deadline import Deadline
+from search_api.degrading import unmeasured
 from search_api.embed import Embedding, QueryEmbedder
 from search_api.filters import clauses
 from search_api.fusion import FusedLeg
@@ -37,7 +39,7 @@ from search_api.session import Session, Sessions, unknown
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
 from search_api.why import explanation, fell_short
-from triptych.elastic.engine import close_point_in_time, open_point_in_time
+from triptych.elastic.client import within
 from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo, describe
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
@@ -96,11 +98,12 @@ class Searcher:
     def planned(self, request: SearchRequest) -> tuple[Run, ranking.Options, Mapping[str, Recognised]]:
         """A run up to its legs and their vectors."""
         check(request)
-        info = self.info(request.index)
-        run = Run(request, info, Deadline(None if request.timeout_ms is None else request.timeout_ms / 1000))
+        deadline = Deadline(None if request.timeout_ms is None else request.timeout_ms / 1000)
+        info = self.info(request.index, deadline)
+        run = Run(request, info, deadline)
         options = ranking.read_options({name: getattr(request, name) for name in ranking.OPTION_NAMES}, info)
         run.filters = [*info.among, *clauses(request.filters, info), *excluded(run)]
-        run.request, recognised = self._embedder.words_of(request, info)
+        run.request, recognised = self._embedder.words_of(run)
         run.request = self._history.added(run)
         run.plan = wanted(run.request, info.schema)
         run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
@@ -123,12 +126,7 @@ class Searcher:
     ) -> Session:
         """The session of a run: the exact scores of all its candidates, and of `extra` products."""
         request = run.request
-        keeps = request.deep or request.certify
-        if keeps:
-            run.pit = open_point_in_time(
-                self._services.elasticsearch, run.info.index, seconds=self._services.settings.session_seconds
-            )
-        try:
+        with self._elastic.moment(run) if request.deep or request.certify else nullcontext():
             candidates = self._elastic.gathered(run, extra=extra)
             if request.complete:
                 candidates = self._elastic.completed(run, candidates)
@@ -136,10 +134,6 @@ class Searcher:
             if request.certify:
                 candidates, proof = deepening.certified(self._elastic, run, candidates, legs, options.method)
                 legs = self._fused_legs(run, candidates)
-        finally:
-            if run.pit is not None and not request.deep:
-                close_point_in_time(self._services.elasticsearch, run.pit)
-                run.pit = None
         return Session(
             id=run.query_id,
             index=request.index,
@@ -213,12 +207,13 @@ class Searcher:
         """Products like a product, and those bought together with it; see `similar.similar`."""
         return similar.similar(self, self._services, request, self._complementary)
 
-    def info(self, index: str) -> IndexInfo:
+    def info(self, index: str, deadline: Deadline | None = None) -> IndexInfo:
         """What is known of `index`, at most INFO_SECONDS old."""
         known = self._infos.get(index)
         if known is None or time.monotonic() - known[0] > INFO_SECONDS:
-            with self._breakers.guarding("elasticsearch", ElasticsearchError, "elasticsearch.unavailable"):
-                info = describe(self._services.elasticsearch, index)
+            deadline = deadline or Deadline()
+            with self._breakers.asking(deadline):
+                info = describe(within(self._services.elasticsearch, deadline.request_seconds), index)
             self._services.check(info.schema)
             if len(self._infos) >= MOST_INFOS:
                 self._infos.clear()
@@ -266,7 +261,9 @@ class Searcher:
         options = ranking.read_options(session.options, info)
         try:
             if session.asked is not None and run.pit is not None:
-                session = self._deep_enough(run, session, options, offset + size)
+                run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
+                session = deepening.deep_enough(self._elastic, run, session, options, offset + size)
+                self._sessions.put(session)
             return self._answer(run, session, options, offset=offset, size=size, keep=False)
         except ElasticsearchError as error:
             if run.pit is None or error.code != "elasticsearch.not_found":
@@ -277,20 +274,6 @@ class Searcher:
                 field="page",
                 remedy="Search again from the first page.",
             ) from error
-
-    def _deep_enough(self, run: Run, session: Session, options: ranking.Options, wanted_: int) -> Session:
-        """The session with candidates enough for a page, widened as often as that takes."""
-        asked = dict(session.asked or {})
-        run.values = arrange.doc_value_fields(options.facets, options.sort, options.collapse, options.vote)
-        while len(ranking.rank(session, session.legs, options).rows) <= wanted_:
-            candidates, window = deepening.deepened(self._elastic, run, session.candidates, asked["window"])
-            if window == asked["window"]:
-                break
-            asked["window"] = window
-            session = replace(session, candidates=candidates, asked=dict(asked))
-        session = replace(session, degraded=tuple(dict.fromkeys([*session.degraded, *run.degraded])))
-        self._sessions.put(session)
-        return session
 
     def _answer(
         self, run: Run, session: Session, options: ranking.Options, *, offset: int, size: int, keep: bool, hydrate: bool = True
@@ -304,7 +287,7 @@ class Searcher:
             at = min(offset + size, len(ranked.rows))
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
         more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))
-        degraded = list(session.degraded)
+        degraded = [*session.degraded, *unmeasured(session.legs, options.min_relevance)]
         if kept is not None and (lost := kept.result()) is not None:
             degraded.append(lost)
         return SearchResult(

@@ -47,6 +47,40 @@ def attach_and_fill(services: Services, index: str) -> list[Outcome]:
     return flow.run(records, Target(index, schema, SHOP, uuid.uuid4().hex), services).outcomes
 
 
+def test_vectors_of_the_owner_are_not_shown_unasked(oldest: Services, products: list[dict[str, Any]]) -> None:
+    """This server gives them with `_source`; some are not even searched."""
+    index, client = f"owned-{uuid.uuid4().hex[:8]}", oldest.elasticsearch
+    make(client, index, [])
+    bare = {"type": "dense_vector", "dims": 2, "index": False}
+    more = {
+        "bare_vector": bare,
+        "weights": {"type": "sparse_vector"},
+        "deep": {"properties": {"vector": bare, "word": {"type": "keyword"}}},
+    }
+    client.indices.put_mapping(index=index, properties=more)
+    owned = {"bare_vector": [1.0, 2.0], "weights": {"a": 0.5}, "deep": {"vector": [1.0, 2.0], "word": "w"}}
+    client.index(index=index, id="d0", document={**products[0], "blob": {}, **owned}, refresh=True)
+    assert attach_and_fill(oldest, index) == [Outcome.WRITTEN]
+    client.indices.refresh(index=index)
+    searcher = Searcher(oldest)
+    hidden = {"triptych", "own_vector", "bare_vector", "weights"}
+    shown = [
+        searcher.search(SearchRequest(index, text="cello")).hits[0].product,
+        searcher.search(SearchRequest(index, text="cello", fusion="native")).hits[0].product,
+        searcher.search(SearchRequest(index, text="cello", fields=("*", "own_vector"))).hits[0].product,
+        searcher.product(index, "d0")["product"],
+    ]
+    for product in shown:
+        assert product is not None
+        assert not hidden & set(product)
+        assert (product["title"], product["deep"]) == (products[0]["title"], {"word": "w"})
+    for fusion in ("calibrated", "native"):
+        asked = searcher.search(SearchRequest(index, text="cello", with_vectors=True, fusion=fusion)).hits[0].product
+        assert asked is not None
+        assert hidden <= set(asked)
+        assert asked["own_vector"] == products[0]["own_vector"]
+
+
 @pytest.mark.parametrize("regime", [{}, {"index.mapping.source.mode": "synthetic"}], ids=["stored", "synthetic"])
 def test_every_byte_is_as_before_on_the_oldest_server(
     oldest: Services, products: list[dict[str, Any]], regime: Mapping[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from made_shop import Thing, vector
 from processes import free_port
 from pydantic import SecretStr
 
-from search_api import Searcher, SearchRequest, SearchResult, breakers
+from search_api import Searcher, SearchRequest, SearchResult, breakers, deadline
 from search_api.app import create_app
 from triptych.elastic.lifecycle import index_body, read_schema
 from triptych.encoders.base import Encoder
@@ -135,7 +135,7 @@ def failing(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_an_encoder_that_fails_costs_its_leg_and_is_left_alone_for_a_while(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search_api.searcher.Breakers", partial(breakers.Breakers, rest_seconds=0.5))
+    monkeypatch.setattr("search_api.searcher.Breakers", partial(breakers.Breakers, rest_seconds=3.0))
     mine = place.services()
     searcher, encoder = Searcher(mine), mine.encoders(IndexSchema())["tiny"]
     with monkeypatch.context() as broken:
@@ -151,7 +151,7 @@ def test_an_encoder_that_fails_costs_its_leg_and_is_left_alone_for_a_while(
         with pytest.raises(TriptychError) as error:
             searcher.search(place.request(vectors={}, weights={"text.text": 1}))
         assert (error.value.code, error.value.retryable) == ("encoder.failed", True)
-    time.sleep(0.6)
+    time.sleep(3.1)
     assert names(searcher.search(place.request())) == [], "mended, and tried again after its rest"
 
 
@@ -176,26 +176,141 @@ def test_a_broken_folder_of_an_encoder_costs_its_leg(place: Place, tmp_path: Pat
 # Elasticsearch
 
 
-def test_a_field_that_is_not_in_the_mapping_is_as_no_product_having_it(place: Place) -> None:
-    """Elasticsearch finds nothing there; a field of other dims is refused, see test_search.py."""
+@contextmanager
+def index_with(place: Place, name: str, picture: dict[str, Any] | None) -> Iterator[str]:
+    """An index as that of the place whose mapping was changed by hand: it has another field of pictures, or none."""
     mine = place.services()
     schema = read_schema(mine.elasticsearch, place.version)
     meta = {"triptych": {"lexical_fields": list(schema.lexical_fields)}}
     body = index_body({"mappings": {"properties": dict(made_shop.PROPERTIES), "_meta": meta}}, schema)
-    del body["mappings"]["properties"]["triptych"]["properties"]["picture"]
-    analysis = {"analysis": made_shop.ANALYSIS}
-    name = f"{place.index}-without"
-    mine.elasticsearch.indices.create(index=name, mappings=body["mappings"], settings=analysis)
+    ours = body["mappings"]["properties"]["triptych"]["properties"]
+    del ours["picture"]
+    if picture is not None:
+        ours["picture"] = picture
+    name = f"{place.index}-{name}"
+    mine.elasticsearch.indices.create(index=name, mappings=body["mappings"], settings={"analysis": made_shop.ANALYSIS})
     try:
         made_shop.write(mine, name, [Thing(one.id, one.title, {"tiny": one.vectors["tiny"]}, one.fields) for one in THINGS])
-        searcher = Searcher(mine)
-        result = searcher.search(SearchRequest(name, **QUERY, explain=True))
-        assert names(result) == []
-        check_whole(result, LEGS)
-        assert {hit.legs["vector.picture"].status for hit in result.hits} == {"no_modality"}
-        assert searcher.search(SearchRequest(name, vectors=QUERY["vectors"])).hits == ()
+        yield name
     finally:
         mine.elasticsearch.indices.delete(index=name)
+
+
+def test_a_field_that_is_not_in_the_mapping_costs_its_legs(place: Place) -> None:
+    """Elasticsearch itself finds nothing there and says so to nobody."""
+    with index_with(place, "without", None) as name:
+        searcher = place.searcher()
+        for fusion in ("calibrated", "native"):
+            result = searcher.search(SearchRequest(name, **QUERY, explain=True, fusion=fusion))
+            assert names(result) == [("vector.picture", "index.field_missing")]
+            assert "triptych.picture" in result.degraded[0].message
+            assert sum((result.explain or {}).get("weights", {"all": 1}).values()) == pytest.approx(1)
+        check_whole(searcher.search(SearchRequest(name, **QUERY, explain=True)), LEGS - {"vector.picture"})
+        like = searcher.search(SearchRequest(name, products=(THINGS[0].id,), text="red horn", explain=True))
+        lost = {("products.picture", "index.field_missing")}
+        assert lost <= set(names(like))
+        check_whole(like, {"lexical", "text.text", "products.tiny"})
+        web = create_app(place.services()).test_client()
+        answer = web.post("/v1/search", json={"index": name, "vectors": QUERY["vectors"]})
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "index.field_missing")
+
+
+def test_no_leg_left_is_a_503_whatever_elasticsearch_said(place: Place) -> None:
+    """A field of other dims: the search of it is refused, and trying again would not help."""
+    with index_with(place, "other", {"type": "dense_vector", "dims": 5}) as name:
+        assert names(place.searcher().search(SearchRequest(name, **QUERY))) == [("vector.picture", "elasticsearch.bad_request")]
+        web = create_app(place.services()).test_client()
+        for fusion in ("calibrated", "native"):
+            body = {"index": name, "vectors": QUERY["vectors"], "fusion": fusion}
+            answer = web.post("/v1/search", json=body)
+            assert (answer.status_code, answer.get_json()["code"]) == (503, "elasticsearch.bad_request")
+            (one,) = web.post("/v1/msearch", json={"searches": [body]}).get_json()["answers"]
+            assert one["problem"]["status"] == 503
+
+
+def test_products_that_cannot_be_read_cost_the_likes_of_them(place: Place, line: BadLine) -> None:
+    searcher = place.searcher(elasticsearch_url=line.url)
+    like = {"products": (THINGS[0].id,), "vectors": {}}
+    whole = searcher.search(place.request(**like))
+    assert names(whole) == []
+    line.cuts = lambda data: b"/_search" in data.split(b"\r\n", 1)[0]
+    result = searcher.search(place.request(**like, explain=True))
+    assert set(names(result)) == {(f"products.{name}", "elasticsearch.unavailable") for name in ("tiny", "words", "picture")}
+    check_whole(result, {"lexical", "text.text"})
+    with pytest.raises(TriptychError) as error:
+        searcher.search(place.request(**like, text=None))
+    assert (error.value.code, error.value.retryable) == ("elasticsearch.unavailable", True)
+    line.cuts = lambda _: False
+    line.delay = 3.0
+    started = time.perf_counter()
+    with suppress(TriptychError):
+        searcher.search(place.request(**like, timeout_ms=50))
+    assert time.perf_counter() - started < 2, "they are not waited for beyond the deadline"
+
+
+@pytest.mark.parametrize("more", [{"deep": True}, {"certify": True}, {}], ids=str)
+def test_no_request_waits_beyond_its_deadline(place: Place, line: BadLine, more: dict[str, Any]) -> None:
+    """Neither for what is known of the index, which is asked first, nor for a point in time."""
+    searcher = place.searcher(elasticsearch_url=line.url)
+    if more:
+        searcher.search(place.request())
+    line.delay = 3.0
+    started = time.perf_counter()
+    with pytest.raises(TriptychError) as error:
+        searcher.search(place.request(timeout_ms=50, **more))
+    assert time.perf_counter() - started < 2
+    assert (error.value.code, error.value.field) == ("elasticsearch.too_slow", "timeout_ms")
+
+
+def test_a_deep_page_whose_completion_fails_is_the_last_and_moves_nothing(place: Place, line: BadLine) -> None:
+    searcher = place.searcher(elasticsearch_url=line.url)
+    first = page = searcher.search(place.request(size=5, window=5, deep=True))
+    shown, tokens = [hit.id for hit in page.hits], []
+    while page.next is not None:
+        tokens.append(page.next)
+        line.cuts = only(2)  # one request is the page's products; of two and more the second completes a wider window
+        page = searcher.search(SearchRequest(page=page.next))
+        shown += [hit.id for hit in page.hits]
+        assert len(tokens) < 20, "it ends"
+    line.cuts = lambda _: False
+    assert names(page) == [("completion", "elasticsearch.unavailable")]
+    assert (page.deep or {})["more"] is False
+    assert len(shown) == len(set(shown)) == page.reachable
+    whole = place.searcher().search(place.request(size=5, window=5))
+    assert page.reachable == whole.reachable, "what the first window found"
+    again = searcher.search(SearchRequest(page=tokens[-1]))
+    assert ([hit.id for hit in again.hits], again.next) == ([hit.id for hit in page.hits], None)
+    assert first.reachable == page.reachable
+
+
+def slow_query(functions: int) -> dict[str, Any]:
+    """A query of words that takes long in each segment, without a script."""
+    near = [{"exp": {"price": {"origin": n, "scale": 100}}} for n in range(functions)]
+    return {"function_score": {"query": {"match_all": {}}, "functions": near, "score_mode": "max"}}
+
+
+def test_one_slow_leg_of_three_is_named_and_the_others_share_its_weight(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elasticsearch looks at the clock between segments, of which there are many here."""
+    mine = place.services()
+    name = f"{place.index}-slow"
+    version = made_shop.create(mine, name, (), levels={})
+    try:
+        for at in range(0, len(THINGS), 6):
+            made_shop.write(mine, version, THINGS[at : at + 6])
+        searcher, functions, took = Searcher(mine), 500, 0.0
+        while took < 2:
+            functions *= 2
+            slow = SearchRequest(name, **QUERY, window=100, size=5, lexical_query=slow_query(functions), explain=True)
+            started = time.perf_counter()
+            whole = searcher.search(slow)
+            took = time.perf_counter() - started
+        assert (set(whole.hits[0].legs), names(whole)) == (LEGS, [])
+        monkeypatch.setattr(deadline, "LONGEST_LEG_MS", 500)
+        result = searcher.search(slow)
+        assert names(result) == [("lexical", "elasticsearch.incomplete")]
+        check_whole(result, LEGS - {"lexical"})
+    finally:
+        mine.elasticsearch.indices.delete(index=version)
 
 
 def test_a_filter_that_fits_no_leg_is_the_users(place: Place) -> None:
@@ -221,7 +336,7 @@ def test_a_query_in_a_hurry_names_what_was_too_slow_and_harms_nobody(place: Plac
     assert names(searcher.search(place.request())) == []
 
 
-HURRIED = {"elasticsearch.too_slow", "elasticsearch.incomplete", "encoder.busy"}
+HURRIED = {"elasticsearch.too_slow", "elasticsearch.incomplete", "encoder.busy", "encoder.too_slow"}
 
 
 def test_one_millisecond_of_a_good_line_is_answered_or_refused_in_order(place: Place) -> None:

@@ -229,8 +229,10 @@ def test_every_native_body(cluster: Cluster, number: int) -> None:
     ask_natively(cluster, number)
 
 
-def test_every_product_is_shown_with_its_vectors(cluster: Cluster) -> None:
-    for hit in cluster.search(WORDS, GIVEN, with_vectors=True, size=20).hits:
+@pytest.mark.parametrize("fusion", ["calibrated", "native"])
+def test_every_product_is_shown_with_its_vectors(cluster: Cluster, fusion: str) -> None:
+    assert not any("triptych" in (hit.product or {}) for hit in cluster.search(WORDS, GIVEN, fusion=fusion, size=20).hits)
+    for hit in cluster.search(WORDS, GIVEN, with_vectors=True, fusion=fusion, size=20).hits:
         thing = next(one for one in THINGS if one.id == hit.id)
         assert hit.product is not None
         ours = hit.product.get("triptych", {})

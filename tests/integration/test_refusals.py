@@ -58,6 +58,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"fusion": "native", "vote": {"field": "brand"}}, "query.not_native", "vote"),
     ({"fusion": "native", "collapse": "brand"}, "query.not_native", "collapse"),
     ({"fusion": "native", "min_relevance": 0.1}, "query.not_native", "min_relevance"),
+    ({"fusion": "native", "missing": "zero"}, "query.not_native", "missing"),
     ({"fusion": "native", "inputs": [{"text": "blue", "weight": -1}]}, "query.not_native", "weights"),
     ({"fusion": "rrf", "certify": True}, "query.not_certifiable", "certify"),
     ({"complete": False, "certify": True}, "query.not_certifiable", "certify"),

@@ -557,3 +557,14 @@ def test_switched_alias_is_seen(searcher: Searcher, services: Services, tongues:
         actions=[{"remove": {"index": english, "alias": name}}, {"add": {"index": chinese, "alias": name}}]
     )
     assert "zh" in Searcher(services).search(SearchRequest(name, text="hat")).hits[0].product["title"]
+
+
+@pytest.mark.parametrize("nonsense", ["qzxv wblorp", "xkcdq", "zzgrbl fnordix quuxle"])
+def test_where_nothing_matches_the_answer_is_empty(searcher: Searcher, shop: str, nonsense: str) -> None:
+    """By what noise reaches in this catalogue, as it was measured when the job ended."""
+    assert searcher.search(SearchRequest(shop, text=nonsense)).hits, "vectors find something always"
+    found = searcher.search(SearchRequest(shop, text=nonsense, min_relevance=0.4))
+    assert (found.hits, found.next, found.reachable, found.degraded) == ((), None, 0, ())
+    there = searcher.search(SearchRequest(shop, text=WORDS, min_relevance=0.4))
+    assert all((hit.relevance or 0) >= 0.4 for hit in there.hits)
+    assert (bool(there.hits), there.degraded) == (True, ())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 from toys import AUDIO, IMAGE, TEXT, a_precomputed, an_encoded
 
+from search_api.breakers import Breakers
 from search_api.deadline import Deadline
 from search_api.embed import Embedding, QueryEmbedder
 from search_api.legs import Leg, wanted
@@ -31,7 +32,12 @@ FIELDS = {"title.en": "text", "title.zh": "text", "title.en.raw": "keyword", "ti
 SCHEMA = IndexSchema(lexical_fields=("title",), spaces=(WORDS, PICTURES, OWN, SOUNDS, FAR))
 
 
-INFO = IndexInfo("shop-1", SCHEMA, FIELDS)
+def info_of(schema: IndexSchema) -> IndexInfo:
+    """An index whose mapping has all fields of a schema."""
+    return IndexInfo("shop-1", schema, {**FIELDS, **{space.field: "dense_vector" for space in schema.spaces}})
+
+
+INFO = info_of(SCHEMA)
 
 
 @dataclass
@@ -70,9 +76,12 @@ class Heard:
 class Transcriber:
     text: str
     asked: list[Waveform] = field(default_factory=list)
+    error: Exception | None = None
 
     def transcribe(self, sound: Waveform, *, languages: Collection[str]) -> Heard:
         self.asked.append(sound)
+        if self.error is not None:
+            raise self.error
         assert languages == {"en", "zh"}
         return Heard(self.text)
 
@@ -107,12 +116,12 @@ class Parts:
         return {s.name: self.rows[s.name] for s in schema.spaces if s.kind == "encoded"}
 
 
-def embedder(parts: Parts) -> QueryEmbedder:
-    return QueryEmbedder(cast("Services", parts))
+def embedder(parts: Parts, breakers: Breakers | None = None) -> QueryEmbedder:
+    return QueryEmbedder(cast("Services", parts), breakers)
 
 
 def asking(schema: IndexSchema = SCHEMA, **inputs: Any) -> Embedding:
-    return Embedding(replace(INFO, schema=schema), SearchRequest("shop", **inputs), Deadline())
+    return Embedding(info_of(schema), SearchRequest("shop", **inputs), Deadline())
 
 
 def legs(parts: Parts, schema: IndexSchema = SCHEMA, **inputs: Any) -> dict[str, Leg]:

@@ -99,7 +99,8 @@ def test_within_the_limits(fields: dict[str, Any]) -> None:
         ({"deep": True, "sort": ["price"]}, "query.not_deep", "sort"),
         *[({"deep": True, "fusion": name}, "query.not_deep", "fusion") for name in ("min_max", "rrf", "l2", "tm2c2")],
         *[({"fusion": "native", name: value}, "query.not_native", name) for name, value in [
-            ("deep", True), ("certify", True), ("vote", {"field": "x"}), ("collapse", "x"), ("min_relevance", 0.1)]],
+            ("deep", True), ("certify", True), ("vote", {"field": "x"}), ("collapse", "x"), ("min_relevance", 0.1),
+            ("missing", "zero")]],
         ({"mean": "geometric", "fusion": "rrf"}, "query.bad_mean", "mean"),
         ({"mean": "harmonic", "fusion": "z_score"}, "query.bad_mean", "mean"),
         ({"mean": "harmonic", "fusion": "native"}, "query.bad_mean", "mean"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hypothesis
@@ -16,7 +16,7 @@ from toys import IMAGE, a_table, an_encoded
 from search_api.asking import Run
 from search_api.candidates import Candidates, LegHits, complete, gather
 from search_api.deadline import Deadline
-from search_api.deepening import WIDEST, bound, cost, deepened, goes_on, kept, legs_of
+from search_api.deepening import WIDEST, bound, certified, cost, deepened, goes_on, kept, legs_of
 from search_api.fusion import FusedLeg, Method, fuse
 from search_api.legs import Leg
 from search_api.query import SearchRequest
@@ -190,6 +190,7 @@ def a_session(asked: dict[str, Any] | None, lasts: list[float], rounds: dict[str
         ({"window": 100, "pit": "x"}, [0.5], True),
         ({"window": 100, "pit": "x"}, [np.nan], False),
         ({"window": WIDEST, "pit": "x"}, [0.5], False),
+        ({"window": 100, "pit": "x", "ended": True}, [0.5], False),
     ],
 )
 def test_whether_a_wider_window_may_find_more(asked: dict[str, Any] | None, lasts: list[float], more: bool) -> None:
@@ -201,6 +202,21 @@ def test_what_deep_pages_cost_is_said() -> None:
     assert cost(session) == {"window": 200, "rounds": 2, "searches": 4, "products": 2, "more": True}
     assert cost(a_session({"window": 200, "pit": None}, [0.5])) is None
     assert cost(a_session(None, [0.5])) is None
+
+
+def test_where_the_completion_failed_no_page_goes_deeper() -> None:
+    """A later completion would fill the gaps, and what was shown would move."""
+    open_ = gather(
+        ["one", "two"], {"one": LegHits(("a",), (1.0,)), "two": LegHits(("b",), (1.0,))}, sources=["one", "two"], full=1
+    )
+    asked = {"window": 100, "pit": "x"}
+    session = replace(a_session(asked, [0.5]), candidates=open_)
+    assert not goes_on(replace(session, options={"complete": True}))
+    assert goes_on(replace(session, options={"complete": False})), "gaps were asked for"
+    nobody: Any = None
+    assert deepened(nobody, a_run(), open_, 100) == (open_, 100)
+    found, proof = certified(nobody, a_run(), open_, [leg("one", 0.5), leg("two", 0.5)], Method())
+    assert (found, proof["proved"]) == (open_, False)
 
 
 def test_at_the_end_nothing_is_asked() -> None:

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from embedding_toys import FAR, OWN, PICTURES, SCHEMA, WORDS, Encoder, Parts, asking, embedder, legs, row
+from embedding_toys import FAR, OWN, PICTURES, SCHEMA, WORDS, Encoder, Parts, asking, embedder, info_of, legs, row
 from toys import IMAGE, TEXT, a_fused, an_encoded
 
 from search_api.breakers import FAILURES
 from search_api.deadline import Deadline
+from search_api.degrading import NothingLeftError, check_mapped
 from search_api.legs import Leg, wanted
+from search_api.problems import status_of
 from search_api.query import QueryInput
 from search_api.words import TextOptions
 from triptych.domain import Modality, Vectors
 from triptych.encoders.base import Input
-from triptych.errors import EncoderError, MediaError, QueryError
+from triptych.errors import ElasticsearchError, EncoderError, MediaError, QueryError
 from triptych.schema import LEXICAL, IndexSchema, Space
 from triptych.settings import Settings
 
@@ -221,9 +223,30 @@ def test_an_encoder_that_keeps_failing_is_left_alone(parts: Parts) -> None:
     assert len(parts.rows["text"].asked) == 1, "the other is cached"
 
 
+def test_a_field_that_the_mapping_has_lost_costs_its_leg(parts: Parts) -> None:
+    asked = asking(text="shoe")
+    lost = {name: kind for name, kind in asked.info.fields.items() if name != PICTURES.field}
+    asked.info = replace(asked.info, fields=lost)
+    found = embedder(parts).legs(asked, wanted(asked.request, SCHEMA))
+    assert [leg.name for leg in found] == [LEXICAL, "text.text"]
+    assert [(one.name, one.code) for one in asked.failed] == [("text.image", "index.field_missing")]
+    asked = replace(asking(image=b"i"), info=asked.info)
+    with pytest.raises(NothingLeftError) as caught:
+        embedder(parts).legs(asked, wanted(asked.request, SCHEMA))
+    assert (caught.value.code, status_of(caught.value)) == ("index.field_missing", 503)
+
+
+def test_of_a_space_of_several_media_both_fields_must_be_there() -> None:
+    best = PICTURES.model_copy(update={"several": "best"})
+    info = info_of(IndexSchema(spaces=(best,)))
+    with pytest.raises(ElasticsearchError, match=best.parts_vector):
+        check_mapped(info, best)
+    check_mapped(replace(info, fields={**info.fields, best.parts_vector: "dense_vector"}), best)
+
+
 def test_a_query_does_not_wait_for_the_encoders_beyond_its_deadline(parts: Parts) -> None:
     mine = embedder(parts)
-    with mine._encoding:
+    with mine._turns.held():
         asked = replace(asking(text="shoe"), deadline=Deadline(0.01))
         found = mine.legs(asked, wanted(asked.request, SCHEMA))
     assert [leg.name for leg in found] == [LEXICAL]

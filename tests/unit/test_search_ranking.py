@@ -12,6 +12,7 @@ from toys import a_table
 
 from search_api.answer import MatchedMedia, Variant
 from search_api.candidates import COMPLETED, NO_MATCH, NOT_RETRIEVED
+from search_api.degrading import unmeasured
 from search_api.fusion import FusedLeg, Method
 from search_api.ranking import Options, Ranked, hit, rank, read_options, relevance, relevance_parts
 from search_api.session import Session
@@ -90,6 +91,11 @@ def test_without_a_measured_leg_there_is_no_relevance_and_no_cut() -> None:
     session = a_session(ROWS, leg(level=UNIT))
     found = ranked(session, min_relevance=0.9)
     assert (found.relevance, ids(session, found), found.cut) == (None, ["a", "b", "c", "d", "e"], frozenset())
+    assert [(one.name, one.code) for one in unmeasured(session.legs, 0.9)] == [("relevance", "relevance.not_measured")]
+    assert unmeasured(session.legs, 0.0) == (), "nobody asked"
+    measured = (*session.legs, leg("two", 0.5))
+    assert unmeasured(measured, 0.9) == ()
+    assert unmeasured((*session.legs, leg("two", -0.5)), 0.9), "what pushes away says nothing"
 
 
 def test_a_lack_is_no_relevance() -> None:

@@ -10,8 +10,11 @@ from embedding_toys import INFO, Parts, Transcriber, embedder
 from toys import AUDIO, TEXT
 
 from search_api.answer import Recognised
+from search_api.asking import Run
+from search_api.breakers import FAILURES
+from search_api.deadline import Deadline
 from search_api.query import AUDIO_WORDS, QueryInput, SearchRequest
-from triptych.errors import MediaError, QueryError
+from triptych.errors import EncoderError, MediaError, QueryError
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -22,8 +25,12 @@ def parts(settings: Settings) -> Parts:
     return Parts(settings)
 
 
+def running(**inputs: Any) -> Run:
+    return Run(SearchRequest("shop", **inputs), INFO, Deadline())
+
+
 def words_of(parts: Parts, **inputs: Any) -> tuple[SearchRequest, Mapping[str, Recognised]]:
-    return embedder(parts).words_of(SearchRequest("shop", **inputs), INFO)
+    return embedder(parts).words_of(running(**inputs))
 
 
 def test_a_sound_that_is_a_sound_stays_one(parts: Parts) -> None:
@@ -96,3 +103,49 @@ def test_each_spoken_input_is_recognised_with_its_own_weight(parts: Parts) -> No
     found = [(one.text, one.weight, one.where) for one in request.all_inputs()]
     assert found == [("typed", 1, "text"), ("shoe", 2, "inputs.0.audio"), ("shoe", -0.5, "inputs.1.audio")]
     assert list(recognised) == [AUDIO_WORDS, f"{AUDIO_WORDS}#2"]
+
+
+# What recognises speech fails
+
+FAILS = [(RuntimeError("CUDA"), "encoder.failed"), (EncoderError("x", code="encoder.not_prepared"), "encoder.not_prepared")]
+
+
+@pytest.mark.parametrize(("error", "code"), FAILS, ids=["any", "ours"])
+@pytest.mark.parametrize(
+    ("others", "kept"), [({"image": b"i", "audio_as": "words"}, ["image"]), ({"audio_as": "both"}, ["audio"])], ids=str
+)
+def test_speech_that_is_not_recognised_costs_the_words_only(
+    parts: Parts, error: Exception, code: str, others: dict[str, Any], kept: list[str]
+) -> None:
+    parts.transcriber = Transcriber("shoe", error=error)
+    run = running(audio=b"a", **others)
+    request, recognised = embedder(parts).words_of(run)
+    assert ([one.kind for one in request.all_inputs()], recognised) == (kept, {})
+    assert [(one.name, one.code) for one in run.degraded] == [(AUDIO_WORDS, code)]
+
+
+def test_if_nothing_is_left_the_failure_is_the_error(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe", error=RuntimeError("CUDA"))
+    with pytest.raises(EncoderError) as caught:
+        words_of(parts, audio=b"a", audio_as="words", inputs=(QueryInput("image", -1, data=b"i"),))
+    assert (caught.value.code, caught.value.retryable) == ("encoder.failed", True)
+
+
+def test_what_keeps_failing_to_recognise_is_left_alone(parts: Parts) -> None:
+    parts.transcriber = Transcriber("shoe", error=RuntimeError("CUDA"))
+    mine = embedder(parts)
+    for _ in range(FAILURES + 3):
+        run = running(audio=b"a", audio_as="both")
+        mine.words_of(run)
+        assert [one.name for one in run.degraded] == [AUDIO_WORDS]
+    assert len(parts.transcriber.asked) == FAILURES
+
+
+def test_a_sound_does_not_wait_for_its_turn_beyond_the_deadline(parts: Parts) -> None:
+    parts.transcriber, mine = Transcriber("shoe"), embedder(parts)
+    run = running(audio=b"a", audio_as="both")
+    run.deadline = Deadline(0.01)
+    with mine._turns.held():
+        mine.words_of(run)
+    assert [(one.name, one.code) for one in run.degraded] == [(AUDIO_WORDS, "encoder.busy")]
+    assert mine.words_of(running(audio=b"a", audio_as="both"))[1][AUDIO_WORDS].text == "shoe"

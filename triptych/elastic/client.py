@@ -134,6 +134,11 @@ def post(client: Elasticsearch, path: str, body: bytes, *, lines: bool = False, 
     return answer
 
 
+def within(client: Client, seconds: float | None) -> Client:
+    """The client whose requests are given up after so long and not tried again; None: as it is."""
+    return client if seconds is None else client.options(request_timeout=max(seconds, 0.01), max_retries=0)
+
+
 def connect(settings: Settings) -> Elasticsearch:
     """A client for the settings' Elasticsearch. Nothing is sent yet; see `server` for a first request.
 

@@ -23,6 +23,7 @@ from triptych.schema import FIELD, IndexSchema, Level, Space, vector_properties
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
 _VERSION = re.compile(r".*-\d{8}t\d{6}")
+_VECTORS = {"dense_vector", "sparse_vector", "rank_vectors"}
 _OF_ONE_INDEX = {"uuid", "provided_name", "creation_date", "version", "resize", "blocks", "history"}
 """Settings that say which index it is, and are no other's."""
 
@@ -229,6 +230,7 @@ class IndexInfo:
 
     The version of an attached index is our field in it (`attached.version_of`); `index` is what Elasticsearch calls it.
     `among` are the clauses that every product must meet: the filter of the alias, where it has one (docs/tenants.md).
+    `vectors` are the fields of vectors, ours and an owner's, whether they are searched or not.
     """
 
     version: str
@@ -237,6 +239,13 @@ class IndexInfo:
     shards: int = 1
     no_doc_values: frozenset[str] = frozenset()
     among: tuple[Mapping[str, Any], ...] = ()
+    vectors: tuple[str, ...] = ()
+
+    @property
+    def unasked(self) -> list[str]:
+        """What is left out of a product that is shown: our object fields, and an owner's vectors."""
+        ours = self.schema.object_fields
+        return [*ours, *(name for name in self.vectors if not self.schema.is_ours(name))]
 
     @property
     def index(self) -> str:
@@ -253,11 +262,12 @@ def describe(client: Elasticsearch, alias: str) -> IndexInfo:
     fields = dict(_fields(mapping.get("properties", {})))
     types = {name: str(field["type"]) for name, field in fields.items() if field.get("index") is not False}
     bare = frozenset(name for name, field in fields.items() if field.get("doc_values") is False)
+    vectors = tuple(name for name, field in fields.items() if field["type"] in _VECTORS)
     among = (said["filter"],) if "filter" in said else ()
     schema = _schema(client, mapping, version, attached.field_of(alias))
     if schema.attachment is not None:
         version = attached.version_of(version, schema.object_field)
-    return IndexInfo(version, schema, types, shards, bare, among)
+    return IndexInfo(version, schema, types, shards, bare, among, vectors)
 
 
 def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
