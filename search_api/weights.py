@@ -70,8 +70,8 @@ def default_weights(
 
 
 def _trusts(plan: Sequence[Planned], levels: Mapping[str, Level]) -> dict[str, float]:
-    """The trust of an input's legs. Where some were measured, one that was not (too few products have its vector) gets 0."""
-    any_measured = any(p.base in levels for p in plan)
+    """The trust of an input's legs. Where some were measured, one without a level (too few products have its vector) gets 0."""
+    any_measured = any(p.base in levels and levels[p.base].measured for p in plan)
     return {p.name: trust(levels.get(p.base)) if p.base in levels or not any_measured else 0.0 for p in plan}
 
 

@@ -31,7 +31,7 @@ def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str,
             "weight": leg.weight,
             "floor": float(scales.floor[column]),
             "top": float(scales.top[column]),
-            "measured": leg.level is not None,
+            "measured": leg.level is not None and leg.level.measured,
             "reliability": None if leg.level is None else leg.level.reliability,
             "input": leg.source,
         }

@@ -80,6 +80,21 @@ def test_beside_measured_legs_one_that_was_not_gets_nothing() -> None:
     assert weights == pytest.approx({LEXICAL: 1, "text.text": 0, "text.image": 0})
 
 
+def test_words_of_which_too_few_titles_could_tell_leave_the_other_legs_their_share() -> None:
+    """A shop of fewer than ten titles: the words' level says nothing but the floor, and no vector leg has one."""
+    levels = {LEXICAL: Level(floor=0.0, sigma=0.0)}
+    plan = [planned(LEXICAL), planned("text.text"), planned("text.image")]
+    assert default_weights(plan, levels) == pytest.approx(dict.fromkeys(LEGS[:3], 1 / 3))
+    among_many = {**levels, "text.text": level(1.0)}  # of a space more products are drawn than of all
+    assert default_weights(plan, among_many) == pytest.approx({LEXICAL: 0.5, "text.text": 0.5, "text.image": 0})
+
+
+def test_a_measured_leg_does_not_take_the_share_of_one_whose_reliability_cannot_be_measured() -> None:
+    levels = {"image.image": level(None), "image.text": level(1.0)}
+    weights = default_weights([planned("image.image"), planned("image.text"), planned("image.audio")], levels)
+    assert weights == pytest.approx({"image.image": 0.5, "image.text": 0.5, "image.audio": 0})
+
+
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
