@@ -194,7 +194,7 @@ class Searcher:
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
-        run, options, recognised = self.planned(replace(request, complete=True, page=None, deep=False, certify=False))
+        run, options, recognised = self.planned(replace(request, page=None, deep=False, certify=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
             raise NotFoundError(

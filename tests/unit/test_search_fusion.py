@@ -252,8 +252,8 @@ def _column(raw: dict[str, float | None], one: FusedLeg, method: FusionMethod) -
     known = {key: x for key, x in raw.items() if x is not None}
     nothing = 0.0 if one.base == LEXICAL else (one.level or Level(floor=0.5, sigma=0.25)).floor
     if method == "rrf":
-        ranked = sorted(known, key=lambda key: (-known[key], key))
-        return {"": 0.0, "0": 0.0, _LACK: 0.0, **{key: 1 / (61 + n) for n, key in enumerate(ranked)}}
+        better = {key: sum(other > x for other in known.values()) for key, x in known.items()}
+        return {"": 0.0, "0": 0.0, _LACK: 0.0, **{key: 1 / (61 + n) for key, n in better.items()}}
     lack = 0.0
     xs = list(known.values())
     if method == "calibrated":
