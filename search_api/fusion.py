@@ -5,8 +5,8 @@
 A leg whose modality the product has not (`missing`):
     renormalise   its weight goes to the other legs of the same input, and sign, that the product has: a product without a
                   picture is judged by its words. What cannot answer an input at all (a photo, where the product has no
-                  picture) counts below the floor there, under calibrated, else 0: a lack is never a reward
-    zero          it counts 0
+                  picture) counts below the floor there, under calibrated, else as under zero: a lack is never a reward
+    zero          it counts 0, or the leg's least score where that is below 0, other than under calibrated
     background    it counts as a match that means nothing; under calibrated the same as zero
 """
 
@@ -70,8 +70,10 @@ def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fu
     if method.missing == "renormalise" and lacking.any():
         weights = renormalised(weights, lacking, [group_of(leg) for leg in legs])
     if lacking.any():
-        fills = {"renormalise": np.where(weights > 0, scales.lack, 0.0), "background": scales.background}
-        normalised = np.where(lacking, fills.get(method.missing, 0.0), normalised)
+        below = np.where(weights > 0, scales.lack, 0.0)
+        zero = np.zeros(()) if method.fusion == "calibrated" else below
+        fills = {"renormalise": below, "zero": zero, "background": scales.background}
+        normalised = np.where(lacking, fills[method.missing], normalised)
     normalised = np.where(np.isnan(normalised), 0.0, normalised)
     score = averaged(normalised, weights, method.mean)
     return Fused(score, normalised, weights, scales, ranked(candidates, score))

@@ -82,11 +82,14 @@ def normalise(
     meaningless[np.asarray(lexical, dtype=bool)] = 0.0
     width = top - floor
     background = np.divide(meaningless - floor, width, out=np.zeros(count), where=width > 0)
-    return scaled, Scales(floor, top, background, _lack(levels, lexical, width) if method == "calibrated" else nothing)
+    lack = _lack(levels, lexical, width) if method == "calibrated" else np.fmin.reduce(scaled[own], axis=0, initial=0.0)
+    return scaled, Scales(floor, top, background, lack)
 
 
 def _lack(levels: Sequence[Level | None], lexical: Sequence[bool], width: Floats) -> Floats:
-    """GUARD sigmas below the floor: nearly all products that have the modality stand above it."""
+    """GUARD sigmas below the floor: nearly all products that have the modality stand above it, whatever the list. The other
+    methods take the list's least score, if that is below 0: under z_score 0 is the mean, and half of the list stands below it.
+    """
     sigma = np.array([0.0 if words else (level or UNMEASURED).sigma for level, words in zip(levels, lexical, strict=True)])
     return np.asarray(-GUARD * sigma / width)
 

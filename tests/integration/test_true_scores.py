@@ -136,7 +136,9 @@ def on_one_scale(column: Column, rows: Array, top: float, fusion: str) -> tuple[
     }[fusion]
     if high - low < 1e-9:
         return raw * 0 + {"min_max": 1.0, "dbsf": 0.5}.get(fusion, 0.0), 0.0, 0.0
-    lack = -2 * sigma / (high - low) if fusion == "calibrated" and column.base != LEXICAL else 0.0
+    lack = -2 * sigma / (high - low) if column.base != LEXICAL else 0.0
+    if fusion != "calibrated":
+        lack = min(0.0, float((known.min() - low) / (high - low)))
     return (raw - low) / (high - low), ((0.0 if column.base == LEXICAL else noise) - low) / (high - low), lack
 
 
@@ -166,7 +168,8 @@ def exhaustive(inputs: Sequence[QueryInput], fusion: str, mean: str, missing: st
                     weight = 0.0 if lacks else leg.weight * whole / left
             if lacks:
                 below = lack if leg.weight > 0 else 0.0
-                value = {"renormalise": below, "zero": 0.0, "background": nothing}[missing]
+                zero = 0.0 if fusion == "calibrated" else below
+                value = {"renormalise": below, "zero": zero, "background": nothing}[missing]
             parts.append((weight, value))
         scores[THINGS[int(row)].id] = averaged(parts, mean)
     return scores
