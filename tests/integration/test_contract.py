@@ -161,6 +161,24 @@ def test_reweighing_asks_elasticsearch_for_nothing(web: Web) -> None:
     assert [hit["product"] for hit in found["hits"]] == [hit["product"] for hit in answer["hits"]]
 
 
+def test_what_matches_one_of_several_texts_is_counted_once(web: Web) -> None:
+    """A small window, so that most of what is counted is no candidate; the text that is not wanted counts nothing."""
+    inputs = [{"text": "boat"}, {"text": "lamp horn", "weight": 2}, {"text": "drum", "weight": -1}]
+    answer = web.search(inputs=inputs, window=5, size=5, facets={"colour": {}})
+    matching = [thing for thing in THINGS if {"boat", "lamp", "horn"} & set(thing.title.split())]
+    assert answer["degraded"] == []
+    assert len(matching) > 20
+    assert answer["total_matched"] == len(matching)
+    for one in answer["facets"]["colour"]["values"]:
+        assert one["matched"] == sum(thing.fields["colour"] == one["value"] for thing in matching)
+    red = [thing for thing in matching if thing.fields["colour"] == "red"]
+    answer = web.search(inputs=inputs, window=5, size=5, filters={"colour": "red"})
+    assert answer["total_matched"] == len(red)
+    beside = web.search(inputs=inputs, vectors={"words": WORDS}, size=60, window=60)
+    found = {hit["id"] for hit in beside["hits"]} | {thing.id for thing in matching}
+    assert beside["total_matched"] == len(found)
+
+
 def test_an_answer_may_be_asked_by_a_weight_set(web: Web) -> None:
     by_set = web.search(**QUERY, weight_set="words only", explain=True)
     assert by_set["explain"]["legs"].keys() == {"lexical"}
