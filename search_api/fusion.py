@@ -13,7 +13,7 @@ A leg whose modality the product has not (`missing`):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,13 +29,17 @@ _LEAST: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class FusedLeg:
-    """What fusing must know of a leg: its weight, the input it belongs to, the name its level is kept under, and the level."""
+    """What fusing must know of a leg: its weight, the input it belongs to, the name its level is kept under, and the level.
+
+    Of a leg that `pushes` away only the best hit was asked for: what else it finds is no candidate.
+    """
 
     name: str
     source: str
     base: str
     weight: float
     level: Level | None = None
+    pushes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +125,4 @@ def ranked(candidates: Candidates, score: Floats) -> list[int]:
 
 def reweighed(legs: Sequence[FusedLeg], weights: Mapping[str, float]) -> list[FusedLeg]:
     """The same legs with other weights."""
-    return [FusedLeg(leg.name, leg.source, leg.base, weights[leg.name], leg.level) for leg in legs]
+    return [replace(leg, weight=weights[leg.name]) for leg in legs]

@@ -131,8 +131,8 @@ def lifts(
 ) -> tuple[dict[str, Any], list[str]]:
     """Per leg the share of the score nearest to today's that brings a candidate among the first `size`.
 
-    A leg that pushes away is tried down to -1. A query of one leg has no other share to give. The second part names the legs
-    of which not all shares were tried in time; they are None in the first.
+    A leg that pushes away is tried from -1 to 0: what it finds was not looked for. A query of one leg has no other share to
+    give. The second part names the legs of which not all shares were tried in time; they are None in the first.
     """
     found: dict[str, Any] = {}
     unfinished: list[str] = []
@@ -141,8 +141,8 @@ def lifts(
     until = time.monotonic() + seconds
     for leg in session.legs if len(session.legs) > 1 else ():
         found[leg.name] = None
-        least = -1 if leg.weight < 0 else 0
-        shares = np.linspace(least, 1, _STEPS * (1 - least) + 1).tolist()
+        least, most = -1 if leg.weight < 0 else 0, 0 if leg.pushes else 1
+        shares = np.linspace(least, most, _STEPS * (most - least) + 1).tolist()
         for share in sorted(shares, key=partial(_distance, leg.weight)):
             if time.monotonic() > until:
                 unfinished.append(leg.name)
