@@ -80,6 +80,32 @@ def test_a_leg_below_zero_pushes_away() -> None:
     assert scores(table, legs) == pytest.approx({"a": 0.75, "b": 0.5, "c": 0.75 * 0.5 - 0.25 * 0.25})
 
 
+SPREAD = math.sqrt(2 / 3)
+"""The sigma of 1, 2 and 3."""
+
+
+@pytest.mark.parametrize(
+    ("method", "scaled"),
+    [
+        ("calibrated", [1 / 3, 2 / 3, 1]),
+        ("min_max", [0, 0.5, 1]),
+        ("z_score", [-1 / SPREAD, 0, 1 / SPREAD]),
+        ("dbsf", [(-1 / SPREAD + 3) / 6, 0.5, (1 / SPREAD + 3) / 6]),
+        ("l2", [1 / math.sqrt(14), 2 / math.sqrt(14), 3 / math.sqrt(14)]),
+        ("tm2c2", [1 / 3, 2 / 3, 1]),
+        ("rrf", [1 / 63, 1 / 62, 1 / 61]),
+    ],
+)
+def test_a_leg_below_zero_by_hand_under_every_method(method: FusionMethod, scaled: list[float]) -> None:
+    """What is pushed away most has least of it: one leg lists a, b, c from worst to best, the other the other way round."""
+    table = a_table({"a": [1.0, 3.0], "b": [2.0, 2.0], "c": [3.0, 1.0]})
+    legs = [leg("one", 0.75, base=LEXICAL, level=None), leg("two", -0.25, "text#2", None, LEXICAL)]
+    low, middle, high = scaled
+    expected = {"a": 0.75 * low - 0.25 * high, "b": 0.5 * middle, "c": 0.75 * high - 0.25 * low}
+    assert scores(table, legs, fusion=method) == pytest.approx(expected)
+    assert order(table, legs, fusion=method) == ["c", "b", "a"]
+
+
 # What a product lacks
 
 
