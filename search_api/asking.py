@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_api.answer import Degraded, MatchedMedia
@@ -14,7 +14,7 @@ from search_api.candidates import Candidates, LegHits, complete, gather, hits_of
 from search_api.classify import Classified
 from search_api.deadline import Deadline
 from search_api.degrading import nothing_left
-from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, lexical, ours
+from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, counting_body, lexical
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
 from triptych import traces
@@ -76,8 +76,8 @@ class Elastic:
         """The candidates of the legs within their window. Legs that fail are dropped from the run; raises if none is left."""
         window = window or run.request.window
         asked = self.asked(run, window)
-        bodies = [body(leg, asked) for leg in run.legs]
-        counts = _whole_match(run) if run.aggregations and window == run.request.window else None
+        counts = counting_body(run.legs, asked) if window == run.request.window else None
+        bodies = [body(leg, replace(asked, aggregations={}) if counts else asked) for leg in run.legs]
         try:
             answers = self.msearch(run, [*bodies, *([counts] if counts else [])], scored=True)
         except ElasticsearchError as error:
@@ -87,7 +87,6 @@ class Elastic:
         if counts:
             self._counted(run, answers.pop())
         retrieved: dict[str, LegHits] = {}
-        first_words = next((leg.name for leg in run.legs if leg.space is None and leg.seeks), None)
         for leg, answer in zip(run.legs, answers, strict=True):
             if isinstance(answer, ElasticsearchError):
                 if leg.options.query is not None and answer.code == "elasticsearch.bad_request":
@@ -97,8 +96,8 @@ class Elastic:
             leg_took(leg.name, answer.took)
             traces.passed(f"leg {leg.name}", milliseconds=answer.took, hits=len(answer.ids))
             retrieved[leg.name] = hits_of(answer, names_of(run.values))
-            if leg.name == first_words:
-                run.total = answer.total
+            if leg.space is None and leg.seeks:
+                run.total = max(run.total, answer.total)
                 run.found = run.found or answer.aggregations
         self._drop(run, [leg.name for leg in run.legs if leg.name not in retrieved])
         seeking = [leg.name for leg in run.legs if leg.seeks]
@@ -229,9 +228,9 @@ class Elastic:
 
     def _counted(self, run: Run, answer: Found | ElasticsearchError) -> None:
         if isinstance(answer, ElasticsearchError):
-            run.fail("facets", answer)
+            run.fail("facets" if run.aggregations else "total_matched", answer)
         else:
-            run.found = answer.aggregations
+            run.total, run.found = answer.total, answer.aggregations
 
     def _drop(self, run: Run, lost: Sequence[str]) -> None:
         run.legs = [leg for leg in run.legs if leg.name not in lost]
@@ -288,26 +287,18 @@ def names_of(values: Sequence[Any]) -> list[str]:
     return [value["field"] if isinstance(value, Mapping) else str(value) for value in values]
 
 
-def _whole_match(run: Run) -> dict[str, Any] | None:
-    """The search that counts facets over everything that passes the filters, where no leg of words counts what matches them."""
-    if any(leg.space is None and leg.seeks for leg in run.legs):
-        return None
-    query = {"bool": {"filter": [ours(run.info.schema.key_field), *run.filters]}}
-    return {"query": query, "size": 0, "aggregations": dict(run.aggregations), "track_total_hits": False}
-
-
 def keeps_legs(run: Run) -> bool:
     """Whether later pages need what was asked: to go deeper, to mark words, to name the best of several media."""
     return run.request.deep or run.request.highlight or any(leg.space and leg.space.has_parts for leg in run.legs)
 
 
 def total_of(run: Run, candidates: Candidates) -> int:
-    """Products whose words match, and those that only a vector leg found."""
+    """Products that one of the texts matches, and those that only a vector leg found."""
     words = [leg.name for leg in run.legs if leg.space is None and leg.seeks]
     if not words:
         return len(candidates)
-    raw = candidates.raw[:, candidates.legs.index(words[0])]
-    return run.total + int((~(raw > 0)).sum())
+    raw = candidates.raw[:, [candidates.legs.index(name) for name in words]]
+    return run.total + int((~(raw > 0)).all(axis=1).sum())
 
 
 def excluded(run: Run) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ class Candidates:
     NaN where there is none to know; `status` (n, L) indexes STATUSES; `rank` (n, L) is the place in the leg's own list, from
     1, 0 where the leg did not return the product; `tops` (L,) is the best score of each leg's own list, NaN where it is
     empty; `lasts` (L,) the worst of a list that was full (more may follow), NaN where nothing follows; `round` (n,) counts
-    widenings.
+    widenings. `extra` are those that no leg found, to be explained: no scale, rank or vote is made of them.
     """
 
     legs: tuple[str, ...]
@@ -56,9 +56,26 @@ class Candidates:
     lasts: Floats
     round: npt.NDArray[np.int32]
     values: Mapping[str, Values] = field(default_factory=dict)
+    extra: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def own(self) -> npt.NDArray[np.bool_]:
+        """Which a leg found, (n,)."""
+        if not self.extra:
+            return np.ones(len(self), dtype=bool)
+        return np.array([key not in self.extra for key in self.ids], dtype=bool)
+
+    def found(self) -> Candidates:
+        """Those that a leg found."""
+        if not self.extra:
+            return self
+        rows = np.flatnonzero(self.own)
+        ids = tuple(self.ids[row] for row in rows)
+        kept = {name: getattr(self, name)[rows] for name in ("raw", "status", "rank", "round")}
+        return replace(self, ids=ids, extra=frozenset(), **kept)
 
     def missing(self) -> dict[str, list[str]]:
         """Per leg the candidates whose score is not known yet."""
@@ -118,10 +135,11 @@ def gather(
     A leg that pushes products away is asked only for its best score and is no source. `full` is the window: a list of that
     length may go on.
     """
-    found: set[str] = set(extra)
+    found: set[str] = set()
     for name in sources:
         found.update(retrieved[name].ids)
-    ids = tuple(sorted(found))
+    unfound = frozenset(extra) - found
+    ids = tuple(sorted(found | unfound))
     rows = {key: number for number, key in enumerate(ids)}
     shape = (len(ids), len(legs))
     raw, rank = np.full(shape, np.nan), np.zeros(shape, dtype=np.int32)
@@ -138,7 +156,8 @@ def gather(
         values |= hits.values
     status = np.where(rank > 0, RETRIEVED, NOT_RETRIEVED).astype(np.uint8)
     raw, tops, lasts = single(raw), single(tops), single(lasts)
-    return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, np.zeros(len(ids), dtype=np.int32), values)
+    rounds = np.zeros(len(ids), dtype=np.int32)
+    return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, rounds, values, unfound)
 
 
 def placed(hits: LegHits, rows: Mapping[str, int]) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.intp]]:
@@ -196,4 +215,5 @@ def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
         more.lasts,
         rounds[order],
         {**first.values, **more.values},
+        first.extra,
     )

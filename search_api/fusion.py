@@ -5,15 +5,15 @@
 A leg whose modality the product has not (`missing`):
     renormalise   its weight goes to the other legs of the same input, and sign, that the product has: a product without a
                   picture is judged by its words. What cannot answer an input at all (a photo, where the product has no
-                  picture) counts below the floor there, under calibrated, else 0: a lack is never a reward
-    zero          it counts 0
+                  picture) counts below the floor there, under calibrated, else as under zero: a lack is never a reward
+    zero          it counts 0, or the leg's least score where that is below 0, other than under calibrated
     background    it counts as a match that means nothing; under calibrated the same as zero
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,13 +29,17 @@ _LEAST: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class FusedLeg:
-    """What fusing must know of a leg: its weight, the input it belongs to, the name its level is kept under, and the level."""
+    """What fusing must know of a leg: its weight, the input it belongs to, the name its level is kept under, and the level.
+
+    Of a leg that `pushes` away only the best hit was asked for: what else it finds is no candidate.
+    """
 
     name: str
     source: str
     base: str
     weight: float
     level: Level | None = None
+    pushes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,10 @@ def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fu
     if method.missing == "renormalise" and lacking.any():
         weights = renormalised(weights, lacking, [group_of(leg) for leg in legs])
     if lacking.any():
-        fills = {"renormalise": np.where(weights > 0, scales.lack, 0.0), "background": scales.background}
-        normalised = np.where(lacking, fills.get(method.missing, 0.0), normalised)
+        below = np.where(weights > 0, scales.lack, 0.0)
+        zero = np.zeros(()) if method.fusion == "calibrated" else below
+        fills = {"renormalise": below, "zero": zero, "background": scales.background}
+        normalised = np.where(lacking, fills[method.missing], normalised)
     normalised = np.where(np.isnan(normalised), 0.0, normalised)
     score = averaged(normalised, weights, method.mean)
     return Fused(score, normalised, weights, scales, ranked(candidates, score))
@@ -119,4 +125,4 @@ def ranked(candidates: Candidates, score: Floats) -> list[int]:
 
 def reweighed(legs: Sequence[FusedLeg], weights: Mapping[str, float]) -> list[FusedLeg]:
     """The same legs with other weights."""
-    return [FusedLeg(leg.name, leg.source, leg.base, weights[leg.name], leg.level) for leg in legs]
+    return [replace(leg, weight=weights[leg.name]) for leg in legs]

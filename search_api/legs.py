@@ -220,6 +220,20 @@ def body(leg: Leg, asked: Asked) -> dict[str, Any]:
     return {**found, "aggregations": dict(asked.aggregations)} if asked.aggregations and leg.seeks else found
 
 
+def counting_body(legs: Sequence[Leg], asked: Asked) -> dict[str, Any] | None:
+    """The search that counts what matches any of several texts, and their facets; without words facets over everything that
+    passes the filters. None where nothing is to be counted but what the leg of the only text counts itself.
+    """
+    words = [leg for leg in legs if leg.space is None and leg.seeks]
+    if len(words) == 1 or not (words or asked.aggregations):
+        return None
+    query: dict[str, Any] = {"filter": [ours(asked.key), *asked.filters]}
+    if words:
+        query["must"] = {"bool": {"should": [lexical(leg) for leg in words], "minimum_should_match": 1}}
+    counted = {"query": {"bool": query}, "size": 0, "timeout": f"{asked.timeout_ms}ms", "track_total_hits": bool(words)}
+    return {**counted, "aggregations": dict(asked.aggregations)} if asked.aggregations else counted
+
+
 def ours(key: str) -> dict[str, Any]:
     """The filter of our products: a document somebody else wrote into the index has no key and no vectors."""
     return {"exists": {"field": key}}

@@ -8,7 +8,7 @@ z_score      (raw - mean) / sigma; 0 where all are equal
 dbsf         (raw - (mean - 3 sigma)) / (6 sigma), Qdrant's distribution-based score fusion; 0.5 where all are equal
 l2           raw / length of the leg's scores as a vector, OpenSearch's l2
 tm2c2        raw / top, with the theoretical least score, 0, as floor (Bruch et al. 2023, doi:10.1145/3596512)
-rrf          1 / (60 + rank) (Cormack et al. 2009, doi:10.1145/1571941.1572114)
+rrf          1 / (60 + rank) (Cormack et al. 2009, doi:10.1145/1571941.1572114); equal scores share the best of their ranks
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ UNMEASURED = Level(floor=0.5, sigma=0.25)
 """For a vector leg nobody measured yet (fewer than ten products): the cosine itself, 0 at a right angle."""
 
 RANK_CONSTANT: Final = 60
+
+_SAME: Final = 1e-6
+"""Share by which scores may differ and be equal: Elasticsearch sums the float32 of copies of a product in different orders."""
 
 _NARROWEST = 0.01
 """Least width of a vector leg's scale: a catalogue of equal products has a sigma of 0, and no leg may drown the others."""
@@ -60,13 +63,13 @@ def normalise(
 ) -> tuple[Floats, Scales]:
     """The scores on one scale, (n, L), NaN where none is known, and the scales."""
     raw = candidates.raw
-    count = len(candidates.legs)
+    count, own = len(candidates.legs), candidates.own
     floor, top, nothing = np.zeros(count), np.ones(count), np.zeros(count)
     if method == "rrf":
         return _reciprocal_ranks(candidates), Scales(floor, np.full(count, 1 / (RANK_CONSTANT + 1)), nothing, nothing)
     scaled = np.full(raw.shape, np.nan)
     for column in range(count):
-        known = raw[:, column]
+        known = raw[own, column]
         known = known[~np.isnan(known)]
         best = candidates.tops[column]
         if method == "calibrated":
@@ -79,11 +82,14 @@ def normalise(
     meaningless[np.asarray(lexical, dtype=bool)] = 0.0
     width = top - floor
     background = np.divide(meaningless - floor, width, out=np.zeros(count), where=width > 0)
-    return scaled, Scales(floor, top, background, _lack(levels, lexical, width) if method == "calibrated" else nothing)
+    lack = _lack(levels, lexical, width) if method == "calibrated" else np.fmin.reduce(scaled[own], axis=0, initial=0.0)
+    return scaled, Scales(floor, top, background, lack)
 
 
 def _lack(levels: Sequence[Level | None], lexical: Sequence[bool], width: Floats) -> Floats:
-    """GUARD sigmas below the floor: nearly all products that have the modality stand above it."""
+    """GUARD sigmas below the floor: nearly all products that have the modality stand above it, whatever the list. The other
+    methods take the list's least score, if that is below 0: under z_score 0 is the mean, and half of the list stands below it.
+    """
     sigma = np.array([0.0 if words else (level or UNMEASURED).sigma for level, words in zip(levels, lexical, strict=True)])
     return np.asarray(-GUARD * sigma / width)
 
@@ -107,14 +113,24 @@ def _of_list(known: Floats, method: FusionMethod) -> tuple[float, float]:
 
 
 def _reciprocal_ranks(candidates: Candidates) -> Floats:
-    """1 / (60 + rank) by all scores known, (n, L); equal scores by id. What does not match has no rank."""
+    """1 / (60 + rank) by all scores known, (n, L); equal scores share the best of their ranks. What does not match has none."""
     found = np.full(candidates.raw.shape, np.nan)
+    matches, own = ~np.isnan(candidates.raw) & (candidates.status != NO_MATCH), candidates.own
     for column in range(len(candidates.legs)):
-        known = np.flatnonzero(~np.isnan(candidates.raw[:, column]) & (candidates.status[:, column] != NO_MATCH))
-        ids = np.array([candidates.ids[row] for row in known], dtype=object)
-        order = known[np.lexsort((ids, -candidates.raw[known, column]))] if len(known) else known
-        found[order, column] = 1 / (RANK_CONSTANT + np.arange(1, len(order) + 1))
+        rows = matches[:, column]
+        found[rows, column] = 1 / (RANK_CONSTANT + _ranks(candidates.raw[rows, column], candidates.raw[rows & own, column]))
     return found
+
+
+def _ranks(scores: Floats, among: Floats) -> npt.NDArray[np.intp]:
+    """The rank, from 1, that scores have in a list; those as good as equal to each other share the best."""
+    if not len(among):
+        return np.ones(len(scores), dtype=np.intp)
+    falling = np.sort(among)[::-1]
+    further = np.append(True, falling[:-1] > falling[1:] * (1 + _SAME))
+    first = np.maximum.accumulate(np.where(further, np.arange(len(falling)), 0))
+    above = np.searchsorted(-falling, -scores * (1 + _SAME))
+    return np.append(first, len(falling))[above] + 1
 
 
 def relevance(raw: float | npt.NDArray[np.float64], level: Level) -> Floats:

@@ -158,7 +158,7 @@ def _neighbours(
 ) -> tuple[float, list[tuple[float, Sequence[Any]]]]:
     """A leg's weight and its best hits: normalised score and values of the field, best first."""
     rank = candidates.rank[:, column]
-    near = np.flatnonzero((rank > 0) & (rank <= vote.neighbours) & (candidates.round == 0))
+    near = np.flatnonzero((rank > 0) & (rank <= vote.neighbours) & (candidates.round == 0) & candidates.own)
     near = near[np.argsort(rank[near], kind="stable")]
     scores = fused.normalised[near, column].tolist()
     values = [candidates.values.get(candidates.ids[row], {}).get(vote.field, ()) for row in near.tolist()]

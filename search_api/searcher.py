@@ -161,21 +161,11 @@ class Searcher:
         deadline = Deadline()
         session = self._sessions.get(query_id)
         info = self._info_of(session)
-        names = [leg.name for leg in session.legs]
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            raise QueryError(
-                f"The query has no leg {unknown[0]!r}.",
-                code="query.unknown_leg",
-                field=f"weights.{unknown[0]}",
-                remedy=f"Legs: {', '.join(names)}.",
-            )
-        shares = weights.share(given, {leg.name: leg.weight for leg in session.legs}, names)
-        legs = tuple(replace(leg, weight=shares[leg.name]) for leg in session.legs)
+        legs = weights.again(session.legs, given)
         kept = {name: value for name, value in changes.items() if value is not None}
         changed = replace(session, id=uuid.uuid4().hex, legs=legs, options={**session.options, **kept}, certified=None)
         options = ranking.read_options(changed.options, info)
-        check_method(options.method.fusion, options.method.mean, weights=shares.values())
+        check_method(options.method.fusion, options.method.mean, weights=[leg.weight for leg in legs])
         check_relevance(options.min_relevance)
         if options.method.fusion == "native":
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
@@ -193,7 +183,7 @@ class Searcher:
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
-        run, options, recognised = self.planned(replace(request, complete=True, page=None, deep=False, certify=False))
+        run, options, recognised = self.planned(replace(request, page=None, deep=False, certify=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
             raise NotFoundError(
@@ -243,8 +233,8 @@ class Searcher:
         plan = {planned.name: planned for planned in run.plan}
         levels = run.info.schema.levels
         return [
-            FusedLeg(name, plan[name].source, plan[name].base, left[name], levels.get(plan[name].base))
-            for name in candidates.legs
+            FusedLeg(name, one.source, one.base, left[name], levels.get(one.base), pushes=left[name] < 0)
+            for name, one in ((name, plan[name]) for name in candidates.legs)
         ]
 
     def _page(self, token: str) -> SearchResult:

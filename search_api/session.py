@@ -194,7 +194,8 @@ def to_bytes(session: Session) -> bytes:
 
 def _leg(leg: FusedLeg) -> dict[str, Any]:
     level = None if leg.level is None else leg.level.model_dump()
-    return {"name": leg.name, "source": leg.source, "base": leg.base, "weight": leg.weight, "level": level}
+    plain = {name: getattr(leg, name) for name in ("name", "source", "base", "weight", "pushes")}
+    return {**plain, "level": level}
 
 
 _PLAIN = ("id", "index", "version", "options", "words", "total_matched", "aggregations", "certified", "asked")

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from search_api.fusion import FusedLeg, reweighed
 from search_api.legs import OF_PRODUCTS, Planned
 from search_api.query import QueryClass, SearchRequest
 from triptych.elastic.lexical import words_in
@@ -51,17 +52,18 @@ def class_of(text: str) -> QueryClass:
 
 
 def default_weights(
-    plan: Sequence[Planned], levels: Mapping[str, Level], *, query_class: QueryClass = "none"
+    plan: Sequence[Planned], levels: Mapping[str, Level], *, query_class: QueryClass | Mapping[str, QueryClass] = "none"
 ) -> dict[str, float]:
-    """Weights nobody gave, by leg; the sum of their absolute values is 1."""
+    """Weights nobody gave, by leg; the sum of their absolute values is 1. Each text may have a class of its own, by source."""
     given = {p.source: p.weight for p in plan}
     whole = sum(abs(weight) for weight in given.values())
     beside = any(p.source.partition("#")[0] in _MEDIA and p.weight > 0 for p in plan)
     weights: dict[str, float] = {}
     for source, weight in given.items():
         mine = _trusts([p for p in plan if p.source == source], levels)
-        if query_class in LEXICAL_SHARES and (beside or query_class not in _BESIDE_MEDIA):
-            mine = _by_class(mine, [p for p in plan if p.source == source], LEXICAL_SHARES[query_class])
+        kind = query_class if isinstance(query_class, str) else query_class.get(source, "none")
+        if kind in LEXICAL_SHARES and (beside or kind not in _BESIDE_MEDIA):
+            mine = _by_class(mine, [p for p in plan if p.source == source], LEXICAL_SHARES[kind])
         total = sum(mine.values())
         share = weight / whole if whole else 1 / len(given)
         for name, value in mine.items():
@@ -70,8 +72,8 @@ def default_weights(
 
 
 def _trusts(plan: Sequence[Planned], levels: Mapping[str, Level]) -> dict[str, float]:
-    """The trust of an input's legs. Where some were measured, one that was not (too few products have its vector) gets 0."""
-    any_measured = any(p.base in levels for p in plan)
+    """The trust of an input's legs. Where some were measured, one without a level (too few products have its vector) gets 0."""
+    any_measured = any(p.base in levels and levels[p.base].measured for p in plan)
     return {p.name: trust(levels.get(p.base)) if p.base in levels or not any_measured else 0.0 for p in plan}
 
 
@@ -96,13 +98,9 @@ def trust(level: Level | None) -> float:
 
 def of_query(request: SearchRequest, plan: Sequence[Planned], schema: IndexSchema) -> dict[str, float]:
     """The weights of a query's legs: those it gives, over those of its weight set, over the default ones. Raises QueryError."""
-    texts = [one.text for one in request.all_inputs() if one.kind == "text"]
-    query_class = request.query_class
-    if query_class == "auto":
-        query_class = class_of(texts[0]) if texts else "none"
     given = dict(request.weights)
     if request.weight_set is not None:
-        kept = of_set(schema.weight_sets, request.weight_set, query_class)
+        kept = of_set(schema.weight_sets, request.weight_set, _class_of_all(request))
         if kept is None:
             able = ", ".join(schema.weight_sets) or "none; make one with `triptych weights set`"
             raise QueryError(
@@ -112,11 +110,27 @@ def of_query(request: SearchRequest, plan: Sequence[Planned], schema: IndexSchem
                 remedy=f"Weight sets: {able}.",
             )
         given = {**kept, **given}
-    defaults = default_weights(plan, schema.levels, query_class=query_class)
+    defaults = default_weights(plan, schema.levels, query_class=_classes(request, plan))
     if not given:
         return share({}, defaults, ())
     of_products = [f"{kind}.{space.name}" for kind in sorted(OF_PRODUCTS) for space in schema.spaces if space.searched]
     return share(given, defaults, (*schema.legs, *of_products))  # a visitor may have no history, a product no picture
+
+
+def _classes(request: SearchRequest, plan: Sequence[Planned]) -> QueryClass | Mapping[str, QueryClass]:
+    """The class that the request gives, or that of each text, by source."""
+    if request.query_class != "auto":
+        return request.query_class
+    texts = {p.source: p.inputs[0].text for p in plan if p.source.partition("#")[0] == "text"}
+    return {source: class_of(text) for source, text in texts.items()}
+
+
+def _class_of_all(request: SearchRequest) -> QueryClass:
+    """The class that a set of weights is chosen by: that of the longest text that is wanted, where the request gives none."""
+    if request.query_class != "auto":
+        return request.query_class
+    wanted = [one.text for one in request.all_inputs() if one.kind == "text" and one.weight > 0]
+    return class_of(max(wanted, key=len)) if wanted else "none"
 
 
 def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequence[str]) -> dict[str, float]:
@@ -154,6 +168,30 @@ def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequ
             remedy="Give one a weight above 0.",
         )
     return scaled(weights)
+
+
+def again(legs: Sequence[FusedLeg], given: Mapping[str, float]) -> tuple[FusedLeg, ...]:
+    """The legs of an answer under other weights, as of `share`. Raises QueryError for a leg the query has not, and for one that
+    was asked to push away and is to seek.
+    """
+    names = [leg.name for leg in legs]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise QueryError(
+            f"The query has no leg {unknown[0]!r}.",
+            code="query.unknown_leg",
+            field=f"weights.{unknown[0]}",
+            remedy=f"Legs: {', '.join(names)}.",
+        )
+    never = next((leg.name for leg in legs if leg.pushes and given.get(leg.name, 0) > 0), None)
+    if never is not None:
+        raise QueryError(
+            f"The leg {never!r} was asked to push away: what it finds was not looked for.",
+            code="query.not_sought",
+            field=f"weights.{never}",
+            remedy="Search again with this weight.",
+        )
+    return tuple(reweighed(legs, share(given, {leg.name: leg.weight for leg in legs}, names)))
 
 
 def of_set(sets: Mapping[str, Mapping[str, float]], name: str, query_class: str) -> Mapping[str, float] | None:

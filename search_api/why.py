@@ -31,7 +31,7 @@ def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str,
             "weight": leg.weight,
             "floor": float(scales.floor[column]),
             "top": float(scales.top[column]),
-            "measured": leg.level is not None,
+            "measured": leg.level is not None and leg.level.measured,
             "reliability": None if leg.level is None else leg.level.reliability,
             "input": leg.source,
         }
@@ -45,7 +45,7 @@ def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str,
         "window": session.options["window"],
         "completed": session.options["complete"],
         "exact": session.options["exact"],
-        "candidates": len(session.candidates),
+        "candidates": int(session.candidates.own.sum()),
         "legs": legs,
         "failed": {one.name: one.message for one in session.degraded},
     }
@@ -54,18 +54,20 @@ def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str,
 def fell_short(session: Session, options: Options, product: str, *, passes: bool, size: int) -> dict[str, Any]:
     """Why a product stands where it stands: its rank, its legs beside those of the last product shown, and what would lift it.
 
-    `product` is among the session's candidates, whether a leg returned it or not. `reasons` lists what kept it out, in plain
-    words with a stable name: filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
+    `product` is among the session's candidates, whether a leg found it or not; where none did, its rank is the place that its
+    score would have, and no share of a leg brings it in. `reasons` lists what kept it out, in plain words with a stable name:
+    filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
     `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
     would come among the first `size`, and None where no share does it. `lifts_unfinished` names those it had no time for.
     """
     ranked = ranking.rank(session, session.legs, options)
     row = session.candidates.ids.index(product)
+    there = product not in session.candidates.extra
     place = ranked.rows.index(row) if row in ranked.rows else None
     reasons = _reasons(session, ranked, row, place, passes=passes, size=size)
-    last = ranked.rows[min(size, len(ranked.rows)) - 1] if ranked.rows else None
+    last = _last_shown(session, ranked, options, size)
     score = float(ranked.fused.score[row])
-    shown = passes and place is not None and place < size and bool(session.candidates.rank[row].any())
+    shown = passes and there and place is not None and place < size
     found = {
         "query_id": session.id,
         "id": product,
@@ -84,8 +86,19 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
             "legs": _legs(session, ranked, last),
         }
         found["gap"] = float(ranked.fused.score[last]) - score
-    found["lifts"], found["lifts_unfinished"] = ({}, []) if shown or not passes else lifts(session, options, row, size)
+    liftable = passes and there and not shown
+    found["lifts"], found["lifts_unfinished"] = lifts(session, options, row, size) if liftable else ({}, [])
     return found
+
+
+def _last_shown(session: Session, ranked: Ranked, options: Options, size: int) -> int | None:
+    """The row of the last product of the answer, which knows nothing of a product that no leg found."""
+    candidates, rows = session.candidates, ranked.rows
+    if candidates.extra:
+        answer = replace(session, candidates=candidates.found())
+        shown = ranking.rank(answer, session.legs, options).rows
+        rows = [candidates.ids.index(answer.candidates.ids[row]) for row in shown[:size]]
+    return rows[min(size, len(rows)) - 1] if rows else None
 
 
 def _legs(session: Session, ranked: Ranked, row: int) -> dict[str, dict[str, Any]]:
@@ -96,7 +109,7 @@ def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, p
     reasons: list[dict[str, Any]] = []
     if not passes:
         reasons.append({"reason": "filtered", "message": "The query's filters do not let it pass."})
-    if not session.candidates.rank[row].any():
+    if session.candidates.ids[row] in session.candidates.extra:
         window = session.options["window"]
         message = f"No leg has it among its best {window}: it would not even be a candidate. Raise window."
         reasons.append({"reason": "outside_window", "message": message})
@@ -118,8 +131,8 @@ def lifts(
 ) -> tuple[dict[str, Any], list[str]]:
     """Per leg the share of the score nearest to today's that brings a candidate among the first `size`.
 
-    A leg that pushes away is tried down to -1. A query of one leg has no other share to give. The second part names the legs
-    of which not all shares were tried in time; they are None in the first.
+    A leg that pushes away is tried from -1 to 0: what it finds was not looked for. A query of one leg has no other share to
+    give. The second part names the legs of which not all shares were tried in time; they are None in the first.
     """
     found: dict[str, Any] = {}
     unfinished: list[str] = []
@@ -128,8 +141,8 @@ def lifts(
     until = time.monotonic() + seconds
     for leg in session.legs if len(session.legs) > 1 else ():
         found[leg.name] = None
-        least = -1 if leg.weight < 0 else 0
-        shares = np.linspace(least, 1, _STEPS * (1 - least) + 1).tolist()
+        least, most = -1 if leg.weight < 0 else 0, 0 if leg.pushes else 1
+        shares = np.linspace(least, most, _STEPS * (most - least) + 1).tolist()
         for share in sorted(shares, key=partial(_distance, leg.weight)):
             if time.monotonic() > until:
                 unfinished.append(leg.name)

@@ -174,6 +174,11 @@ class Level(_Frozen):
     noise: tuple[float, ...] = ()
     top: float | None = None
 
+    @property
+    def measured(self) -> bool:
+        """Whether products told of it: the words' floor is known without any."""
+        return self.sample > 0
+
 
 class Attachment(_Frozen):
     """How an index of somebody else's is read: which fields of its documents are words, pictures and sounds.

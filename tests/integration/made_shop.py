@@ -130,15 +130,16 @@ def create(
     shards: int = 1,
     best: Sequence[str] = ("picture",),
     levels: Mapping[str, Level] = LEVELS,
+    said: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> str:
-    """An index with these products in it; returns its version."""
+    """An index with these products in it; returns its version. `said` is what its mapping says beside its lexical fields."""
     spaces = spaces_of(services.profile, services.settings)
     spaces = [space.model_copy(update={"several": "best"}) if space.name in best else space for space in spaces]
     schema = spaces_schema(spaces, "0", profile=services.profile.name)
     base = {
         "settings": {"number_of_shards": shards, "number_of_replicas": 0, "analysis": ANALYSIS},
-        "mappings": {"properties": dict(PROPERTIES), "_meta": {"triptych": {"lexical_fields": ["title.en"]}}},
+        "mappings": {"properties": dict(PROPERTIES), "_meta": {"triptych": {"lexical_fields": ["title.en"], **(said or {})}}},
     }
     version = create_version(services.elasticsearch, name, base, schema)
     keep(services, version, IndexSchema(levels=levels, **more))

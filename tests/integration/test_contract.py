@@ -147,6 +147,32 @@ def test_a_product_that_is_filtered_or_out_of_the_window_is_explained(web: Web) 
     assert (status, found["code"], found["field"]) == (404, "product.not_found", "product")
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("fusion", ["calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf"])
+def test_explaining_changes_nothing_of_what_it_explains(web: Web, fusion: str, complete: bool) -> None:
+    """Scales, weights, scores and the last product shown are the answer's, whether a leg found the product or none did."""
+    query = {**QUERY, "window": 8, "fusion": fusion, "complete": complete, "explain": True}
+    whole = web.search(**{**QUERY, "size": 60, "window": 60})["hits"]
+    answer = web.search(**query)
+    asking = {name: value for name, value in query.items() if name != "explain"}
+    outside = 0
+    for product in (answer["hits"][0]["id"], answer["hits"][-1]["id"], whole[-1]["id"], whole[-2]["id"]):
+        status, found = web.post("/v1/explain", index=web.index, product=product, **asking)
+        assert status == 200
+        assert found["explain"] == answer["explain"]
+        if found["reasons"]:
+            outside += found["reasons"][0]["reason"] == "outside_window"
+            assert found["last_shown"]["id"] == answer["hits"][-1]["id"]
+            assert found["last_shown"]["score"] == pytest.approx(answer["hits"][-1]["score"], abs=1e-9)
+        else:
+            hit = next(hit for hit in answer["hits"] if hit["id"] == product)
+            assert found["score"] == pytest.approx(hit["score"], abs=1e-9)
+            assert {name: leg["status"] for name, leg in found["legs"].items()} == {
+                name: leg["status"] for name, leg in hit["legs"].items()
+            }
+    assert outside == 2
+
+
 def test_a_product_that_noise_a_vote_or_a_variant_left_out_is_explained(web: Web) -> None:
     last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
     assert "below_relevance" in {reason["reason"] for reason in explained(web, last, min_relevance=0.9)["reasons"]}
@@ -185,6 +211,24 @@ def test_reweighing_asks_elasticsearch_for_nothing(web: Web) -> None:
     assert [hit["score"] for hit in found["hits"]] == pytest.approx([hit["score"] for hit in again["hits"]], abs=1e-5)
     status, found = web.post("/v1/reweigh", query_id=answer["query_id"], hydrate=True, size=5)
     assert [hit["product"] for hit in found["hits"]] == [hit["product"] for hit in answer["hits"]]
+
+
+def test_what_matches_one_of_several_texts_is_counted_once(web: Web) -> None:
+    """A small window, so that most of what is counted is no candidate; the text that is not wanted counts nothing."""
+    inputs = [{"text": "boat"}, {"text": "lamp horn", "weight": 2}, {"text": "drum", "weight": -1}]
+    answer = web.search(inputs=inputs, window=5, size=5, facets={"colour": {}})
+    matching = [thing for thing in THINGS if {"boat", "lamp", "horn"} & set(thing.title.split())]
+    assert answer["degraded"] == []
+    assert len(matching) > 20
+    assert answer["total_matched"] == len(matching)
+    for one in answer["facets"]["colour"]["values"]:
+        assert one["matched"] == sum(thing.fields["colour"] == one["value"] for thing in matching)
+    red = [thing for thing in matching if thing.fields["colour"] == "red"]
+    answer = web.search(inputs=inputs, window=5, size=5, filters={"colour": "red"})
+    assert answer["total_matched"] == len(red)
+    beside = web.search(inputs=inputs, vectors={"words": WORDS}, size=60, window=60)
+    found = {hit["id"] for hit in beside["hits"]} | {thing.id for thing in matching}
+    assert beside["total_matched"] == len(found)
 
 
 def test_an_answer_may_be_asked_by_a_weight_set(web: Web) -> None:

@@ -127,6 +127,22 @@ def test_a_session_that_is_over_is_not_found(web: Web) -> None:
     assert (status, found["code"]) == (404, "session.not_found"), "native keeps none"
 
 
+def test_what_was_pushed_away_was_not_looked_for_and_is_not_reweighed_to_seek(web: Web) -> None:
+    inputs = [{"text": "red"}, {"text": "blue", "weight": -0.5}]
+    query_id = web.search(inputs=inputs)["query_id"]
+    for share in (-0.9, -0.1, 0.0):
+        status, found = web.post("/v1/reweigh", query_id=query_id, weights={"lexical#2": share})
+        assert status == 200, found
+    for asked in (query_id, found["query_id"]):  # the last has weighed it 0
+        status, refused = web.post("/v1/reweigh", query_id=asked, weights={"lexical#2": 0.5})
+        assert (status, refused["code"], refused["field"]) == (400, "query.not_sought", "weights.lexical#2")
+    sought = web.search(inputs=[{"text": "red"}, {"text": "blue"}])["query_id"]
+    for share in (-0.5, 0.5):
+        status, found = web.post("/v1/reweigh", query_id=sought, weights={"lexical#2": share})
+        assert status == 200, found
+        sought = found["query_id"]
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "field"),
     [

@@ -287,6 +287,18 @@ def test_weight_is_the_share_of_the_leg(searcher: Searcher, shop: str, picture: 
     assert {name: leg["weight"] for name, leg in result.explain["legs"].items()} == weights
 
 
+def test_the_class_of_a_query_changes_its_weights(searcher: Searcher, shop: str) -> None:
+    """Given, or seen by its words; the scores follow."""
+    found = {
+        kind: searcher.search(SearchRequest(shop, text="wooden drum with a case for it", query_class=kind))
+        for kind in ("auto", "sentence", "sku")
+    }
+    share = {kind: result.hits[0].legs["lexical"].weight for kind, result in found.items()}
+    assert (share["sku"], share["sentence"]) == (pytest.approx(0.9), pytest.approx(0.3))
+    assert share["auto"] == share["sentence"]
+    assert [hit.score for hit in found["sku"].hits] != [hit.score for hit in found["sentence"].hits]
+
+
 def test_leg_without_weight_is_not_asked(searcher: Searcher, shop: str, picture: bytes) -> None:
     zero = {"image.image": 0.0, "text.image": 0}
     result = searcher.search(SearchRequest(shop, text="violin", image=picture, weights=zero))

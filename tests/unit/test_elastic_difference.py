@@ -92,6 +92,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> list[tuple[str, str, str
             lambda i: i["mappings"]["_meta"]["triptych"].update(lexical_fields=["sku"]),
             ("_meta", "triptych.lexical_fields", "different"),
         ),
+        (lambda i: i["mappings"]["_meta"]["triptych"].update(missing="zero"), ("_meta", "triptych.missing", "different")),
     ],
     ids=lambda value: f"{value[1]} {value[2]}" if isinstance(value, tuple) else "",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from toys import offline_spaces
@@ -13,7 +13,7 @@ from toys import offline_spaces
 from triptych.elastic.client import Client
 from triptych.elastic.lifecycle import create_version, index_body, read_mapping_file, spaces_schema
 from triptych.errors import InputError
-from triptych.schema import FIELD, IndexSchema, vector_properties
+from triptych.schema import FIELD, IndexSchema, Missing, vector_properties
 
 pytestmark = pytest.mark.unit
 
@@ -44,6 +44,17 @@ def test_the_owners_meta_is_kept_and_ours_is_merged() -> None:
     assert schema == SCHEMA.model_copy(update={"lexical_fields": ("title.*^3", "sku")})
 
 
+def test_the_owner_says_what_a_lack_counts() -> None:
+    for missing in get_args(Missing):
+        meta = index_body({"mappings": {"_meta": {FIELD: {"missing": missing}}}}, SCHEMA)["mappings"]["_meta"]
+        assert IndexSchema.model_validate(meta[FIELD]).missing == missing
+    with pytest.raises(InputError) as caught:
+        index_body({"mappings": {"_meta": {FIELD: {"missing": "none"}}}}, SCHEMA)
+    assert (caught.value.field, caught.value.remedy) == (
+        "mappings._meta.triptych.missing", "There is: renormalise, zero, background.",
+    )  # fmt: skip
+
+
 def test_the_owners_body_is_not_changed() -> None:
     before = copy.deepcopy(BASE)
     index_body(BASE, SCHEMA)
@@ -71,9 +82,12 @@ def test_spaces_in_a_copied_mapping_do_not_override_the_encoders() -> None:
 
 @pytest.mark.parametrize(
     "meta",
-    [{FIELD: {"lexical_fields": "title"}}, {FIELD: {"lexical_fields": [5]}}, {FIELD: []}, {FIELD: None}, None, []],
+    [
+        {FIELD: {"lexical_fields": "title"}}, {FIELD: {"lexical_fields": [5]}}, {FIELD: []}, {FIELD: None}, None, [],
+        {FIELD: {"missing": "none"}}, {FIELD: {"missing": None}}, {FIELD: {"missing": ["zero"]}},
+    ],
     ids=repr,
-)
+)  # fmt: skip
 def test_a_malformed_meta_is_the_owners_mistake(meta: object) -> None:
     with pytest.raises(InputError) as caught:
         index_body({"mappings": {"_meta": meta}}, SCHEMA)

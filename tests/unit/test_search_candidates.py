@@ -102,6 +102,12 @@ def test_a_product_to_explain_is_a_candidate_that_no_leg_returned() -> None:
     assert table.ids == ("asked", "both", "words")
     assert column(table, LEXICAL)["asked"] == (None, "not_retrieved", 0)
     assert column(table, LEXICAL)["words"] == (1.0, "retrieved", 2)
+    assert table.extra == {"asked"}
+    assert table.own.tolist() == [False, True, True]
+    assert table.found().ids == ("both", "words")
+    assert table.found().raw.tolist() == table.raw[1:].tolist()
+    pushed = gathered({LEXICAL: WORDS, f"{LEXICAL}#2": LegHits(("bad",), (9.0,))}, sources=[LEXICAL], extra=["bad"])
+    assert pushed.extra == {"bad"}, "a leg that pushes away finds nothing"
 
 
 def test_values_are_kept() -> None:

@@ -80,6 +80,32 @@ def test_a_leg_below_zero_pushes_away() -> None:
     assert scores(table, legs) == pytest.approx({"a": 0.75, "b": 0.5, "c": 0.75 * 0.5 - 0.25 * 0.25})
 
 
+SPREAD = math.sqrt(2 / 3)
+"""The sigma of 1, 2 and 3."""
+
+
+@pytest.mark.parametrize(
+    ("method", "scaled"),
+    [
+        ("calibrated", [1 / 3, 2 / 3, 1]),
+        ("min_max", [0, 0.5, 1]),
+        ("z_score", [-1 / SPREAD, 0, 1 / SPREAD]),
+        ("dbsf", [(-1 / SPREAD + 3) / 6, 0.5, (1 / SPREAD + 3) / 6]),
+        ("l2", [1 / math.sqrt(14), 2 / math.sqrt(14), 3 / math.sqrt(14)]),
+        ("tm2c2", [1 / 3, 2 / 3, 1]),
+        ("rrf", [1 / 63, 1 / 62, 1 / 61]),
+    ],
+)
+def test_a_leg_below_zero_by_hand_under_every_method(method: FusionMethod, scaled: list[float]) -> None:
+    """What is pushed away most has least of it: one leg lists a, b, c from worst to best, the other the other way round."""
+    table = a_table({"a": [1.0, 3.0], "b": [2.0, 2.0], "c": [3.0, 1.0]})
+    legs = [leg("one", 0.75, base=LEXICAL, level=None), leg("two", -0.25, "text#2", None, LEXICAL)]
+    low, middle, high = scaled
+    expected = {"a": 0.75 * low - 0.25 * high, "b": 0.5 * middle, "c": 0.75 * high - 0.25 * low}
+    assert scores(table, legs, fusion=method) == pytest.approx(expected)
+    assert order(table, legs, fusion=method) == ["c", "b", "a"]
+
+
 # What a product lacks
 
 
@@ -132,6 +158,36 @@ def test_a_lack_is_never_a_reward(mean: Mean, missing: Missing) -> None:
     table = a_table({"both": [0.6, 0.6, 0.6], "lacks": [0.6, 0.6, None], "full": FULL})
     found = scores(table, LEGS, mean=mean, missing=missing)
     assert found["lacks"] < found["both"]
+
+
+METHODS = [name for name in get_args(FusionMethod) if name != "native"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("missing", ["renormalise", "zero"])
+def test_a_lack_is_no_reward_beside_pictures_below_the_mean(method: FusionMethod, missing: Missing) -> None:
+    """Nor above itself with any of the pictures there are, though most of them are worse than their mean."""
+    pictures = {"a": 0.9, "b": 0.12, "c": 0.11, "d": 0.1, "e": 0.05, "f": 0.1, "g": 0.12, "h": 0.1, "i": 0.1, "j": 0.1}
+    table = a_table({**{key: [0.6, 0.6, x] for key, x in pictures.items()}, "lacks": [0.6, 0.6, None]})
+    found = scores(table, LEGS, fusion=method, missing=missing)
+    assert all(found["lacks"] <= found[key] + 1e-9 for key in pictures)
+
+
+def test_under_z_score_a_lack_counts_as_the_worst_picture() -> None:
+    table = a_table({"a": [0.5, 0.9], "b": [0.5, 0.5], "c": [0.5, 0.1], "lacks": [0.5, None]})
+    legs = [leg("one", 0.5), leg("two", 0.5, "image")]
+    for missing in ("renormalise", "zero"):
+        found = scores(table, legs, fusion="z_score", missing=missing)
+        assert found["lacks"] == pytest.approx(found["c"]) == pytest.approx(0.5 * -math.sqrt(1.5))
+    pushed = scores(table, [leg("one", 0.5), leg("two", -0.5, "image")], fusion="z_score")
+    assert pushed["lacks"] == pytest.approx(0), "what is pushed away and is not there counts as the mean"
+
+
+def test_under_dbsf_a_lack_counts_as_an_outlier_below_three_sigma() -> None:
+    table = a_table({**{f"{n:02}": [0.5, 0.9] for n in range(20)}, "far": [0.5, 0.1], "lacks": [0.5, None]})
+    found = scores(table, [leg("one", 0.5), leg("two", 0.5, "image")], fusion="dbsf")
+    assert found["lacks"] == pytest.approx(found["far"])
+    assert found["far"] < 0.25, "0.5 is what all equal words are worth, and less than nothing is added"
 
 
 def test_a_lack_of_what_is_pushed_away_is_no_reward_either() -> None:
@@ -252,8 +308,8 @@ def _column(raw: dict[str, float | None], one: FusedLeg, method: FusionMethod) -
     known = {key: x for key, x in raw.items() if x is not None}
     nothing = 0.0 if one.base == LEXICAL else (one.level or Level(floor=0.5, sigma=0.25)).floor
     if method == "rrf":
-        ranked = sorted(known, key=lambda key: (-known[key], key))
-        return {"": 0.0, "0": 0.0, _LACK: 0.0, **{key: 1 / (61 + n) for n, key in enumerate(ranked)}}
+        better = {key: sum(other > x for other in known.values()) for key, x in known.items()}
+        return {"": 0.0, "0": 0.0, _LACK: 0.0, **{key: 1 / (61 + n) for key, n in better.items()}}
     lack = 0.0
     xs = list(known.values())
     if method == "calibrated":
@@ -274,7 +330,9 @@ def _column(raw: dict[str, float | None], one: FusedLeg, method: FusionMethod) -
         equal = 0.0 if method == "z_score" else 0.5
     if high <= low:
         return {"": 0.0, "0": 0.0, _LACK: lack, **dict.fromkeys(known, equal)}
-    return {"0": 0.0, _LACK: lack, **{key: (x - low) / (high - low) for key, x in {**known, "": nothing}.items()}}
+    scaled = {key: (x - low) / (high - low) for key, x in known.items()}
+    least = 0.0 if method == "calibrated" else min([0.0, *scaled.values()])
+    return {"0": least, _LACK: lack if method == "calibrated" else least, "": (nothing - low) / (high - low), **scaled}
 
 
 COMBINATIONS = list(

@@ -9,7 +9,7 @@ import pytest
 from toys import AUDIO, IMAGE, a_fused, a_precomputed, an_encoded, offline_spaces
 
 from search_api.asking import AT_ONCE
-from search_api.legs import OVERSAMPLE, Asked, Leg, best_part_body, body, completion_body, knn, wanted
+from search_api.legs import OVERSAMPLE, Asked, Leg, best_part_body, body, completion_body, counting_body, knn, lexical, wanted
 from search_api.query import LARGEST_WINDOW, QueryInput, SearchRequest
 from triptych.elastic.client import Server
 from triptych.elastic.engine import pack
@@ -144,6 +144,22 @@ def test_words_count_facets_beside() -> None:
     assert "aggregations" not in body(WORDS_ONLY, asked())
     assert "aggregations" not in body(Leg(LEXICAL, text="x", fields=("title",), seeks=False), asked(aggregations=counting))
     assert "aggregations" not in body(PICTURE, asked(aggregations=counting))
+
+
+def test_several_texts_are_counted_together_and_facets_once() -> None:
+    second, unwanted = Leg(f"{LEXICAL}#2", text="hat"), Leg(f"{LEXICAL}#3", text="cap", seeks=False)
+    facets = {"colour": {"terms": {"field": "colour"}}}
+    found = counting_body([WORDS_ONLY, PICTURE, second, unwanted], asked(filters=[RED], aggregations=facets))
+    assert found is not None
+    assert found["query"]["bool"]["must"]["bool"]["should"] == [lexical(WORDS_ONLY), lexical(second)]
+    assert RED in found["query"]["bool"]["filter"]
+    assert (found["size"], found["track_total_hits"], found["aggregations"]) == (0, True, facets)
+    assert "aggregations" not in (counting_body([WORDS_ONLY, second], asked()) or {})
+    assert counting_body([WORDS_ONLY, PICTURE, unwanted], asked(aggregations=facets)) is None, "its own leg counts it"
+    alone = counting_body([PICTURE, unwanted], asked(aggregations=facets))
+    assert alone is not None
+    assert (alone["query"]["bool"].keys(), alone["track_total_hits"]) == ({"filter"}, False)
+    assert counting_body([PICTURE], asked()) is None
 
 
 def test_long_words_are_cut_before_they_make_too_many_clauses() -> None:

@@ -75,8 +75,33 @@ def test_equal_scores_are_worth_the_same(method: FusionMethod, each: float) -> N
     assert scaled([0.875] * 3, method, LEVEL) == pytest.approx([each] * 3)
 
 
-def test_ranks_of_equal_scores_go_by_id() -> None:
-    assert scaled([0.5, 0.875, 0.5], "rrf") == pytest.approx([1 / 62, 1 / 61, 1 / 63])
+def test_equal_scores_share_a_rank() -> None:
+    assert scaled([0.5, 0.875, 0.5], "rrf") == [1 / 62, 1 / 61, 1 / 62]
+    assert scaled([0.5, 0.25, 0.5, 0.125], "rrf") == [1 / 61, 1 / 63, 1 / 61, 1 / 64]
+
+
+def test_copies_whose_scores_elasticsearch_rounded_otherwise_share_a_rank() -> None:
+    """It sums a product's dimensions in another order by where it lies, so the last bits of float32 differ."""
+    one = float(np.nextafter(np.float32(0.75), np.float32(1)))
+    assert scaled([0.75, one, 0.9, 0.7], "rrf") == [1 / 62, 1 / 62, 1 / 61, 1 / 64]
+    assert scaled([0.75, 0.7501], "rrf") == [1 / 62, 1 / 61]
+
+
+@pytest.mark.parametrize(("other", "rank"), [(0.9, 1), (0.75, 1), (0.6, 2), (0.5, 2), (0.4, 3)])
+def test_what_no_leg_found_is_ranked_and_moves_nobody(other: float, rank: int) -> None:
+    assert scaled([0.75, 0.5, other], "rrf", extra=["c"]) == [1 / 61, 1 / 62, 1 / (60 + rank)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("other", [0.0, 0.8, 9.0])
+def test_what_no_leg_found_makes_no_scale(method: FusionMethod, other: float) -> None:
+    tops = [0.875]
+    apart, beside = (
+        scales([0.75, 0.875], method, LEVEL, tops=tops),
+        scales([0.75, 0.875, other], method, LEVEL, tops=tops, extra=["c"]),
+    )
+    for name in ("floor", "top", "background", "lack"):
+        assert getattr(apart, name).tolist() == getattr(beside, name).tolist()
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in {"rrf", "min_max", "dbsf"}])
@@ -192,7 +217,8 @@ def test_a_better_score_never_becomes_a_worse_one(
     assert all(map(math.isfinite, values))
     pairs = list(zip(sorted(raw), values, strict=True))
     for (low, less), (high, more) in itertools.pairwise(pairs):
-        assert less <= more + 1e-12 or (low == high and method == "rrf")
+        assert less <= more + 1e-12
+        assert less == more or low != high
 
 
 @given(SCORES, LEVELS, st.booleans(), st.sampled_from(["calibrated", "min_max", "l2", "tm2c2", "rrf"]))

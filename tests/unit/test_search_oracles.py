@@ -5,7 +5,7 @@ Where ranx means the same by a name, the numbers must be the same:
 min_max, wsum   the same where a list has two different scores or more. A list without width is 0 in ranx (it divides by 1e-9)
                 and 1 here: what alone was found, was found. A product that a list lacks counts 0 in both.
 zmuv, wsum      is z_score: the same mean and the same sigma (of the population), and 0 for what is lacking.
-rrf             the same for lists without ties; ranx keeps the order in which a list is given, here ties go by id.
+rrf             the same for lists without ties; ranx keeps the order in which a list is given, here ties share a rank.
                 ranx has no weights: all 1, so that its score is the number of legs times ours.
 
 `max` of ranx is tm2c2 here where the least score is 0. Its `sum` norm is not l2 (the sum of scores in place of their length).

@@ -32,7 +32,7 @@ LEVEL = Level(floor=0.7, sigma=0.05, reliability=0.3, sample=256, noise=tuple(0.
 LEGS = (
     FusedLeg("one", "text", LEXICAL, 0.1 + 0.2, Level(floor=0.0, sigma=1.0)),
     FusedLeg("two", "text", "text.text", 0.4, LEVEL),
-    FusedLeg("three", "image", "image.image", -0.3, None),
+    FusedLeg("three", "image", "image.image", -0.3, None, pushes=True),
 )
 CELL = st.none() | st.floats(0, 40, width=32)
 SECRET = "known to us"

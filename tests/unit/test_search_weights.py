@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import an_encoded
 
-from search_api.legs import Planned
-from search_api.query import QueryClass, QueryInput
-from search_api.weights import LEXICAL_SHARES, SHARPNESS, class_of, default_weights, scaled, share, trust, without
+from search_api.legs import Planned, wanted
+from search_api.query import QueryClass, QueryInput, SearchRequest
+from search_api.weights import LEXICAL_SHARES, SHARPNESS, class_of, default_weights, of_query, scaled, share, trust, without
 from triptych.errors import QueryError
-from triptych.schema import LEXICAL, Level
+from triptych.schema import LEXICAL, IndexSchema, Level
 
 pytestmark = pytest.mark.unit
 
@@ -80,6 +82,21 @@ def test_beside_measured_legs_one_that_was_not_gets_nothing() -> None:
     assert weights == pytest.approx({LEXICAL: 1, "text.text": 0, "text.image": 0})
 
 
+def test_words_of_which_too_few_titles_could_tell_leave_the_other_legs_their_share() -> None:
+    """A shop of fewer than ten titles: the words' level says nothing but the floor, and no vector leg has one."""
+    levels = {LEXICAL: Level(floor=0.0, sigma=0.0)}
+    plan = [planned(LEXICAL), planned("text.text"), planned("text.image")]
+    assert default_weights(plan, levels) == pytest.approx(dict.fromkeys(LEGS[:3], 1 / 3))
+    among_many = {**levels, "text.text": level(1.0)}  # of a space more products are drawn than of all
+    assert default_weights(plan, among_many) == pytest.approx({LEXICAL: 0.5, "text.text": 0.5, "text.image": 0})
+
+
+def test_a_measured_leg_does_not_take_the_share_of_one_whose_reliability_cannot_be_measured() -> None:
+    levels = {"image.image": level(None), "image.text": level(1.0)}
+    weights = default_weights([planned("image.image"), planned("image.text"), planned("image.audio")], levels)
+    assert weights == pytest.approx({"image.image": 0.5, "image.text": 0.5, "image.audio": 0})
+
+
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
@@ -140,6 +157,56 @@ def test_one_or_two_words_alone_weigh_by_reliability_and_lean_on_bm25_beside_a_p
     for other in (planned("image.image", -1), planned("image.image", 0), planned("history.text"), planned("vector.text")):
         found = default_weights([*words, other], levels, query_class="short")
         assert found[LEXICAL] == pytest.approx(found["text.text"])
+
+
+SPACE = an_encoded("text", 3)
+SCHEMA = IndexSchema(
+    lexical_fields=("title",),
+    spaces=(SPACE,),
+    levels={LEXICAL: level(0.8), "text.text": level(0.8)},
+    weight_sets={"mine": {LEXICAL: 0.5}, "mine.sku": {LEXICAL: 0.7}, "mine.sentence": {LEXICAL: 0.2}},
+)
+SENTENCE = "shoes for a run of ten kilometres"
+
+
+def of_texts(*texts: tuple[str, float], **more: Any) -> dict[str, float]:
+    """The weights of a query of texts of these weights."""
+    inputs = tuple(QueryInput("text", weight, text=text) for text, weight in texts)
+    request = SearchRequest("shop", inputs=inputs, **more)
+    return of_query(request, wanted(request, SCHEMA), SCHEMA)
+
+
+def test_each_text_is_of_its_own_class() -> None:
+    found = of_texts((SENTENCE, 1), ("iphone13", 1), ("WH-1000XM4", -2))
+    assert found == pytest.approx({
+        LEXICAL: 0.25 * 0.3, "text.text": 0.25 * 0.7, f"{LEXICAL}#2": 0.25 * 0.9, "text.text#2": 0.25 * 0.1,
+        f"{LEXICAL}#3": -0.5 * 0.9, "text.text#3": -0.5 * 0.1,
+    })  # fmt: skip
+
+
+def test_the_class_that_a_request_gives_is_that_of_all_its_texts() -> None:
+    found = {kind: of_texts((SENTENCE, 1), ("iphone13", 1), query_class=kind) for kind in ("sku", "sentence", "none", "auto")}
+    assert [found[kind][LEXICAL] for kind in ("sku", "sentence", "none", "auto")] == pytest.approx([0.45, 0.15, 0.25, 0.15])
+    assert [found[kind][f"{LEXICAL}#2"] for kind in ("sku", "sentence", "none", "auto")] == pytest.approx(
+        [0.45, 0.15, 0.25, 0.45]
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "query_class", "share_of_words"),
+    [
+        ([("iphone13", 1)], "auto", 0.7),
+        ([("iphone13", 1), (SENTENCE, 1)], "auto", 0.2),
+        ([("iphone13", 1), (SENTENCE, -1)], "auto", 0.7),
+        ([(SENTENCE, 1)], "sku", 0.7),
+        ([("red shoe", 1)], "auto", 0.5),
+    ],
+)
+def test_a_set_of_weights_goes_by_the_longest_text_that_is_wanted(
+    texts: list[tuple[str, float]], query_class: QueryClass, share_of_words: float
+) -> None:
+    found = of_texts(*texts, weight_set="mine", query_class=query_class)
+    assert found[LEXICAL] == pytest.approx(share_of_words)
 
 
 @pytest.mark.parametrize(

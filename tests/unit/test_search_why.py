@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import hypothesis
 import numpy as np
@@ -17,6 +17,7 @@ from search_api import ranking
 from search_api.answer import Degraded
 from search_api.candidates import COMPLETED, NO_MODALITY
 from search_api.fusion import FusedLeg, Method
+from search_api.query import FusionMethod
 from search_api.ranking import Options, read_options
 from search_api.session import Session
 from search_api.weights import share
@@ -84,11 +85,44 @@ def test_a_product_that_the_filters_keep_out() -> None:
 
 
 def test_a_product_that_no_leg_returned() -> None:
-    """Its score would do, but within the window no leg has it: it is not in the answer."""
-    session = a_session({**ROWS, "z": [1.0, 1.0, 1.0]}, status={"z": [COMPLETED] * 3})
+    """Its score would do, but within the window no leg has it: it is not in the answer, and no other share brings it in."""
+    session = a_session({**ROWS, "z": [1.0, 1.0, 1.0]}, status={"z": [COMPLETED] * 3}, extra=["z"])
     found = fell_short(session, PLAIN, "z", passes=True, size=2)
-    assert (found["shown"], codes(found)) == (False, ["outside_window"])
+    assert (found["shown"], codes(found), found["rank"]) == (False, ["outside_window"], 1)
     assert "among its best 100" in found["reasons"][0]["message"]
+    assert (found["lifts"], found["lifts_unfinished"]) == ({}, [])
+    assert found["explain"]["candidates"] == 3
+    below = a_session({**ROWS, "z": [0.1, 0.1, 0.1]}, status={"z": [COMPLETED] * 3}, extra=["z"])
+    assert fell_short(below, PLAIN, "z", passes=True, size=2)["lifts"] == {}
+
+
+FUSIONS = [name for name in get_args(FusionMethod) if name != "native"]
+
+
+@pytest.mark.parametrize("way", [{}, {"collapse": "brand"}, {"vote": {"field": "brand", "use": "boost", "min_confidence": 0}}])
+@pytest.mark.parametrize("extra", [[9.0, 9.0, 9.0], [0.95, 0.5, 0.7], [0.0, 0.0, 0.0], [0.9, None, 0.5]], ids=repr)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_what_is_explained_does_not_change_the_answer(fusion: str, extra: list[float | None], way: dict[str, Any]) -> None:
+    """Scales, ranks and the last product shown are those of the answer, which knows nothing of a product that no leg found."""
+    values = {name: {"brand": ["xy"[name in "az"]]} for name in "abcz"}
+    ask = options(fusion=fusion, **way)
+    tops = [1.0, 1.0, 1.0]
+    legs = (*LEGS[:2], replace(LEGS[2], weight=-0.25))
+    # the leg that pushes away names its best, which it may explain
+    ranks = {"z": [0, 0, 1]}
+    answer = a_session(ROWS, legs, values=values, tops=tops)
+    session = a_session({**ROWS, "z": extra}, legs, values=values, tops=tops, extra=["z"], rank=ranks)
+    shown = ranking.rank(answer, legs, ask)
+    for size in (1, 2, 3):
+        found = fell_short(session, ask, "z", passes=True, size=size)
+        last = shown.rows[min(size, len(shown.rows)) - 1]
+        assert "outside_window" in codes(found)
+        assert found["last_shown"]["id"] == answer.candidates.ids[last]
+        assert found["last_shown"]["score"] == float(shown.fused.score[last])
+        assert found["gap"] == pytest.approx(float(shown.fused.score[last]) - found["score"])
+        assert found["explain"] == explanation(answer, shown, ask)
+        for name, leg in found["last_shown"]["legs"].items():
+            assert leg["contribution"] == ranking.leg_scores(answer.candidates, shown.fused, last)[name].contribution
 
 
 def test_a_product_below_the_relevance_asked_for() -> None:
@@ -111,7 +145,7 @@ def test_a_product_that_the_neighbours_voted_out() -> None:
 
 
 def test_several_reasons_are_all_told() -> None:
-    session = a_session({**ROWS, "z": [0.05, None, None]}, status={"z": [COMPLETED, NO_MODALITY, NO_MODALITY]})
+    session = a_session({**ROWS, "z": [0.05, None, None]}, status={"z": [COMPLETED, NO_MODALITY, NO_MODALITY]}, extra=["z"])
     found = fell_short(session, options(min_relevance=0.5), "z", passes=False, size=1)
     assert codes(found) == ["filtered", "outside_window", "below_relevance"]
 

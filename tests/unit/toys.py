@@ -111,7 +111,7 @@ def a_table(
     """Candidates of these raw scores, by id; None: the product has nothing of the leg's modality.
 
     Each leg returned all it scores: `rank` and `tops` follow from that. `status` and `rank` (by id, where they differ), `tops`,
-    `lasts`, `rounds` and `values` say otherwise.
+    `lasts`, `rounds`, `values` and `extra` say otherwise.
     """
     rounds = more.get("rounds", {})
     ids = sorted(raw, key=lambda key: (rounds.get(key, 0), key))
@@ -139,4 +139,5 @@ def a_table(
         single(np.array(more.get("lasts", [np.nan] * len(names)), dtype=float)),
         np.array([rounds.get(key, 0) for key in ids], dtype=np.int32),
         more.get("values", {}),
+        frozenset(more.get("extra", ())),
     )

@@ -183,6 +183,7 @@ def _meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             continue
         schema = IndexSchema.model_validate(value)
         yield f"{FIELD}.lexical_fields", list(schema.lexical_fields)
+        yield f"{FIELD}.missing", schema.missing
         yield f"{FIELD}.profile", schema.profile
         for space in schema.spaces:
             yield f"{FIELD}.spaces.{space.name}", space.model_dump(mode="json")
