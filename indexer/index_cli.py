@@ -38,8 +38,9 @@ def diff(name: str, mapping: Path | None, *, as_json: bool) -> None:
     Exit code 0: it is as the file would make it; 5: it differs.
     """
     from indexer.cli import default_mapping  # noqa: PLC0415
+    from triptych.elastic.bodies import index_body  # noqa: PLC0415
     from triptych.elastic.difference import compare  # noqa: PLC0415
-    from triptych.elastic.lifecycle import current_version, index_body, read_mapping_file, read_schema  # noqa: PLC0415
+    from triptych.elastic.lifecycle import current_version, read_mapping_file, read_schema  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()

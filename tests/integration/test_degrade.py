@@ -22,7 +22,8 @@ from pydantic import SecretStr
 
 from search_api import Searcher, SearchRequest, SearchResult, breakers, deadline
 from search_api.app import create_app
-from triptych.elastic.lifecycle import index_body, read_schema
+from triptych.elastic.bodies import index_body
+from triptych.elastic.lifecycle import read_schema
 from triptych.encoders.base import Encoder
 from triptych.errors import TriptychError
 from triptych.schema import IndexSchema

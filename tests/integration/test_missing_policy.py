@@ -8,7 +8,8 @@ import made_shop
 import pytest
 
 from search_api import QueryInput, Searcher, SearchRequest
-from triptych.elastic.lifecycle import body_of, describe, index_body
+from triptych.elastic.bodies import index_body
+from triptych.elastic.lifecycle import body_of, describe
 from triptych.schema import FIELD
 from triptych.services import Services
 

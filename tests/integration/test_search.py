@@ -17,9 +17,10 @@ from indexer import pipeline
 from indexer.calibrate import calibrate
 from search_api import Searcher, SearchRequest, SearchResult
 from triptych.domain import Modality
+from triptych.elastic.bodies import index_body
 from triptych.elastic.engine import unpack
 from triptych.elastic.lexical import lexical_query
-from triptych.elastic.lifecycle import create_version, current_version, describe, index_body, read_mapping_file, spaces_schema
+from triptych.elastic.lifecycle import create_version, current_version, describe, read_mapping_file, spaces_schema
 from triptych.encoders.base import Input
 from triptych.errors import EncoderError, InputError, MediaError, NotFoundError, QueryError, TriptychError
 from triptych.media.decode import decode

@@ -10,8 +10,9 @@ from typing import Any, cast, get_args
 import pytest
 from toys import offline_spaces
 
+from triptych.elastic.bodies import index_body
 from triptych.elastic.client import Client
-from triptych.elastic.lifecycle import create_version, index_body, read_mapping_file, spaces_schema
+from triptych.elastic.lifecycle import create_version, read_mapping_file, spaces_schema
 from triptych.errors import InputError
 from triptych.schema import FIELD, IndexSchema, Missing, vector_properties
 

@@ -11,24 +11,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from elasticsearch import Elasticsearch
 from pydantic import ValidationError
 
 from triptych.elastic import attached
+from triptych.elastic.bodies import SAID, index_body
 from triptych.elastic.client import translated
 from triptych.errors import ElasticsearchError, InputError, NotFoundError
-from triptych.schema import FIELD, IndexSchema, Level, Missing, Space, vector_properties
+from triptych.schema import FIELD, IndexSchema, Level, Space
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
 _VERSION = re.compile(r".*-\d{8}t\d{6}")
 _VECTORS = {"dense_vector", "sparse_vector", "rank_vectors"}
 _OF_ONE_INDEX = {"uuid", "provided_name", "creation_date", "version", "resize", "blocks", "history"}
 """Settings that say which index it is, and are no other's."""
-
-_SAID = ("lexical_fields", "missing")
-"""What the owner's file says of an index in `_meta.triptych`."""
 
 
 def read_mapping_file(path: Path) -> dict[str, Any]:
@@ -52,36 +50,6 @@ def read_mapping_file(path: Path) -> dict[str, Any]:
             remedy="See mappings/products.json for the form.",
         )
     return body
-
-
-def index_body(base: Mapping[str, Any], schema: IndexSchema) -> dict[str, Any]:
-    """The body that creates an index version: the user's `base` plus our object field and our `_meta`. Pure.
-
-    Raises InputError if the body's `_meta.triptych` has not the form of mappings/products.json.
-    """
-    mappings = dict(base["mappings"])
-    meta = mappings.get("_meta", {})
-    merged = schema.model_copy(update=_said(meta))  # all else is the encoders' to say
-    mappings["properties"] = {**mappings.get("properties", {}), FIELD: vector_properties(schema.spaces)}
-    mappings["_meta"] = {**meta, FIELD: merged.model_dump(mode="json")}
-    return {**base, "mappings": mappings}
-
-
-def _said(meta: Any) -> dict[str, Any]:
-    """What `_meta.triptych` of a file says of its index, checked."""
-    ours = meta.get(FIELD, {}) if isinstance(meta, dict) else None
-    fields = ours.get("lexical_fields", []) if isinstance(ours, dict) else None
-    if not isinstance(ours, dict) or not isinstance(fields, list) or not all(isinstance(name, str) for name in fields):
-        raise _not_so("lexical_fields", "is not a list of field names", "See mappings/products.json for the form.")
-    missing = ours.get("missing", "renormalise")
-    if missing not in get_args(Missing):
-        raise _not_so("missing", f"is {missing!r}", f"There is: {', '.join(get_args(Missing))}.")
-    return {"lexical_fields": tuple(fields), "missing": missing}
-
-
-def _not_so(name: str, fault: str, remedy: str) -> InputError:
-    field = f"_meta.{FIELD}.{name}"
-    return InputError(f"{field} {fault}.", code="mapping.invalid", field=f"mappings.{field}", remedy=remedy)
 
 
 def check_name(name: str, *, reserved: str | None = None) -> None:
@@ -156,7 +124,7 @@ def body_of(client: Elasticsearch, version: str) -> dict[str, Any]:
     mappings["properties"] = {name: field for name, field in mappings.get("properties", {}).items() if name != FIELD}
     meta = dict(mappings.get("_meta", {}))
     ours = meta.get(FIELD, {})
-    mappings["_meta"] = {**meta, FIELD: {name: ours[name] for name in _SAID if name in ours}}
+    mappings["_meta"] = {**meta, FIELD: {name: ours[name] for name in SAID if name in ours}}
     settings = {name: value for name, value in found["settings"]["index"].items() if name not in _OF_ONE_INDEX}
     return {"settings": {"index": settings}, "mappings": mappings}
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from elasticsearch import Elasticsearch
 
+from triptych.elastic.bodies import index_body
 from triptych.elastic.client import translated
-from triptych.elastic.lifecycle import index_body
 from triptych.errors import ElasticsearchError
 from triptych.schema import IndexSchema
 
