@@ -15,10 +15,10 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "integration"))
 
+from fault_shop import POISONED_EVERY
 from media_server import MediaServer, Request, Route, endless, reply, serving
 
 PATH = "/picture"
-POISONED_EVERY = 50
 _DRIP_SECONDS = 0.5
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n\r\n"
 
@@ -38,6 +38,11 @@ class Pictures:
     def url(self) -> str:
         return self.server.url(PATH)
 
+    @property
+    def asked(self) -> int:
+        """How many requests came so far."""
+        return len(self.server.seen)
+
     def answer(self, sock: socket.socket, request: Request) -> None:
         number = int(request.path.partition("n=")[2])
         if self.bad is not None:
@@ -54,7 +59,7 @@ class Pictures:
             self.answer(sock, request)
 
     def drip(self, sock: socket.socket, request: Request) -> None:
-        """Send the picture a byte at a time, slowly, until the server is good again, then the rest: nobody calls that silence."""
+        """Send the picture a byte at a time, slowly, until the server is good again, then the rest: that is no silence."""
         rest = _HEAD + picture(int(request.path.partition("n=")[2]))
         self.waits = True
         while self.bad is not None and not self.server.stopping.is_set():
