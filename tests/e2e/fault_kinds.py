@@ -1,122 +1,119 @@
-"""The faults: what each does to a world in the middle of a job. A strike returns when the fault is over and mended."""
+"""The faults: what each does to a world in the middle of a job. A strike returns when the fault is over and mended, and says
+what it must have done."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from fault_pictures import Pictures
+from fault_reading import empty_redis_while_read, kill_node_while_read, kill_reading_command, kill_reading_worker
+from fault_scene import Fault, Scene
 from fault_shop import Catalogue
-from fault_world import FaultError, World, wait_for
+from fault_world import FaultError, Worker, World, wait_for
 
-from engine import ElasticsearchNode, RedisServer
+from triptych.errors import TriptychError
+from triptych.jobs.queue import waiting
 
 SKEW = 60.0
-_AWAY = (0.5, 4.0)
 _FEW = 8
 _FLOOD_SECONDS = 90.0  # the disk is looked at every 10 s
-
-
-@dataclass(slots=True)
-class Scene:
-    """A trial in the middle: the world, the services behind it and the source of chance."""
-
-    world: World
-    nodes: Sequence[ElasticsearchNode]
-    redis: RedisServer
-    pictures: Pictures | None
-    chance: random.Random
-    said: str = ""
-
-    @property
-    def catalogue(self) -> Catalogue:
-        return next(iter(self.world.jobs.values()))
-
-    def rest(self) -> None:
-        """How long a service stays away."""
-        time.sleep(self.chance.uniform(*_AWAY))
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """`workers` are the clocks of the workers; `codes` begin the codes of dead letters that the fault may make.
-
-    `again`: afterwards the catalogue is submitted once more, and all must be whole then. `patient`: pictures are waited for.
-    """
-
-    name: str
-    strike: Callable[[Scene], None]
-    workers: tuple[float, ...] = (0.0, 0.0)
-    cluster: bool = False
-    pictured: bool = False
-    poisoned: bool = False
-    again: bool = False
-    patient: bool = False
-    codes: tuple[str, ...] = ()
+_SEEN_SECONDS = 60.0
+_TOLERANCE = 40.0
 
 
 def nothing(_scene: Scene) -> None:
     """No fault, to compare with."""
 
 
+def _caught(scene: Scene, *workers: Worker) -> set[str]:
+    """Catch workers with batches, which must be started again."""
+    held = scene.world.caught(workers, scene.pause)
+    scene.must(f"{len(held)} batches were begun again", lambda: all(n > 1 for n in scene.world.attempts(held).values()))
+    return held
+
+
 def kill_pool(scene: Scene) -> None:
-    victims = scene.chance.choice(scene.world.workers).pool()
-    if not victims:
-        raise FaultError("the worker has no pool process")
-    for pid in victims:
+    worker = scene.chance.choice(scene.world.workers)
+    _caught(scene, worker)
+    for pid in worker.pool():
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_worker(scene: Scene) -> None:
-    scene.chance.choice(scene.world.workers).kill()
+    worker = scene.chance.choice(scene.world.workers)
+    _caught(scene, worker)
+    worker.kill()
 
 
 def kill_all(scene: Scene) -> None:
-    for worker in scene.world.workers:
+    workers = list(scene.world.workers)
+    _caught(scene, *workers)
+    for worker in workers:
         worker.kill()
     scene.world.begin_worker()
     scene.world.wait_ready()
 
 
 def end_worker(scene: Scene) -> None:
+    """It has a batch, which it ends or gives back: its start does not count."""
     worker = scene.chance.choice(scene.world.workers)
+    held = scene.world.caught([worker], scene.pause)
     worker.process.send_signal(signal.SIGTERM)
+    worker.signal(signal.SIGCONT)
     code = worker.process.wait(timeout=60)
     if code != 0:
         raise FaultError(f"a worker that was told to end ended with {code}: {worker.log}")
+    scene.must(f"{len(held)} batches were begun once", lambda: set(scene.world.attempts(held).values()) == {1})
 
 
 def empty_redis(scene: Scene) -> None:
-    scene.redis.kill()
+    """Of the messages that wait none is left."""
+    services = scene.world.services
+    with scene.world.held():
+        left = waiting(services.redis, services.settings)
+        scene.redis.kill()
     scene.rest()
     scene.redis.restart()
+    scene.must(f"{left} messages were lost", lambda: left > 0 and scene.world.said("the message of batch"))
 
 
 def kill_node(scene: Scene) -> None:
     scene.nodes[0].kill()
     scene.rest()
     scene.nodes[0].restart()
+    scene.must("workers noticed", lambda: scene.world.said("Elasticsearch did not answer"))
 
 
 def kill_one_of_three(scene: Scene) -> None:
-    """Not the one that the workers talk to; it may be the master, and may hold the primaries."""
-    node = scene.chance.choice(scene.nodes[1:])
+    """Any: the workers know all three. It may be the master, and may hold the primaries."""
+    node = scene.chance.choice(scene.nodes)
     node.kill()
+    wait_for(lambda: _nodes(scene.world) == len(scene.nodes) - 1, "a cluster without it", _SEEN_SECONDS)
     scene.rest()
     node.restart(len(scene.nodes))
+    scene.must(f"{node.name} was away", lambda: True)
+
+
+def _nodes(world: World) -> int:
+    with suppress(Exception):
+        return int(world.services.elasticsearch.cluster.health()["number_of_nodes"])
+    return 0
 
 
 def block_index(scene: Scene) -> None:
     """What a full disk does, to the products' index only."""
     indices = scene.world.services.elasticsearch.indices
     indices.put_settings(index=scene.world.index, settings={"index.blocks.read_only_allow_delete": True})
-    scene.rest()
-    indices.put_settings(index=scene.world.index, settings={"index.blocks.read_only_allow_delete": None})
+    try:
+        _wait_for_refusal(scene)
+        scene.rest()
+    finally:
+        indices.put_settings(index=scene.world.index, settings={"index.blocks.read_only_allow_delete": None})
 
 
 def flood(scene: Scene) -> None:
@@ -128,11 +125,19 @@ def flood(scene: Scene) -> None:
     cluster.put_settings(persistent=full)
     try:
         wait_for(lambda: _blocked(scene.world), "the block of a full disk", _FLOOD_SECONDS)
+        _wait_for_refusal(scene)
         scene.rest()
         cluster.put_settings(persistent={**full, **dict.fromkeys(marks, "1b")})
         wait_for(lambda: not _blocked(scene.world), "the end of that block", _FLOOD_SECONDS)
     finally:
         cluster.put_settings(persistent=dict.fromkeys(names))
+
+
+def _wait_for_refusal(scene: Scene) -> None:
+    """Until a worker was not let write."""
+    refused = ("too busy to write", "(HTTP 429)")
+    wait_for(lambda: any(scene.world.said(words) for words in refused), "a worker that is refused", _SEEN_SECONDS)
+    scene.must("a worker was not let write", lambda: True)
 
 
 def _blocked(world: World) -> bool:
@@ -141,70 +146,138 @@ def _blocked(world: World) -> bool:
     return any(one["settings"].get(name) == "true" for one in found.values())
 
 
-def bad_pictures(how: str) -> Callable[[Scene], None]:
+def bad_pictures(how: str, code: str) -> Callable[[Scene], None]:
+    """The server is bad until a picture was given up for it, and a while longer."""
+
     def strike(scene: Scene) -> None:
-        if scene.pictures is None:
-            raise FaultError("no server of pictures")
-        scene.pictures.bad = scene.pictures.routes()[how]
-        time.sleep(scene.chance.uniform(2.0, 5.0))
-        scene.pictures.bad = None
+        scene.sick.bad = scene.sick.routes()[how]
+        try:
+            wait_for(lambda: code in _codes(scene), f"a dead letter of {code}", _SEEN_SECONDS)
+            time.sleep(scene.chance.uniform(0, 2))
+        finally:
+            scene.sick.bad = None
 
     return strike
 
 
+def _codes(scene: Scene) -> set[str]:
+    with suppress(TriptychError):
+        return {reason["code"] for reason in scene.world.services.control.reasons(scene.job)}
+    return set()
+
+
+def _second(scene: Scene, catalogue: Catalogue, *, clock: float = 0.0) -> str:
+    """Submit another job while the first has not ended. By chance its batches go first, so that the older job's come late."""
+    first, options = scene.job, ("--priority", "high") if scene.chance.random() < 0.5 else ()
+    with scene.world.held():
+        second = scene.world.submit(catalogue, *options, clock=clock)
+        ended = scene.world.ended(first)
+    scene.must("the first job had not ended", lambda: 0 <= ended < len(scene.catalogue))
+    return second
+
+
 def submit_again(scene: Scene) -> None:
-    scene.world.submit(scene.catalogue)
+    jobs = (scene.job, _second(scene, scene.catalogue))
+    scene.must("each product was written once", lambda: sum(_written(scene, job) for job in jobs) == len(scene.catalogue))
 
 
 def submit_other(scene: Scene) -> None:
     """A job over half of the same ids, with other content, and as many new ones."""
     half = len(scene.catalogue) // 2
-    scene.world.submit(replace(scene.catalogue, first=half, last=half + len(scene.catalogue), edition="b"))
+    _second(scene, replace(scene.catalogue, first=half, last=half + len(scene.catalogue), edition="b"))
+
+
+def submit_by_late_clock(scene: Scene) -> None:
+    """Another edition of the same products, from a machine whose clock is a minute behind: it is the newer one all the same."""
+    second = _second(scene, replace(scene.catalogue, edition="b"), clock=-SKEW)
+    times = [scene.world.services.jobs.get(job).submitted_at for job in (scene.job, second)]
+    scene.must("by the clocks the second job was the first", lambda: times[1] < times[0])
+    scene.must("its id is greater", lambda: second > scene.job)
+
+
+def _written(scene: Scene, job: str) -> int:
+    return scene.world.services.jobs.counts(job).written
 
 
 def older_writes_late(scene: Scene) -> None:
     """A job looks its products up and waits for a picture; a newer job writes them; then the older one goes on."""
-    if scene.pictures is None:
-        raise FaultError("no server of pictures")
-    world = scene.world
+    world, pictures = scene.world, scene.sick
     world.wait_closed(_FLOOD_SECONDS)
     last = scene.catalogue.last
-    scene.pictures.bad = scene.pictures.drip
-    older = world.submit(replace(scene.catalogue, first=last, last=last + _FEW, edition="b", every=1))
-    wait_for(lambda: scene.pictures is not None and scene.pictures.waits, "the older job's picture", _FLOOD_SECONDS)
+    pictures.bad = pictures.drip
+    older = world.submit(replace(scene.catalogue, first=last, last=last + _FEW, edition="b", every=_FEW))
+    wait_for(lambda: pictures.waits, "the older job's picture", _SEEN_SECONDS)
     newer = world.submit(Catalogue(last, last + _FEW, "c"))
-    wait_for(lambda: world.ended(newer) == _FEW, f"the newer job; {older} is the older", _FLOOD_SECONDS)
-    scene.pictures.bad = None
+    wait_for(lambda: world.ended(newer) == _FEW, f"the newer job; {older} is the older", _SEEN_SECONDS)
+    wait_for(lambda: len(world.running()) == 1, "the one batch that waits", _SEEN_SECONDS)
+    late = world.ended(older)
+    pictures.bad = None
+    scene.must("the older job came late", lambda: late < _FEW)
+    scene.must("the newer job wrote all", lambda: _written(scene, newer) == _FEW)
+    scene.must("the older one wrote no more", lambda: _written(scene, older) <= late)
 
 
-def _listed() -> list[Fault]:
-    sick = {
-        "stalls": "media.fetch_timeout", "answers 500": "media.http_status", "answers 404": "media.http_status",
-        "redirects to a private address": "media.address_refused", "sends without end": "media.too_many_bytes",
-        "sends garbage": "media.not_a_picture",
-    }  # fmt: skip
+def by_clocks(strike: Callable[[Scene], None], clocks: Sequence[float]) -> Callable[[Scene], None]:
+    """A strike among workers whose clocks differ, which their logs must tell."""
+
+    def strike_then(scene: Scene) -> None:
+        seen = [worker.clock() for worker in scene.world.workers]
+        off = [abs(is_ahead - clock) for is_ahead, clock in zip(seen, clocks, strict=True)]
+        scene.must(f"clocks differed by {max(seen) - min(seen):.0f} s", lambda: max(off) < _TOLERANCE)
+        strike(scene)
+
+    return strike_then
+
+
+_SICK = {
+    "stalls": "media.fetch_timeout",
+    "answers 500": "media.http_status",
+    "answers 404": "media.http_status",
+    "redirects to a private address": "media.address_refused",
+    "sends without end": "media.too_many_bytes",
+    "sends garbage": "media.not_a_picture",
+}
+
+
+def _of_workers_and_services() -> list[Fault]:
+    ahead, behind = (0.0, SKEW), (0.0, -SKEW)
     return [
-        Fault("none", nothing),
         Fault("pool process killed", kill_pool),
         Fault("worker killed", kill_worker),
-        Fault("all workers killed", kill_all),
+        Fault("worker killed, deletes and updates", kill_worker, mixed=True),
+        Fault("all workers killed", kill_all, mixed=True),
         Fault("worker told to end", end_worker),
         Fault("redis killed, empty", empty_redis),
         Fault("elasticsearch killed", kill_node),
         Fault("one node of three killed", kill_one_of_three, cluster=True),
         Fault("index read-only", block_index),
         Fault("disk full", flood),
-        *(
-            Fault(f"pictures: {how}", bad_pictures(how), pictured=True, again=True, codes=(code, "media.host_resting"))
-            for how, code in sick.items()
-        ),
-        Fault("picture kills decoder", nothing, pictured=True, poisoned=True, codes=("media.decoder_died",)),
-        Fault("submitted twice", submit_again),
-        Fault("two jobs at once", submit_other),
-        Fault("older job writes late", older_writes_late, pictured=True, patient=True),
-        Fault("clock ahead", kill_pool, workers=(0.0, SKEW)),
-        Fault("clock behind", kill_pool, workers=(0.0, -SKEW)),
+        Fault("clock ahead", by_clocks(kill_pool, ahead), workers=ahead),
+        Fault("clock behind", by_clocks(kill_pool, behind), workers=behind),
     ]
+
+
+def _listed() -> list[Fault]:
+    return [
+        Fault("none", nothing),
+        *_of_workers_and_services(),
+        Fault("reading: command killed", kill_reading_command, reading="command"),
+        Fault("reading: worker killed", kill_reading_worker, reading="worker"),
+        Fault("reading: redis killed, empty", empty_redis_while_read, reading="command"),
+        Fault("reading: elasticsearch killed", kill_node_while_read, reading="command"),
+        *(
+            Fault(f"pictures: {how}", bad_pictures(how, c), pictured=True, again=True, code=c, codes=(c, "media.host_resting"))
+            for how, c in _SICK.items()
+        ),
+        Fault(
+            "picture kills decoder", nothing, pictured=True, poisoned=True,
+            code="media.decoder_died", codes=("media.decoder_died",),
+        ),
+        Fault("submitted twice", submit_again, at_once=True),
+        Fault("two jobs at once", submit_other, at_once=True),
+        Fault("second job by a clock behind", submit_by_late_clock, at_once=True),
+        Fault("older job writes late", older_writes_late, pictured=True, patient=True, middle=False, at_once=True),
+    ]  # fmt: skip
 
 
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _listed()}

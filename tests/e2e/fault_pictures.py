@@ -15,10 +15,10 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "integration"))
 
+from fault_shop import POISONED_EVERY
 from media_server import MediaServer, Request, Route, endless, reply, serving
 
 PATH = "/picture"
-POISONED_EVERY = 50
 _DRIP_SECONDS = 0.5
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n\r\n"
 
@@ -37,6 +37,11 @@ class Pictures:
     @property
     def url(self) -> str:
         return self.server.url(PATH)
+
+    @property
+    def asked(self) -> int:
+        """How many requests came so far."""
+        return len(self.server.seen)
 
     def answer(self, sock: socket.socket, request: Request) -> None:
         number = int(request.path.partition("n=")[2])

@@ -1,7 +1,9 @@
-"""What a fault happens to: a queue, a ledger, an index, its workers and its jobs; and the account of what became of them."""
+"""What a fault happens to: a queue, a ledger, an index, its workers and its jobs. `fault_account` says what became of them."""
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import json
 import os
 import signal
@@ -9,25 +11,25 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fault_shop import Catalogue, Differences, compare
+from fault_shop import Catalogue
 
-from triptych.domain import Outcome
 from triptych.errors import TriptychError
 from triptych.services import Services
 from triptych.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TRIPTYCH = Path(sys.executable).with_name("triptych")
-OUTCOMES = ("written", "unchanged", "partial", "dead", "deleted")
 LEASE_SECONDS = 3.0
 _START_SECONDS = 90.0
+_SETTLED_SECONDS = 0.15
+_BATCH_SECONDS, _READ_SECONDS = "0.05", "0.1"
 
 
 class FaultError(Exception):
@@ -36,10 +38,11 @@ class FaultError(Exception):
 
 @dataclass(slots=True)
 class Worker:
-    """A `triptych worker` in a session of its own."""
+    """A `triptych worker` in a session of its own, which began at a time of the true clock, in seconds."""
 
     process: subprocess.Popen[bytes]
     log: Path
+    began: float = field(default_factory=time.time)
 
     @property
     def alive(self) -> bool:
@@ -51,24 +54,45 @@ class Worker:
         pairs = [line.split() for line in listing.splitlines()]
         return [int(child) for child, parent in pairs if int(parent) == self.process.pid]
 
-    def kill(self) -> None:
-        """kill -9 of it and its children."""
+    def signal(self, number: signal.Signals) -> None:
+        """To it and its children."""
         if self.alive:
             with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=30)
+                os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 of it and its children."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+    def said(self, words: str) -> bool:
+        """Whether its log has these words."""
+        return words in self.log.read_text(encoding="utf-8", errors="replace")
+
+    def clock(self) -> float:
+        """How many seconds its clock is ahead, more or less: by the time on the line of its log that says that it is ready."""
+        line = next(one for one in self.log.read_text(encoding="utf-8").splitlines() if one.endswith(" ready."))
+        return dt.datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").timestamp() - self.began  # noqa: DTZ007  local, as it was written
 
 
 @dataclass
 class World:
-    """Lives for one trial. `changes` are settings, with the names they have in the environment less the prefix."""
+    """Lives for one trial. `changes` are settings, with the names they have in the environment less the prefix.
+
+    `slow_reading`: catalogues are entered slowly. `shelf` is what the index holds after the jobs that were accounted for, of
+    which `half` lacks pictures (`fault_account`).
+    """
 
     elasticsearch: str
     redis: str
     folder: Path
     changes: Mapping[str, str] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
+    commands: list[subprocess.Popen[bytes]] = field(default_factory=list)
     jobs: dict[str, Catalogue] = field(default_factory=dict)
+    slow_reading: bool = False
+    shelf: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    half: Collection[str] = ()
     index: str = field(default_factory=lambda: f"fault-{uuid.uuid4().hex[:8]}")
 
     def __post_init__(self) -> None:
@@ -79,23 +103,24 @@ class World:
         own = {
             "ELASTICSEARCH_URL": self.elasticsearch, "REDIS_URL": self.redis, "QUEUE": self.index,
             "SYSTEM_PREFIX": f"t-{self.index}-", "PROFILE": str(self.folder.parent / "profile.yaml"), "BATCH_SIZE": "2",
-            "BATCH_LEASE_SECONDS": str(LEASE_SECONDS), "THREADS": "1", "DECODE_PROCESSES": "1", **self.changes,
+            "BATCH_BYTES": "2400", "BATCH_LEASE_SECONDS": str(LEASE_SECONDS), "THREADS": "1", "DECODE_PROCESSES": "1",
+            **self.changes,
         }  # fmt: skip
         kept = {name: value for name, value in os.environ.items() if name == "TRIPTYCH_DATA_DIR" or "TRIPTYCH_" not in name}
         bent, before = Path(__file__).with_name("bent"), [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
         path = os.pathsep.join([str(bent), str(ROOT), *before])
-        return {**kept, "PYTHONPATH": path, **{f"TRIPTYCH_{name}": value for name, value in own.items()}}
+        slow = {"FAULT_BATCH_SECONDS": _BATCH_SECONDS, "FAULT_READ_SECONDS": _READ_SECONDS if self.slow_reading else "0"}
+        return {**kept, "PYTHONPATH": path, **slow, **{f"TRIPTYCH_{name}": value for name, value in own.items()}}
 
     @cached_property
     def services(self) -> Services:
         given = {name.removeprefix("TRIPTYCH_").lower(): v for name, v in self.environment.items() if "TRIPTYCH_" in name}
         return Services(Settings(**given))
 
-    def command(self, *args: str) -> Any:
-        """What `triptych ... --json` prints."""
-        done = subprocess.run(
-            [TRIPTYCH, *args, "--json"], capture_output=True, text=True, env=self.environment, timeout=300, check=False
-        )
+    def command(self, *args: str, clock: float = 0.0) -> Any:
+        """What `triptych ... --json` prints, run by a clock that is `clock` seconds off."""
+        own = {**self.environment, "FAULT_CLOCK": str(clock)}
+        done = subprocess.run([TRIPTYCH, *args, "--json"], capture_output=True, text=True, env=own, timeout=300, check=False)
         if done.returncode != 0:
             raise FaultError(f"triptych {' '.join(args)} ended with {done.returncode}: {done.stderr[-2000:]}")
         return json.loads(done.stdout)
@@ -119,12 +144,64 @@ class World:
             if worker.alive:
                 wait_for(lambda one=worker: " ready." in one.log.read_text(), f"{worker.log}", _START_SECONDS)  # type: ignore[misc]
 
-    def submit(self, catalogue: Catalogue) -> str:
-        """Submit a catalogue; returns the job's id."""
-        path = catalogue.write(self.folder / f"catalogue-{len(self.jobs)}.jsonl")
-        job = str(self.command("index", "add", self.index, str(path))["id"])
+    def submit(self, catalogue: Catalogue, *options: str, clock: float = 0.0) -> str:
+        """Submit a catalogue, by a clock that is `clock` seconds off; returns the job's id when it is read."""
+        job = str(self.command("index", "add", self.index, str(self._written(catalogue)), *options, clock=clock)["id"])
         self.jobs[job] = catalogue
         return job
+
+    def begin_submit(self, catalogue: Catalogue) -> tuple[str, subprocess.Popen[bytes]]:
+        """Let a command submit a catalogue; returns the job's id as soon as it is there, and the command, which reads."""
+        known, path = set(self._job_ids()), self._written(catalogue)
+        with (self.folder / "submit.log").open("wb") as file:
+            command = subprocess.Popen(
+                [TRIPTYCH, "index", "add", self.index, str(path)],
+                stdout=file,
+                stderr=file,
+                env=self.environment,
+                start_new_session=True,
+            )
+        self.commands.append(command)
+        wait_for(lambda: bool(set(self._job_ids()) - known), f"the job of {path}", _START_SECONDS)
+        (job,) = set(self._job_ids()) - known
+        self.jobs[job] = catalogue
+        return job, command
+
+    def post(self, catalogue: Catalogue) -> str:
+        """Send a catalogue to the API, for a worker to read; returns the job's id."""
+        from search_api.app import create_app
+
+        body = {
+            "job": json.dumps({"index": self.index}),
+            "catalogue": (io.BytesIO(self._written(catalogue).read_bytes()), "a.jsonl"),
+        }
+        answer = create_app(self.services).test_client().post("/v1/jobs", data=body, content_type="multipart/form-data")
+        if answer.status_code != 202:
+            raise FaultError(f"the API took no catalogue: {answer.get_data(as_text=True)}")
+        job = str(answer.get_json()["id"])
+        self.jobs[job] = catalogue
+        return job
+
+    def _written(self, catalogue: Catalogue) -> Path:
+        return catalogue.write(self.folder / f"catalogue-{uuid.uuid4().hex[:8]}.jsonl")
+
+    def _job_ids(self) -> list[str]:
+        return [job.id for job in self.services.jobs.newest(size=100)]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No worker moves while the block runs."""
+        for worker in self.workers:
+            worker.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in self.workers:
+                worker.signal(signal.SIGCONT)
+
+    def said(self, words: str) -> bool:
+        """Whether the log of any worker has these words."""
+        return any(worker.said(words) for worker in self.workers)
 
     def ended(self, job: str) -> int:
         """How many records of a job have ended; -1 while nobody can tell."""
@@ -133,9 +210,46 @@ class World:
         except TriptychError:
             return -1
 
+    def read(self, job: str) -> int:
+        """How many records of a job are read; -1 while nobody can tell."""
+        try:
+            return self.services.jobs.counts(job).read
+        except TriptychError:
+            return -1
+
     def running(self) -> set[str]:
         """The batches that are worked on at this moment, by the ids of their entries in the ledger."""
-        return {hit["_id"] for hit in self._batches({"term": {"state": "running"}})}
+        return set(self._batches({"term": {"state": "running"}}))
+
+    def held_by(self, processes: Collection[int]) -> set[str]:
+        """Those that pool processes of these ids work on."""
+        batches = self._batches({"term": {"state": "running"}})
+        return {key for key, entry in batches.items() if int(entry["owner"].split(":")[1]) in processes}
+
+    def caught(self, workers: Collection[Worker], pause: Callable[[], float]) -> set[str]:
+        """Stop the pool processes of some workers (SIGSTOP) at a moment when they work on batches, and say which."""
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            pool = [pid for worker in workers for pid in worker.pool()]
+            _signal(pool, signal.SIGSTOP)
+            time.sleep(_SETTLED_SECONDS)  # what they asked for is answered
+            held = self.held_by(pool)
+            if held:
+                return held
+            _signal(pool, signal.SIGCONT)
+            time.sleep(pause())
+        raise FaultError(f"{len(workers)} workers work on no batch ({self.folder})")
+
+    def attempts(self, batches: Collection[str]) -> dict[str, int]:
+        """How often each of these batches was started."""
+        found = self._batches({"ids": {"values": sorted(batches)}})
+        return {key: entry["attempts"] for key, entry in found.items()}
+
+    def redone(self, job: str) -> set[int]:
+        """The lines of the batches that were started more than once."""
+        query = {"bool": {"filter": [{"term": {"job": job}}, {"range": {"attempts": {"gt": 1}}}]}}
+        ends = [(entry["last_line"], entry["read"]) for entry in self._batches(query).values()]
+        return {line for last, number in ends for line in range(last - number + 1, last + 1)}
 
     def done(self, batches: set[str]) -> bool:
         """Whether all of these batches are done."""
@@ -147,14 +261,15 @@ class World:
         except TriptychError:
             return False
 
-    def _batches(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _batches(self, query: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """At most 5000 of the ledger's batches, by their ids, without their records."""
         from triptych.elastic.client import translated
 
-        index = self.services.settings.system_prefix + "batches"
+        index, fields = self.services.settings.system_prefix + "batches", ["owner", "attempts", "last_line", "read"]
         with translated():
             self.services.elasticsearch.indices.refresh(index=index)
-            found = self.services.elasticsearch.search(index=index, query=query, size=1000, source=False)
-        return list(found["hits"]["hits"])
+            found = self.services.elasticsearch.search(index=index, query=query, size=5000, source_includes=fields)
+        return {hit["_id"]: hit["_source"] for hit in found["hits"]["hits"]}
 
     def wait_closed(self, seconds: float) -> None:
         """Wait until all jobs have ended."""
@@ -182,9 +297,25 @@ class World:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
+        for command in self.commands:
+            kill(command)
         with suppress(Exception):
             client = self.services.elasticsearch
             client.indices.delete(index=f"{self.index}*,t-{self.index}-*", ignore_unavailable=True)
+
+
+def kill(command: subprocess.Popen[bytes]) -> None:
+    """kill -9 of a process that has a session of its own, and of its children."""
+    if command.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+    command.wait(timeout=30)
+
+
+def _signal(processes: Collection[int], number: signal.Signals) -> None:
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
@@ -194,59 +325,3 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
             return
         time.sleep(0.1)
     raise FaultError(f"{what} was not there after {seconds:.0f} s")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What became of a trial's records. `faults` are sentences; none: all is as it should be."""
-
-    lost: int
-    doubled: int
-    faults: tuple[str, ...]
-    codes: tuple[str, ...]
-    states: tuple[str, ...]
-
-
-def account(world: World, *, codes: tuple[str, ...] = ()) -> Account:
-    """Compare the jobs' counters, the dead letters and the index with the catalogues. `codes` begin those that may be."""
-    lost = doubled = 0
-    faults: list[str] = []
-    expected: dict[str, dict[str, Any]] = {}
-    found: set[str] = set()
-    states = []
-    for job, catalogue in world.jobs.items():  # in order: of a product the newest job's record counts
-        expected |= catalogue.expected()
-        shown = world.command("job", "show", job)
-        states.append(shown["state"])
-        ends = sum(shown.get(name, 0) for name in OUTCOMES)
-        lost += max(0, len(catalogue) - ends)
-        doubled += max(0, ends - len(catalogue), shown["read"] - len(catalogue))
-        faults += _faults_of(shown, len(catalogue), codes)
-        found |= {letter["code"] for letter in shown["letters"]}
-    documents = list(world.documents())
-    partial = {hit["_id"] for hit in documents if hit["_source"]["triptych"]["outcome"] == Outcome.PARTIAL}
-    differ = compare(documents, expected, partial)
-    faults += [f"{name}: {len(ids)}, {ids[0]}" for name, ids in _named(differ).items() if ids]
-    lost += len(differ.missing) + len(differ.wrong)
-    return Account(lost, doubled + len(differ.surplus), tuple(faults), tuple(sorted(found)), tuple(states))
-
-
-def _named(differ: Differences) -> dict[str, list[str]]:
-    return {"missing": list(differ.missing), "too many": list(differ.surplus), "wrong content": list(differ.wrong)}
-
-
-def _faults_of(shown: Mapping[str, Any], records: int, codes: tuple[str, ...]) -> Iterator[str]:
-    """What a job says that cannot be."""
-    counts = {name: shown.get(name, 0) for name in ("read", *OUTCOMES, "pending")}
-    if shown["read"] != records or sum(counts[name] for name in OUTCOMES) != records or shown["pending"]:
-        yield f"counters do not add up to {records}: {counts}"
-    letters = shown["letters"]
-    wanted = "completed_with_dead_letters" if letters else "completed"
-    if shown["state"] != wanted:
-        yield f"state {shown['state']} instead of {wanted}: {shown['error']}"
-    strange = sorted({letter["code"] for letter in letters if not letter["code"].startswith(codes or ("none",))})
-    if strange:
-        yield f"dead letters of {', '.join(strange)}"
-    keys = {(letter["line"], letter["modality"], letter["reference"], letter["code"]) for letter in letters}
-    if len(keys) != len(letters) or len({letter["line"] for letter in letters}) != counts["partial"] + counts["dead"]:
-        yield f"{len(letters)} dead letters on {len({letter['line'] for letter in letters})} lines, but {counts}"

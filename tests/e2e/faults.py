@@ -3,12 +3,14 @@
     python tests/e2e/faults.py [--seed N] [--moments K] [--products 2000] [--fault NAME ...] [--json FILE]
 
 Everything is real: Elasticsearch, Redis, two `triptych worker` processes and the commands that submit. Each trial has an index,
-a ledger and a queue of its own. Afterwards every record of every job must have ended once, the counters must add up, the dead
-letters must fit them, and the index must hold the products of the catalogue with their content and no others.
+a ledger and a queue of its own. Afterwards every record of every job must have ended once, with an outcome that it can have
+had, the counters must add up, the dead letters must fit them, and the index must hold the products of the catalogue with their
+content and no others. A fault must have come before the last record had ended, and have done what it is there for: a batch was
+begun again, a picture was given up, a worker was not let write.
 
 in the middle: how many of the moments came before the last record had ended. seconds: from the end of the fault until the
 batches that were being worked on when it began, and at its end, are done, and others too. Ends with 1 if anything was lost or
-doubled, or a job says what is not so. Told to end (SIGTERM), it ends its workers, nodes and Redis first.
+doubled, a job says what is not so, or a fault did nothing. Told to end (SIGTERM), it ends its workers, nodes and Redis first.
 """
 
 from __future__ import annotations
@@ -21,21 +23,23 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
-from fault_kinds import FAULTS, Fault, Scene
+from fault_account import Account, account
+from fault_kinds import FAULTS
 from fault_pictures import Pictures, pictures
+from fault_scene import Fault, Scene
 from fault_shop import PROFILE, Catalogue
-from fault_world import Account, FaultError, World, account, wait_for
+from fault_world import FaultError, World, wait_for
 from rich.console import Console
 from rich.table import Table
 
 from engine import ElasticsearchNode, RedisServer, elasticsearch_cluster, elasticsearch_node, redis_server
 from triptych.settings import load
 
-_EARLIEST, _LATEST = 0.05, 0.8
+_EARLIEST, _LATEST = 0.05, 0.75
 _START_SECONDS = 120.0
 _END_SECONDS = 300.0
 _RESTING_SECONDS = 120.0
@@ -46,7 +50,7 @@ _RECORD_SECONDS = 0.3
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One fault at one moment: how many of the records had ended, seconds till its batches were done, seconds of the whole
-    job.
+    job, and what it did.
     """
 
     fault: str
@@ -56,6 +60,7 @@ class Trial:
     seconds: float
     whole: float
     account: Account
+    effects: tuple[str, ...]
 
     @property
     def good(self) -> bool:
@@ -109,27 +114,32 @@ def attempt(place: Stage, fault: Fault, *, moment: int, seed: int, products: int
         server = stack.enter_context(pictures()) if fault.pictured else None
         world = _world(place, fault, server, f"{len(list(place.folder.iterdir()))}-{fault.name}")
         stack.callback(world.close)
-        scene = Scene(world, place.nodes(cluster=fault.cluster), place.queue(), server, chance)
         for clock in fault.workers:
             world.begin_worker(clock=clock)
         world.command("index", "create", world.index)
         world.wait_ready()
-        began = time.monotonic()
         catalogue = Catalogue(0, products, url=server.url if server else None)
-        job = world.submit(catalogue)
-        due = int(products * chance.uniform(_EARLIEST, _LATEST))
-        longer = products * _RECORD_SECONDS
-        wait_for(lambda: world.ended(job) >= due, f"{due} of {products} records ({world.folder})", _START_SECONDS + longer)
-        time.sleep(chance.uniform(0, 0.3))
-        at, hit = world.ended(job), world.running()
+        if fault.mixed:
+            world.submit(catalogue)
+            world.wait_closed(_patience(catalogue))
+            catalogue = replace(catalogue, edition="b", mixed=True)
+        began = time.monotonic()
+        scene = _begin(place, fault, world, catalogue, chance, server)
+        _wait_for_moment(scene, fault, chance.uniform(_EARLIEST, _LATEST))
+        time.sleep(chance.uniform(0, 0.1))
+        at, hit = world.ended(scene.job), world.running()
         fault.strike(scene)
-        seconds = _seconds_till_done(world, job, hit | world.running())
-        world.wait_closed(_END_SECONDS + longer)
+        seconds = _seconds_till_done(scene, hit | world.running())
+        world.wait_closed(_patience(catalogue))
         whole = time.monotonic() - began
-        found = account(world, codes=fault.codes)
+        found = _account(world, fault)
+        if fault.middle and not 0 <= at < products:
+            found = _and(found, [f"it came when {at} of {products} records had ended"])
+        found = _and(found, [f"not so: {what}" for what, holds in scene.effects if not holds()])
         if fault.again:
             found = _after_another(world, catalogue, found)
-    return Trial(fault.name, moment, at, len(catalogue), round(seconds, 1), round(whole, 1), found)
+    effects = (*(what for what, _ in scene.effects), *((fault.code,) if fault.code else ()))
+    return Trial(fault.name, moment, at, products, round(seconds, 1), round(whole, 1), found, effects)
 
 
 def _world(place: Stage, fault: Fault, server: Pictures | None, name: str) -> World:
@@ -138,21 +148,68 @@ def _world(place: Stage, fault: Fault, server: Pictures | None, name: str) -> Wo
         server.poisoned = fault.poisoned
         changes = {"FETCH_HOSTS": "*", "FETCH_PRIVATE": "127.0.0.1/32", "FETCH_PORTS": f"80,{server.server.port}"}
         changes |= {"FETCH_SECONDS": "90" if fault.patient else "2", "FETCH_ATTEMPTS": "2"}
-    nodes = place.nodes(cluster=fault.cluster)
-    return World(nodes[0].url, place.queue().url, place.folder / name.replace(" ", "-"), changes)
+    nodes = ",".join(node.url for node in place.nodes(cluster=fault.cluster))
+    folder = place.folder / name.replace(" ", "-")
+    return World(nodes, place.queue().url, folder, changes, slow_reading=bool(fault.reading))
 
 
-def _seconds_till_done(world: World, job: str, batches: set[str]) -> float:
-    """Until these batches are done, and the job has gone on."""
-    began, ended, total = time.monotonic(), world.ended(job), len(world.jobs[job])
-    goes_on = False
+def _begin(
+    place: Stage, fault: Fault, world: World, catalogue: Catalogue, chance: random.Random, server: Pictures | None
+) -> Scene:
+    """Submit the catalogue. Unless the fault comes while it is read, no worker takes a batch before it is."""
+    reader = None
+    if fault.reading == "command":
+        job, reader = world.begin_submit(catalogue)
+    elif fault.reading == "worker":
+        job = world.post(catalogue)
+    else:
+        with world.held():
+            job = world.submit(catalogue)
+    return Scene(world, place.nodes(cluster=fault.cluster), place.queue(), server, chance, job, reader)
+
+
+def _wait_for_moment(scene: Scene, fault: Fault, share: float) -> None:
+    """Until that share of the records is read, or of the pictures asked for where the fault is about them, or has ended."""
+    world, catalogue = scene.world, scene.catalogue
+
+    def there() -> bool:
+        if fault.reading:
+            return world.read(scene.job) >= share * len(catalogue)
+        if fault.code and scene.pictures is not None:
+            return scene.pictures.asked >= share * sum(map(catalogue.pictured, catalogue.numbers()))
+        return world.ended(scene.job) >= share * len(catalogue)
+
+    wait_for(
+        there, f"{share:.2f} of {len(catalogue)} records ({world.folder})", _START_SECONDS + len(catalogue) * _RECORD_SECONDS
+    )
+
+
+def _account(world: World, fault: Fault) -> Account:
+    sick = bool(fault.code) and not fault.poisoned
+    found = account(world, codes=fault.codes, at_once=fault.at_once, sick=sick, poisoned=fault.poisoned)
+    return _and(found, [] if not fault.code or fault.code in found.codes else [f"no dead letter of {fault.code}"])
+
+
+def _and(found: Account, faults: Sequence[str]) -> Account:
+    return replace(found, faults=(*found.faults, *faults))
+
+
+def _patience(catalogue: Catalogue) -> float:
+    return _END_SECONDS + len(catalogue) * _RECORD_SECONDS
+
+
+def _seconds_till_done(scene: Scene, batches: set[str]) -> float:
+    """From the end of the fault until these batches are done, and the job and its reading have gone on."""
+    began, world, total = scene.mended or time.monotonic(), scene.world, len(scene.catalogue)
+    ended, read, goes_on = world.ended(scene.job), world.read(scene.job), False
 
     def recovered() -> bool:
         nonlocal goes_on
-        goes_on = goes_on or world.ended(job) > min(ended, total - 1)
+        further = world.ended(scene.job) > min(ended, total - 1) and world.read(scene.job) > min(read, total - 1)
+        goes_on = goes_on or further
         return goes_on and world.done(batches)
 
-    wait_for(recovered, f"{len(batches)} batches ({world.folder})", _END_SECONDS + total * _RECORD_SECONDS)
+    wait_for(recovered, f"{len(batches)} batches ({world.folder})", _patience(scene.catalogue))
     return time.monotonic() - began
 
 
@@ -166,8 +223,8 @@ def _after_another(world: World, catalogue: Catalogue, before: Account) -> Accou
     while after is before or (after.codes == ("media.host_resting",) and time.monotonic() < until):
         world.jobs.clear()
         world.submit(catalogue)
-        world.wait_closed(_END_SECONDS + len(catalogue) * _RECORD_SECONDS)
-        after = account(world, codes=("media.host_resting",))
+        world.wait_closed(_patience(catalogue))
+        after = account(world, codes=("media.host_resting",), sick=True)
         jobs |= world.jobs
     world.jobs.update(jobs)
     still = ("some pictures could not be had",) if after.codes else ()
@@ -223,7 +280,7 @@ def main(seed: int, moments: int, products: int, names: tuple[str, ...], report:
 
 
 def _say(console: Console, trial: Trial) -> None:
-    said = "; ".join(trial.account.faults) or "whole"
+    said = "; ".join(trial.account.faults) or f"whole ({'; '.join(trial.effects)})"
     console.print(
         f"{time.strftime('%X')} {trial.fault}, moment {trial.moment}, {trial.at} of {trial.records} ended: {trial.seconds} s, "
         f"whole {trial.whole} s, {', '.join(trial.account.states)}, {said}",

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fault_kinds import FAULTS
-from fault_shop import Catalogue, compare
+from fault_shop import OUTCOMES, Catalogue, Circumstances, bounds, compare, may_end
 from faults import Stage, attempt, stage
 
 from triptych.schema import FIELD
@@ -31,6 +32,8 @@ def test_nothing_is_lost_or_doubled(place: Stage, name: str) -> None:
     trial = attempt(place, FAULTS[name], moment=0, seed=1, products=PRODUCTS)
     assert trial.account.faults == ()
     assert (trial.account.lost, trial.account.doubled) == (0, 0)
+    assert 0 <= trial.at < trial.records, "it came in the middle"
+    assert trial.effects, "it did something"
     assert trial.good
 
 
@@ -77,13 +80,39 @@ def _runs(pid: int) -> bool:
 @pytest.mark.unit
 def test_an_index_that_is_not_right_is_noticed() -> None:
     """The harness's own eye: a product that is missing, one too many, one of other content, one twice."""
-    catalogue = Catalogue(0, 5)
+    shelf = Catalogue(0, 5).after({})
     documents = [
         {"_source": {**{k: v for k, v in record.items() if k != "vectors"}, FIELD: {"given": record["vectors"]["given"]}}}
-        for record in catalogue.expected().values()
+        for record in shelf.values()
     ]
-    assert compare(documents, catalogue.expected(), set()) == compare(documents[::-1], catalogue.expected(), set())
+    assert compare(documents, shelf, set()) == compare(documents[::-1], shelf, set())
     documents[1]["_source"]["price"] = 7
     documents[2]["_source"]["id"] = "n-9"
-    found = compare([*documents, documents[0]], catalogue.expected(), set())
+    found = compare([*documents, documents[0]], shelf, set())
     assert (found.missing, found.surplus, found.wrong) == (["n-2"], ["n-9", "n-0"], ["n-1"])
+
+
+@pytest.mark.unit
+def test_an_outcome_that_a_record_cannot_have_is_noticed() -> None:
+    """What the counters of a job may be, by what the index held and what befell the job."""
+    base = Catalogue(0, 60, url="http://127.0.0.1/picture")
+    shelf = base.after({})
+    none = dict.fromkeys(OUTCOMES, (0, 0))
+    assert bounds(base, Circumstances({})) == {**none, "written": (60, 60)}
+    assert bounds(base, Circumstances(shelf)) == {**none, "unchanged": (60, 60)}
+    assert bounds(base, Circumstances({}, sick=True)) == {**none, "written": (54, 60), "partial": (0, 6)}
+    assert bounds(base, Circumstances({}, poisoned=True)) == {**none, "written": (58, 58), "partial": (2, 2)}
+    assert bounds(base, Circumstances(shelf, half=["n-0"])) == {**none, "written": (1, 1), "unchanged": (59, 59)}
+
+    mixed = replace(base, edition="b", mixed=True)
+    assert bounds(mixed, Circumstances(shelf)) == {**none, "written": (40, 40), "unchanged": (10, 10), "deleted": (10, 10)}
+    assert may_end(mixed, 1, Circumstances(shelf, redone={1})) == {"deleted", "unchanged"}
+    assert may_end(mixed, 2, Circumstances(mixed.after(shelf))) == {"unchanged"}
+    assert mixed.after(shelf)["n-2"] == {**shelf["n-2"], "price": 1.25, "stock": 2}
+    assert len(mixed.after(shelf)) == 50
+
+    other = replace(base, edition="b", first=30, last=90)
+    older, newer = Circumstances({}, newer=[other]), Circumstances(shelf, older=[base])
+    assert bounds(base, older) == {**none, "written": (30, 60), "unchanged": (0, 30)}
+    assert bounds(other, newer) == {**none, "written": (60, 60)}
+    assert bounds(base, Circumstances({}, older=[base])) == {**none, "written": (0, 60), "unchanged": (0, 60)}

@@ -10,13 +10,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import end
+from machines import Machine, by_loopback, by_namespace, why_no_namespace
+from processes import TRIPTYCH, end
 
 from triptych.jobs.queue import queue_name, waiting
 from triptych.services import Services
@@ -58,6 +59,17 @@ class Place:
         try:
             self.wait(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process, log
+        finally:
+            end(process)
+
+    @contextmanager
+    def worker_on(self, machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker that is ready, on a machine of its own."""
+        log = self.folder / f"{uuid.uuid4().hex[:6]}.log"
+        process = machine.start([TRIPTYCH, "worker"], {**self.command.environment, **self.environment}, log)
+        try:
+            self.wait(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
+            yield process
         finally:
             end(process)
 
@@ -141,16 +153,40 @@ def pictures_less(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"id": record["id"] + "-plain", "title": record["title"], "images": []} for record in records]
 
 
-def test_two_workers_work_on_one_job(place: Place, index: str, catalogue: Callable[..., Path]) -> None:
-    with place.worker() as (one, _), place.worker() as (two, _):
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux alone")
+def test_two_workers_at_addresses_of_their_own(place: Place, index: str, catalogue: Callable[..., Path]) -> None:
+    """Each reaches Elasticsearch and Redis at an address of its own, and is seen there by it."""
+    work_side_by_side(place, index, catalogue, by_loopback, seen_by_redis=frozenset({"127.0.0.2", "127.0.0.3"}))
+
+
+def test_two_workers_on_machines_of_their_own(place: Place, index: str, catalogue: Callable[..., Path]) -> None:
+    """Two network stacks that know neither each other nor this machine's 127.0.0.1, with host names of their own."""
+    why = why_no_namespace()
+    if why is not None:
+        pytest.skip(why)
+    work_side_by_side(place, index, catalogue, by_namespace)
+
+
+def work_side_by_side(
+    place: Place, index: str, catalogue: Callable[..., Path], machine: Any, *, seen_by_redis: frozenset[str] = frozenset()
+) -> None:
+    """A job, on a worker on each of two machines: both have done batches of it, and both answer by their names."""
+    settings, redis = place.services.settings, place.services.redis
+    with ExitStack() as stack:
+        machines = [
+            stack.enter_context(machine(number, settings.elasticsearch_address, settings.redis_address)) for number in (0, 1)
+        ]
+        workers = [stack.enter_context(place.worker_on(one)) for one in machines]
         job = place.submit(index, catalogue(*things(12 * BATCH, words=60)))
         place.wait_for_end(job)
         (answered,) = inspect(place, "ping")
-        names = {name.partition("@")[0] for name in json.loads(answered)}  # of other tests' workers too: the broker is shared
-        assert names >= {f"worker-{one.pid}", f"worker-{two.pid}"}
-        assert one.poll() is two.poll() is None
-    owners = {batch["owner"].split(":")[1] for batch in place.batches(job)}
+        assert all(one.poll() is None for one in workers)
+        assert len({one.changes["TRIPTYCH_ELASTICSEARCH_URL"] for one in machines}) == 2
+        assert {client["addr"].rpartition(":")[0] for client in redis.client_list()} >= seen_by_redis
+    assert set(json.loads(answered)) >= {f"worker-{one.pid}@{at.host}" for one, at in zip(workers, machines, strict=True)}
+    owners = {tuple(batch["owner"].split(":")[:2]) for batch in place.batches(job)}
     assert len(owners) == 2
+    assert {host for host, _ in owners} == {one.host for one in machines}
 
 
 def test_pool_process_that_holds_too_much_is_replaced(place: Place, index: str, catalogue: Callable[..., Path]) -> None:
