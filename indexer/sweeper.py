@@ -126,7 +126,7 @@ class Sweeper:
         found = self._services.jobs.turn(lost.id, free)
         if found.reader is None and found.reading and found.runs:
             log.warning("job %s: nobody reads its catalogue; sending it again", lost.id)
-            send_read(self._services.queue, lost.id, priority=found.priority)
+            send_read(self._services.queue, lost.id, priority=found.priority, limited=found.resumable)
 
 
 def _abandoned(job: Job, seen: Job) -> Job:

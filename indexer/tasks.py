@@ -47,7 +47,7 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
     def read_catalogue_task(self: Task, *, job: str) -> None:
         made = services()
         with about(job=job), _retried(self), traces.span("read catalogue", job=job):
-            submit.read_on(job, made)
+            submit.read_on(job, made, again=_again(self))
 
     @app.task(name=FINISH_JOB, bind=True, max_retries=None)
     def finish_job_task(self: Task, *, job: str) -> None:
@@ -59,6 +59,11 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
     def dry_run_task(*, run: str, index: str, source: Mapping[str, Any]) -> None:
         with about(dry_run=run):
             dry_run.answer(run, index, source, services())
+
+
+def _again(task: Task) -> bool:
+    """Whether an earlier try of this message may have been cut off."""
+    return task.request.retries > 0 or bool((task.request.delivery_info or {}).get("redelivered"))
 
 
 @contextmanager

@@ -173,13 +173,13 @@ def _submitted(services: Services, given: Request, body: JobBody) -> Job:
         catalogue=body.name or place,
         root=str(Path(place).parent) if place.startswith("/") else os.devnull,  # nothing lies below a file
         source=source,
-        resumable=source.get("format") != "elasticsearch" and not place.startswith("elasticsearch:"),
+        resumable=source.get("format") != "elasticsearch" and not place.startswith(("elasticsearch:", "es://")),
         key=key,
         priority=body.priority,
     )
     if new:
         services.jobs.leave(job.id, job.reader, handed=True)
-        send_read(services.queue, job.id, priority=job.priority)
+        send_read(services.queue, job.id, priority=job.priority, limited=job.resumable)
     return services.jobs.get(job.id)
 
 
@@ -210,7 +210,7 @@ def _resumed(services: Services, job: str) -> Job:
     """Go on; where the catalogue was not read to its end and nobody reads it, a worker reads on."""
     resumed = services.control.resume(job)
     if resumed.reading and resumed.reader is None:
-        send_read(services.queue, job, priority=resumed.priority)
+        send_read(services.queue, job, priority=resumed.priority, limited=resumed.resumable)
     return resumed
 
 
