@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
+from pydantic import SecretStr
 from worlds import BATCH, LEASE_SECONDS
 
 from indexer import submit as submitting
@@ -23,8 +24,9 @@ from indexer.sweeper import Sweeper
 from indexer.tasks import finish_job, index_batch
 from triptych.catalogues import upload_location
 from triptych.errors import ElasticsearchError, InputError, QueueError
+from triptych.jobs import store
 from triptych.jobs.job import Job
-from triptych.jobs.queue import READ_CATALOGUE, WORDS, queue_name
+from triptych.jobs.queue import FINISH_JOB, READ_CATALOGUE, WORDS, queue_name, send_batch, waiting_in
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -298,3 +300,87 @@ def test_an_index_that_was_half_read_fails_with_its_reason(
     quiet.jobs.update(job, error=None)
     with pytest.raises(InputError):
         submitting.read_on(job, quiet, again=True)
+
+
+# The sweeper
+
+
+def test_messages_of_one_kind_that_nobody_takes_keep_no_batch_of_another_waiting(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    words = submit(quiet, catalogue(*things(2 * BATCH)), index).id
+    pictures = submit(quiet, catalogue({"id": "p", "images": ["images/demo-001-1.jpg"]}, name="p.jsonl"), index).id
+    quiet.redis.flushall()
+    send_batch(quiet.queue, pictures, 0, kind="pictures")  # and no worker takes pictures
+    sweep = Swept(quiet)
+    sweep()
+    sweep(leases=1)
+    sent = [payload["number"] for payload, _ in messages(quiet, "triptych.index_batch") if payload["job"] == words]
+    assert sorted(sent) == [0, 1]
+    assert waiting_in(quiet.redis, quiet.settings)[queue_name(quiet.settings, "pictures")] == 1, "it is there already"
+    quiet.redis.flushall()
+    send_batch(quiet.queue, words, 0)
+    sweep(leases=1)
+    assert waiting_in(quiet.redis, quiet.settings)[queue_name(quiet.settings, "pictures")] == 0, "it may have waited till now"
+    sweep(leases=1)
+    assert waiting_in(quiet.redis, quiet.settings)[queue_name(quiet.settings, "pictures")] == 1
+    assert len(messages(quiet, "triptych.index_batch")) == 1, "words are busy"
+
+
+def test_a_ledger_whose_kinds_cannot_be_searched_for(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    """The entries of an older version: their kinds are kept, but the index has no field of them."""
+    old = Services(quiet.settings.model_copy(update={"system_prefix": f"{quiet.settings.system_prefix}unkind-"}))
+    name = f"{old.settings.system_prefix}batches"
+    fields = {"job": {"type": "keyword"}, "state": {"type": "keyword"}, "number": {"type": "long"}}
+    old.elasticsearch.indices.create(index=name, mappings={"dynamic": False, "properties": fields})
+    entry = {"job": "j", "state": "queued", "attempts": 0}
+    for number, kind in enumerate(({}, {"kind": "words"}, {"kind": "pictures"})):
+        old.elasticsearch.index(index=name, document={**entry, **kind, "number": number})
+    old.jobs.prepare()
+    assert sorted(one.number for one in old.jobs.queued(["j"], ["words", "sounds"])) == [0, 1]
+    assert [one.number for one in old.jobs.queued(["j"], ["pictures"])] == [2]
+
+
+def test_jobs_that_rest_keep_no_newer_one_open(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_PAGE", 2)
+    resting = [submit(quiet, catalogue(*things(1)), index).id for _ in range(4)]
+    for job in resting:
+        quiet.control.stop(job)
+    newest = submit(quiet, catalogue(*things(1)), index).id
+    index_batch(quiet, newest, 0)
+    quiet.redis.flushall()  # the message that closes it is lost
+    pages = list(quiet.jobs.unfinished())
+    assert len(pages) >= 3
+    Swept(quiet)()
+    assert newest in [payload["job"] for payload, _ in messages(quiet, FINISH_JOB)]
+
+
+def test_many_catalogues_at_once_are_looked_after(quiet: Services, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PAGE", 2)
+    jobs = {enter(quiet, index, {"location": "s3://feeds/a.csv"}, resumable=True) for _ in range(4)}
+    assert jobs <= {job.id for job in quiet.jobs.unread()}
+    for job in jobs:
+        quiet.control.stop(job)
+    assert not jobs & {job.id for job in quiet.jobs.unread()}
+
+
+def test_while_elasticsearch_is_away_no_lease_runs_out(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    """No worker could give a sign of life, so none is lost yet when it is back."""
+    job = submit(quiet, catalogue(*things(1)), index).id
+    claim = quiet.jobs.claim(job, 0, "me")
+    assert claim is not None
+    sweep = Swept(quiet)
+    sweep()
+    nowhere = Services(quiet.settings.model_copy(update={"elasticsearch_url": SecretStr("http://127.0.0.1:1")}))
+    sweep.sweeper._services = nowhere
+    with pytest.raises(ElasticsearchError):
+        sweep(leases=1)
+    sweep.sweeper._services = quiet
+    sweep(leases=1)
+    assert quiet.jobs.renew(claim)
+    sweep()
+    sweep(leases=1)
+    assert not quiet.jobs.renew(claim)
+    assert run_all(quiet, job, 1) == "completed"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Batch, BatchState, Counts, Tally, batch_id
-from triptych.jobs.ledger import Entry, Ledger, every, term
+from triptych.jobs.ledger import Entry, Ledger, every, exists, term
 
 _MOST_SEEN: Final = 1000
 
@@ -162,9 +162,14 @@ class BatchStore(Ledger):
         """Batches somebody works on, those first that have not changed for longest; at most 1000."""
         return self._seen(every(term("state", BatchState.RUNNING)))
 
-    def queued(self, jobs: Sequence[str]) -> list[Seen]:
-        """Batches of `jobs` nobody works on, those first that have not changed for longest; at most 1000."""
-        return self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}})) if jobs else []
+    def queued(self, jobs: Sequence[str], kinds: Collection[str]) -> list[Seen]:
+        """Batches of `jobs` and `kinds` nobody works on, those first that have not changed for longest; at most 1000."""
+        if not jobs or not kinds:
+            return []
+        of_older_versions = every(but=[exists("kind")])  # their entries' kinds cannot be searched for
+        of_kinds = {"bool": {"should": [{"terms": {"kind": list(kinds)}}, of_older_versions]}}
+        found = self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}}, of_kinds))
+        return [one for one in found if one.batch.kind in kinds]
 
     def queued_of(self, job: str) -> Iterator[Batch]:
         """All queued batches of a job, however many, without their records."""
