@@ -18,11 +18,13 @@ from pydantic import SecretStr
 from worlds import BATCH, LEASE_SECONDS
 
 from indexer import submit as submitting
+from indexer import tasks
 from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
 from indexer.sweeper import Sweeper
 from indexer.tasks import finish_job, index_batch
 from triptych.catalogues import upload_location
+from triptych.domain import DeadLetter
 from triptych.errors import ElasticsearchError, InputError, QueueError
 from triptych.jobs import store
 from triptych.jobs.job import Job
@@ -384,3 +386,97 @@ def test_while_elasticsearch_is_away_no_lease_runs_out(quiet: Services, index: s
     sweep(leases=1)
     assert not quiet.jobs.renew(claim)
     assert run_all(quiet, job, 1) == "completed"
+
+
+# Dead letters of attempts that were cut off
+
+
+@pytest.fixture
+def mended(catalogue: Callable[..., Path], shop_products: Any) -> tuple[Path, Callable[[], None]]:
+    """A catalogue with a picture that is not there, and what brings it."""
+    picture = shop_products[0]["images"][0]
+    path = catalogue({"id": "p", "images": [picture]}, {"id": "late", "title": "Late", "images": ["late.jpg"]})
+    name = picture["path"] if isinstance(picture, dict) else picture
+
+    def mend() -> None:
+        (path.parent / "late.jpg").write_bytes((path.parent / name).read_bytes())
+
+    return path, mend
+
+
+def check_clean(services: Services, job: str) -> None:
+    finish_job(services, job)
+    assert services.jobs.state(job) == "completed"
+    assert services.jobs.counts(job).written == 2
+    assert services.control.letters(job) == []
+    with pytest.raises(InputError, match="no such dead letter"):
+        services.control.redrive(job)
+
+
+def test_letters_of_an_attempt_that_was_lost_before_its_end_do_not_stay(
+    quiet: Services, index: str, mended: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mend = mended
+    job = submit(quiet, path, index).id
+
+    def lost(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(quiet.jobs, "finish", lost)
+        with pytest.raises(KeyboardInterrupt):
+            index_batch(quiet, job, 0)
+    assert [letter["code"] for letter in quiet.control.letters(job)] == ["media.not_found"]
+    (seen,) = [one for one in quiet.jobs.running() if one.job == job]
+    assert quiet.jobs.give_back(seen)
+    mend()
+    index_batch(quiet, job, 0)
+    check_clean(quiet, job)
+
+
+def test_letters_of_which_the_answer_was_lost_do_not_stay(
+    quiet: Services, index: str, mended: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is given back, and its start does not count."""
+    path, mend = mended
+    job = submit(quiet, path, index).id
+    bury = quiet.jobs.bury
+
+    def unanswered(*args: Any, **more: Any) -> None:
+        bury(*args, **more)
+        raise AWAY
+
+    with monkeypatch.context() as during:
+        during.setattr(quiet.jobs, "bury", unanswered)
+        with pytest.raises(ElasticsearchError):
+            index_batch(quiet, job, 0)
+    mend()
+    claim = quiet.jobs.claim(job, 0, "me")
+    assert claim is not None
+    assert claim.batch.attempts == 1
+    assert quiet.jobs.release(claim)
+    index_batch(quiet, job, 0)
+    check_clean(quiet, job)
+
+
+def test_a_worker_that_lost_its_batch_while_it_was_frozen_buries_nothing(
+    quiet: Services, index: str, mended: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mend = mended
+    job = submit(quiet, path, index).id
+    run = tasks._run
+
+    def frozen(services: Services, claim: store.Claim, of: Job) -> Any:
+        result = run(services, claim, of)
+        assert [isinstance(letter, DeadLetter) for letter in result.dead_letters] == [True]
+        (seen,) = [one for one in quiet.jobs.running() if one.job == job]
+        assert quiet.jobs.give_back(seen)
+        mend()
+        monkeypatch.setattr(tasks, "_run", run)
+        index_batch(quiet, job, 0)  # another worker
+        claim.until = 0.0  # so much later
+        return result
+
+    monkeypatch.setattr(tasks, "_run", frozen)
+    index_batch(quiet, job, 0)
+    check_clean(quiet, job)

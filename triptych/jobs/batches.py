@@ -29,13 +29,14 @@ class Claim:
 
     `entry` is the batch's entry as this process wrote it last: nobody else changes it as long as the lease holds, so a change
     needs no reading before it. None where another process may have changed it. `until`: before this moment of this process's
-    monotonic clock no sweeper gives the batch to anybody.
+    monotonic clock no sweeper gives the batch to anybody. `buried`: dead letters of it may be kept, of this attempt or another.
     """
 
     batch: Batch
     owner: str
     entry: Entry | None
     until: float
+    buried: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -100,12 +101,13 @@ class BatchStore(Ledger):
         records = self._records_of(entry)
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
+        buried = attempts > 1 or bool(entry.get("buried"))
         batch = replace(
             _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress")
         )
         until = self._lease_end()
         taken = self._write(self._batches, found, changes)
-        return Claim(batch, owner, taken, until) if taken is not None else None
+        return Claim(batch, owner, taken, until, buried) if taken is not None else None
 
     def _lease_end(self) -> float:
         """Until when an entry stays this process's that it writes now: half a lease from before the write is asked for.
@@ -125,7 +127,8 @@ class BatchStore(Ledger):
 
     def release(self, claim: Claim) -> bool:
         """Give an unfinished batch back, so that the next message may start it at once; it does not count as an attempt."""
-        return self._change_own(claim, lambda _: {"state": BatchState.QUEUED, "attempts": claim.batch.attempts - 1})
+        changes = {"state": BatchState.QUEUED, "attempts": claim.batch.attempts - 1, "buried": claim.buried}
+        return self._change_own(claim, lambda _: changes)
 
     def note(self, claim: Claim, reason: str) -> bool:
         """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""
