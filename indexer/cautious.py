@@ -7,7 +7,9 @@ it is tried once more, then buried, and the rest goes on.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 
 LOSSES: Final = 2
 """A record is given up when so many workers were lost while they worked on it alone: one may have been killed from outside."""
+
+_LONGEST_WAIT: Final = 4.0
+"""Seconds between tries while Elasticsearch is away; when it is back, a lease passes before the batch is another's."""
 
 Keep = Callable[[Mapping[str, Any]], bool]
 """Writes the progress down; False if the batch is another worker's by now."""
@@ -83,9 +88,14 @@ def run(
         _kept(progress, keep)
         try:
             result = (flow or pipeline.run)([record], target, services, still_ours=still_ours)
-        except (TriptychError, SystemExit):
-            progress.begun -= 1  # a service was away, or the worker is told to stop: that is not the record's fault
-            _kept(progress, keep)
+        except SystemExit:
+            progress.begun -= 1  # the worker is told to stop: that is not the record's fault
+            with suppress(TriptychError):
+                keep(progress.to_dict())
+            raise
+        except TriptychError:
+            progress.begun -= 1  # nor is it that a service was away
+            _keep_in_the_end(progress, keep)
             raise
         except SoftTimeLimitExceeded:
             raise  # the batch's time is up, be it this record's fault or not: the next attempt begins with it
@@ -103,6 +113,25 @@ def run(
 def _kept(progress: Progress, keep: Keep) -> None:
     if not keep(progress.to_dict()):
         raise pipeline.LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+
+
+def _keep_in_the_end(progress: Progress, keep: Keep) -> None:
+    """Write the progress down once Elasticsearch is there: without it this worker has nothing else to do.
+
+    Else two times that it was away would count as two lost workers.
+    """
+    wait = 0.5
+    while True:
+        try:
+            keep(progress.to_dict())
+        except TriptychError as error:
+            if not error.retryable:
+                return
+            log.warning("the progress of the batch cannot be written down. %s Trying again in %.1f s.", error, wait)
+        else:
+            return
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
 
 
 def _give_up(progress: Progress, record: RawRecord, why: str) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 from indexer import records
 from indexer.sources.source import Source, open_source
@@ -14,16 +18,21 @@ from indexer.sources.spec import SourceSpec
 from indexer.upgrade.routing import settled_route
 from triptych.elastic.attached import index_of, no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
-from triptych.errors import InputError, TriptychError
+from triptych.errors import InputError, QueueError, TriptychError
 from triptych.jobs import batching
 from triptych.jobs.batches import Position, taken_over
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Job, Wanted, not_resumable
-from triptych.jobs.queue import NORMAL, ping, send_batch, send_finish
+from triptych.jobs.queue import HIGHEST, NORMAL, offer_batch, ping, send_finish, send_read
 from triptych.services import Services
 
 _NO_FOLDER: Final = os.devnull
 """The root of a catalogue that has none: nothing lies below a file, so each of its media ends as a dead letter."""
+
+_PARTS: Final = 4
+"""A worker reads a catalogue for this part of the time a task may take, so that what comes before it may take the rest."""
+
+_TOO_LONG: Final = "Reading stopped: in all of TRIPTYCH_TASK_SECONDS the catalogue gave no batch that was not entered before."
 
 
 def submit(source: Source, index: str, services: Services, *, key: str | None = None, priority: int = NORMAL) -> Job:
@@ -32,7 +41,7 @@ def submit(source: Source, index: str, services: Services, *, key: str | None = 
     Returns when the whole catalogue is read and queued, or somebody stopped the job, with the job to follow. With an
     idempotency `key` that a job of this alias has already, that job is returned and nothing is read. Raises before anything is
     entered if the catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders. An
-    error while the catalogue is read fails the job, which can be resumed.
+    error while the catalogue is read fails the job, which can be resumed; without Redis the batches wait in the ledger.
     """
     version = current_version(services.elasticsearch, index)
     schema = read_schema(services.elasticsearch, version)
@@ -77,38 +86,76 @@ def resume(job: str, services: Services) -> Job:
         raise not_resumable(lost)
     source = open_source(SourceSpec.from_dict(lost.source), services)
     lines = source.records()
-    mine = services.jobs.take_over(lost)
     services.control.resume(job)
+    mine = services.jobs.take_over(lost)
     if mine is None:  # another process was quicker, or the reader lives after all
         return services.jobs.get(job)
     return _read(mine, source, lines, services, services.jobs.position(job))
 
 
-def read_on(name: str, services: Services) -> None:
+def read_on(name: str, services: Services, *, again: bool = False) -> None:
     """Read the catalogue of a job that was entered for a worker to read, from where its last reader came to.
 
-    Does nothing where somebody reads it or nobody shall. An error while it is read fails the job, which can be resumed. An
-    upload, and the password or signature of an address, are dropped when it is read whole.
+    Does nothing where somebody reads it or nobody shall. `again`: that reader may be an earlier try of the same message; within
+    a lease it shows whether it lives. A catalogue that takes long is left for another message. An error that may pass is raised
+    and leaves the job as it is; any other fails the job, which can be resumed. An upload, and the password or signature of an
+    address, are dropped when it is read whole.
     """
-    job = services.jobs.get(name)
-    if not job.reading:
-        _drop_source(job, services)  # whoever read it whole may have been lost before
+    standing = services.jobs.get(name)
+    if not standing.reading:
+        _drop_source(standing, services)  # whoever read it whole may have been lost before
         return
-    if job.reader is not None or not job.runs or job.source is None:
-        return
-    begin = services.jobs.position(name)
-    mine = services.jobs.take_over(job)
+    job = _unread(name, services, again=again)
+    mine = services.jobs.take_over(job) if job is not None else None
     if mine is None:
         return
+    begin = services.jobs.position(name)
     try:
-        if not job.resumable and begin != Position():
-            raise not_resumable(job)
-        source = open_source(SourceSpec.from_dict(job.source), services)
-        lines = source.records()
+        source, lines = _opened(mine, begin, services)
+        seconds = services.settings.task_seconds / _PARTS if mine.resumable else None
+        ended = _read(mine, source, lines, services, begin, seconds=seconds, retried=mine.resumable)
+    except SoftTimeLimitExceeded:
+        if services.jobs.position(name) == begin:
+            services.jobs.update(name, error=_TOO_LONG)
+            raise
+        ended = services.jobs.get(name)
+    if ended.reading and ended.runs:  # before the job's batches: the catalogue may be another one when they are done
+        send_read(services.queue, name, priority=min(HIGHEST, ended.priority + 1), limited=ended.resumable)
+    if not ended.reading:
+        _drop_source(ended, services)
+
+
+def _unread(name: str, services: Services, *, again: bool) -> Job | None:
+    """The job, if its catalogue is to be read and nobody reads it."""
+    job = services.jobs.get(name)
+    if job.reader is not None:
+        if not again or reader_lives(job, services):
+            return None
+        now = services.jobs.get(name)
+        if now.reader is not None and (now.reader, now.beat) != (job.reader, job.beat):
+            return None
+        job = now
+    return job if job.reading and job.runs and job.source is not None else None
+
+
+def _opened(job: Job, begin: Position, services: Services) -> tuple[Source, Iterator[records.RawRecord]]:
+    """The catalogue of a job that this process reads. Errors as in `read_on`."""
+    try:
+        source = _source_of(job, begin, services)
+        return source, source.records()
     except TriptychError as error:
-        services.jobs.leave(name, mine.reader, error=f"Reading stopped: {error}")
+        services.jobs.leave(job.id, job.reader, **({} if error.retryable else {"error": f"Reading stopped: {error}"}))
         raise
-    _read(mine, source, lines, services, begin)
+    except BaseException:
+        with suppress(TriptychError):
+            services.jobs.leave(job.id, job.reader)
+        raise
+
+
+def _source_of(job: Job, begin: Position, services: Services) -> Source:
+    if not job.resumable and begin != Position():
+        raise not_resumable(job)
+    return open_source(SourceSpec.from_dict(job.source or {}), services)
 
 
 def reader_lives(job: Job, services: Services) -> bool:
@@ -124,31 +171,46 @@ def reader_lives(job: Job, services: Services) -> bool:
     return False
 
 
-def _read(job: Job, source: Source, lines: Iterator[records.RawRecord], services: Services, begin: Position) -> Job:
-    """Enter the batches of `lines` that come after `begin`, as the job's reader."""
+def _read(
+    job: Job,
+    source: Source,
+    lines: Iterator[records.RawRecord],
+    services: Services,
+    begin: Position,
+    *,
+    seconds: float | None = None,
+    retried: bool = False,
+) -> Job:
+    """Enter the batches of `lines` that come after `begin`, as the job's reader; with `seconds` for so long from the first on.
+
+    `retried`: an error that may pass does not fail the job, because the caller comes again.
+    """
     jobs = services.jobs
     alive = heartbeat(
         lambda: jobs.see(job.id, job.reader), seconds=services.settings.batch_lease_seconds / 3, what=f"job {job.id}"
     )
     try:
         with alive:
-            whole = _enter(job, lines, services, begin)
+            whole = _enter(job, lines, services, begin, seconds)
     except (TriptychError, OSError) as error:
-        if jobs.get(job.id).error is None:
-            jobs.leave(job.id, job.reader, error=f"Reading stopped: {error}")
-        else:
+        passes = retried and isinstance(error, TriptychError) and error.retryable
+        if passes or jobs.get(job.id).error is not None:
             jobs.leave(job.id, job.reader)
+        else:
+            jobs.leave(job.id, job.reader, error=f"Reading stopped: {error}")
         if isinstance(error, OSError):
             raise InputError(
                 f"Reading {source.name} failed: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
             ) from error
         raise
-    except BaseException:  # Ctrl-C
-        jobs.leave(job.id, job.reader)
+    except BaseException:  # Ctrl-C, the end of a worker, of a task's time
+        with suppress(TriptychError):
+            jobs.leave(job.id, job.reader)
         raise
     jobs.leave(job.id, job.reader, **({"reading": False} if whole else {}))
     if whole and jobs.counts(job.id).pending == 0:
-        send_finish(services.queue, job.id)
+        with suppress(QueueError):  # a sweeper closes it
+            send_finish(services.queue, job.id)
     ended = jobs.get(job.id)
     if not ended.reading:
         _drop_source(ended, services)
@@ -164,22 +226,26 @@ def _drop_source(job: Job, services: Services) -> None:
         services.jobs.keep_source(job, spec.to_dict())
 
 
-def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, begin: Position) -> bool:
-    """Enter and send the batches after `begin`; whether that was the whole catalogue. False if the job was stopped."""
+def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, begin: Position, seconds: float | None) -> bool:
+    """Enter and send the batches after `begin`; whether that was the whole catalogue. False if the job was stopped, or
+    `seconds` are over since the first was entered."""
     fresh = (raw for raw in _once(lines) if raw["line"] > begin.line)
     encoded = read_schema(services.elasticsearch, settled_route(job, services).index).encoded
     size, most = services.settings.batch_size, services.settings.batch_bytes
     batches = batching.cut(fresh, size=size, most_bytes=most, encoded=encoded)
+    until = math.inf
     for number, batch in enumerate(batches, start=begin.number):
         current = services.jobs.get(job.id)
         if current.error is not None:
             raise TriptychError(f"The job failed while the catalogue was read: {current.error}", code="job.failed")
         if current.reader != job.reader:
             raise taken_over(job.id)
-        if current.wanted == Wanted.STOP:
+        if current.wanted == Wanted.STOP or time.monotonic() > until:
             return False
         services.jobs.add(Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority))
-        send_batch(services.queue, job.id, number, kind=batch.kind, priority=job.priority)
+        offer_batch(services.queue, job.id, number, kind=batch.kind, priority=job.priority)
+        if seconds is not None:
+            until = min(until, time.monotonic() + seconds)
     failed = services.jobs.get(job.id).error
     if failed is not None:
         raise TriptychError(f"The job failed while the catalogue was read: {failed}", code="job.failed")

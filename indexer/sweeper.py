@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from indexer.upgrade import swapping
 from triptych.elastic.events import EventStore
-from triptych.errors import TriptychError
+from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Job, Wanted
-from triptych.jobs.queue import send_batch, send_finish, send_read, waiting
+from triptych.jobs.queue import KINDS, queue_name, send_batch, send_finish, send_read, waiting_in
 from triptych.jobs.store import Seen
 from triptych.jobs.upgrades import UpgradeState
 from triptych.jobs.watch import Seldom, Watch
@@ -60,23 +60,24 @@ class Sweeper:
     def sweep(self) -> None:
         """Give back and send again every batch nobody works on, and the closing of every job that is done but open."""
         jobs = self._services.jobs
-        active = jobs.active()
-        self._give_back(set(active))
-        idle = waiting(self._services.redis, self._services.settings) == 0
-        if idle:
-            self._send_lost(active)
-        else:
-            self._queued.clear()
+        try:
+            active, running = jobs.active(), jobs.running()
+        except ElasticsearchError:  # nobody can give a sign of life either: leases begin anew when it is back
+            for watch in (self._running, self._queued, self._readers, self._swaps):
+                watch.clear()
+            raise
+        self._give_back(running, set(active))
+        self._send_lost(active)
         self._find_abandoned()
         self._settle_swaps()
-        read = [job.id for job in jobs.unfinished()]
-        for name, tally in (jobs.tallies(read) if read else {}).items():
-            if tally.counts.pending == 0:
-                send_finish(self._services.queue, name)
+        for page in jobs.unfinished():
+            for name, tally in jobs.tallies([job.id for job in page]).items():
+                if tally.counts.pending == 0:
+                    send_finish(self._services.queue, name)
 
-    def _give_back(self, active: set[str]) -> None:
+    def _give_back(self, running: Sequence[Seen], active: set[str]) -> None:
         """Batches whose worker gave no sign of life for a lease are anybody's again."""
-        seen = {batch.id: batch for batch in self._services.jobs.running()}
+        seen = {batch.id: batch for batch in running}
         for key in self._running.unchanged({key: batch.entry.seq_no for key, batch in seen.items()}, seconds=self._lease):
             batch = seen[key]
             if self._services.jobs.give_back(batch) and batch.job in active:
@@ -84,8 +85,11 @@ class Sweeper:
                 self._send(batch)
 
     def _send_lost(self, active: list[str]) -> None:
-        """Batches that waited for a lease while the queue was empty have lost their messages."""
-        seen = {batch.id: batch for batch in self._services.jobs.queued(active)}
+        """Batches that waited for a lease while the queue of their kind was empty have lost their messages."""
+        settings = self._services.settings
+        waiting = waiting_in(self._services.redis, settings)
+        idle = [kind for kind in KINDS if waiting[queue_name(settings, kind)] == 0]
+        seen = {batch.id: batch for batch in self._services.jobs.queued(active, idle)}
         for key in self._queued.unchanged({key: batch.entry.seq_no for key, batch in seen.items()}, seconds=self._lease):
             log.warning("job %s: the message of batch %d was lost; sending it again", seen[key].job, seen[key].number)
             self._send(seen[key])
@@ -126,7 +130,7 @@ class Sweeper:
         found = self._services.jobs.turn(lost.id, free)
         if found.reader is None and found.reading and found.runs:
             log.warning("job %s: nobody reads its catalogue; sending it again", lost.id)
-            send_read(self._services.queue, lost.id, priority=found.priority)
+            send_read(self._services.queue, lost.id, priority=found.priority, limited=found.resumable)
 
 
 def _abandoned(job: Job, seen: Job) -> Job:

@@ -47,7 +47,7 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
     def read_catalogue_task(self: Task, *, job: str) -> None:
         made = services()
         with about(job=job), _retried(self), traces.span("read catalogue", job=job):
-            submit.read_on(job, made)
+            submit.read_on(job, made, again=_again(self))
 
     @app.task(name=FINISH_JOB, bind=True, max_retries=None)
     def finish_job_task(self: Task, *, job: str) -> None:
@@ -59,6 +59,11 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
     def dry_run_task(*, run: str, index: str, source: Mapping[str, Any]) -> None:
         with about(dry_run=run):
             dry_run.answer(run, index, source, services())
+
+
+def _again(task: Task) -> bool:
+    """Whether an earlier try of this message may have been cut off."""
+    return task.request.retries > 0 or bool((task.request.delivery_info or {}).get("redelivered"))
 
 
 @contextmanager
@@ -93,7 +98,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
     try:
         with _lease_renewed(services, claim):
             result = _run(services, claim, job)
-            jobs.bury(job, _with_records(result.dead_letters, claim), attempt=claim.batch.attempts)
+            _bury(services, claim, job, result)
     except pipeline.LeaseLostError:
         return  # another worker has the batch now, and counts it
     except TriptychError as error:
@@ -137,6 +142,19 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
         keep = partial(services.jobs.keep, claim)
         return cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim), flow=flow)
     return flow(batch.records, target, services, still_ours=lambda: services.jobs.holds(claim))
+
+
+def _bury(services: Services, claim: Claim, job: Job, result: pipeline.Result) -> None:
+    """Keep the dead letters of this attempt, and those of no earlier one. Raises LeaseLostError if another worker has it."""
+    letters = _with_records(result.dead_letters, claim)
+    if not letters and not claim.buried:
+        return
+    if not services.jobs.holds(claim):
+        raise pipeline.LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+    if claim.buried:
+        services.jobs.unbury(job.id, [record["line"] for record in claim.batch.records])
+    claim.buried = True
+    services.jobs.bury(job, letters, attempt=claim.batch.attempts)
 
 
 def _with_records(letters: Iterable[DeadLetter], claim: Claim) -> list[DeadLetter]:

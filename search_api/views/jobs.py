@@ -181,7 +181,7 @@ def _submitted(services: Services, given: Request, body: JobBody) -> Job:
         raise
     if new:
         services.jobs.leave(job.id, job.reader, handed=True)
-        send_read(services.queue, job.id, priority=job.priority)
+        send_read(services.queue, job.id, priority=job.priority, limited=job.resumable)
     else:  # another request with the same key was quicker, with an upload of its own
         _forget_upload(services, source)
     return services.jobs.get(job.id)
@@ -249,7 +249,7 @@ def _resumed(services: Services, job: str) -> Job:
     """Go on; where the catalogue was not read to its end and nobody reads it, a worker reads on."""
     resumed = services.control.resume(job)
     if resumed.reading and resumed.reader is None:
-        send_read(services.queue, job, priority=resumed.priority)
+        send_read(services.queue, job, priority=resumed.priority, limited=resumed.resumable)
     return resumed
 
 

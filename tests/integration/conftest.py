@@ -218,6 +218,14 @@ def world(
 
 
 @pytest.fixture
+def quiet(world: World) -> Services:
+    """The world's services, with no worker beside this process and an empty queue."""
+    world.kill_worker()
+    world.services.redis.flushall()
+    return world.services
+
+
+@pytest.fixture
 def light_shop(catalogue: Callable[..., Path], shop_products: list[dict[str, Any]]) -> Path:
     """All products of the demo shop, but most without pictures and sounds: a job of seconds that still has every modality."""
     records = []

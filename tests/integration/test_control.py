@@ -39,14 +39,6 @@ def submit(services: Services, path: Path, index: str, **more: Any) -> Job:
     return submitting.submit(open_source(SourceSpec(str(path)), services), index, services, **more)
 
 
-@pytest.fixture
-def quiet(world: World) -> Services:
-    """The world's services, with no worker beside this process and an empty queue."""
-    world.kill_worker()
-    world.services.redis.flushall()
-    return world.services
-
-
 def numbers(services: Services, job: str) -> list[int]:
     c = services.jobs.counts(job)
     assert c.read == c.written + c.unchanged + c.partial + c.dead + c.pending

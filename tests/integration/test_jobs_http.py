@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -384,6 +385,39 @@ def test_a_reader_that_was_lost_is_replaced(world: World, client: FlaskClient, n
     world.begin_worker()
     world.wait(lambda: world.services.jobs.get(job).finished_at is not None, "the job", seconds=120)
     assert ids(world, name) == {record["id"] for record in LINES}
+
+
+SLOW_READING = """
+import time
+from triptych.jobs.batches import BatchStore
+add = BatchStore.add
+def slowly(*args):
+    time.sleep(3)
+    return add(*args)
+BatchStore.add = slowly
+"""
+
+
+def test_a_catalogue_may_take_longer_to_read_than_a_task(world: World, client: FlaskClient, name: str, tmp_path: Path) -> None:
+    """What can be read on in is read by several tasks, an index by one without a limit."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_READING, encoding="utf-8")
+    usual, path = world.of_the_worker, os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    world.of_the_worker = {"PYTHONPATH": path, "TRIPTYCH_TASK_SECONDS": "24"}
+    world.kill_worker()
+    try:
+        world.begin_worker()
+        first = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
+        assert world.wait_for_end(first)["written"] == len(LINES)
+        copy = f"{name}-copy"
+        world.command("index", "create", copy, **world.environment)
+        reads = create_app(Services(world.settings.model_copy(update={"catalogues": "es://"}))).test_client()
+        answer = reads.post("/v1/jobs", json={"index": copy, "catalogue": {"location": f"es://{name}"}})
+        assert not world.services.jobs.get(answer.get_json()["id"]).resumable
+        assert world.wait_for_end(answer.get_json()["id"])["written"] == len(LINES)
+        assert not [line for line in world.log.read_text().splitlines() if "read_catalogue" in line and "raised" in line]
+    finally:
+        world.kill_worker()
+        world.of_the_worker = usual
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,54 @@ def test_what_is_no_record_s_fault_gives_none_up(
     assert not kept[-1]["outcomes"]
 
 
+@pytest.mark.parametrize("tries", [1, 3])
+def test_an_outage_is_written_down_as_none_when_it_is_over(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is away with everything else, and a record that was on the way at two outages is not given up."""
+    monkeypatch.setattr(cautious.time, "sleep", lambda _: None)
+    away = ElasticsearchError("away", retryable=True)
+    ledger: dict[str, Any] = {}
+    for attempt in (2, 3):
+        outage = [away] * tries
+
+        def keep(new: Mapping[str, Any], outage: list[Exception] = outage) -> bool:
+            if new["begun"] == 0 and outage:
+                raise outage.pop()
+            ledger.clear()
+            ledger.update(orjson.loads(orjson.dumps(new)))
+            return True
+
+        monkeypatch.setattr(pipeline, "run", lambda *_, **__: (_ for _ in ()).throw(away))
+        batch = Batch("j", 0, RECORDS, attempt, None, dict(ledger) or None)
+        with pytest.raises(ElasticsearchError) as caught:
+            cautious.run(batch, cast("Target", None), SERVICES, keep=keep, still_ours=lambda: True)
+        assert caught.value is away
+        assert ledger["begun"] == 0
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: pipeline.Result([Outcome.WRITTEN], []))
+    result = cautious.run(
+        Batch("j", 0, RECORDS, 4, None, dict(ledger)), cast("Target", None), SERVICES, keep=keep, still_ours=lambda: True
+    )
+    assert result.outcomes == [Outcome.WRITTEN] * 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [SystemExit(143), ElasticsearchError("no", code="elasticsearch.refused"), ElasticsearchError("away", retryable=True)],
+)
+def test_a_ledger_that_refuses_hides_no_fault(fault: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> pipeline.Result:
+        raise fault
+
+    def keep(new: Mapping[str, Any]) -> bool:
+        if new["begun"] == 0:
+            raise ElasticsearchError("forbidden", code="elasticsearch.forbidden")
+        return True
+
+    monkeypatch.setattr(pipeline, "run", run)
+    with pytest.raises(type(fault)) as caught:
+        cautious.run(Batch("j", 0, RECORDS, 2), cast("Target", None), SERVICES, keep=keep, still_ours=lambda: True)
+    assert caught.value is fault
+
+
 def test_who_lost_the_lease_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "run", lambda *_, **__: pytest.fail("it has no right to"))
     with pytest.raises(pipeline.LeaseLostError):

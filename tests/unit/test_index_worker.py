@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import click
 import pytest
+from celery import Task
 
+from indexer.tasks import _again
 from indexer.worker import kinds_of, pool_for, threads_for
 from triptych import logs
 from triptych.domain import DeadLetter
@@ -71,6 +75,19 @@ def test_a_message_stays_invisible_for_longer_than_its_task_may_take() -> None:
     assert conf.task_soft_time_limit < conf.task_time_limit < conf.broker_transport_options["visibility_timeout"]
     assert conf.accept_content == ["json"]
     assert (conf.task_acks_late, conf.task_reject_on_worker_lost, conf.worker_prefetch_multiplier) == (True, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("request_of", "again"),
+    [
+        ({"retries": 0, "delivery_info": {"redelivered": False}}, False),
+        ({"retries": 0, "delivery_info": None}, False),
+        ({"retries": 1, "delivery_info": {"redelivered": False}}, True),
+        ({"retries": 0, "delivery_info": {"redelivered": True}}, True),  # its pool process was killed
+    ],
+)
+def test_which_message_may_find_its_own_earlier_try(request_of: dict[str, Any], *, again: bool) -> None:
+    assert _again(cast("Task", SimpleNamespace(request=SimpleNamespace(**request_of)))) == again
 
 
 @pytest.fixture

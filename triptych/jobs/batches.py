@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Batch, BatchState, Counts, Tally, batch_id
-from triptych.jobs.ledger import Entry, Ledger, every, term
+from triptych.jobs.ledger import Entry, Ledger, every, exists, term
 
 _MOST_SEEN: Final = 1000
 
@@ -29,13 +29,14 @@ class Claim:
 
     `entry` is the batch's entry as this process wrote it last: nobody else changes it as long as the lease holds, so a change
     needs no reading before it. None where another process may have changed it. `until`: before this moment of this process's
-    monotonic clock no sweeper gives the batch to anybody.
+    monotonic clock no sweeper gives the batch to anybody. `buried`: dead letters of it may be kept, of this attempt or another.
     """
 
     batch: Batch
     owner: str
     entry: Entry | None
     until: float
+    buried: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -100,12 +101,13 @@ class BatchStore(Ledger):
         records = self._records_of(entry)
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
+        buried = attempts > 1 or bool(entry.get("buried"))
         batch = replace(
             _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress")
         )
         until = self._lease_end()
         taken = self._write(self._batches, found, changes)
-        return Claim(batch, owner, taken, until) if taken is not None else None
+        return Claim(batch, owner, taken, until, buried) if taken is not None else None
 
     def _lease_end(self) -> float:
         """Until when an entry stays this process's that it writes now: half a lease from before the write is asked for.
@@ -125,7 +127,8 @@ class BatchStore(Ledger):
 
     def release(self, claim: Claim) -> bool:
         """Give an unfinished batch back, so that the next message may start it at once; it does not count as an attempt."""
-        return self._change_own(claim, lambda _: {"state": BatchState.QUEUED, "attempts": claim.batch.attempts - 1})
+        changes = {"state": BatchState.QUEUED, "attempts": claim.batch.attempts - 1, "buried": claim.buried}
+        return self._change_own(claim, lambda _: changes)
 
     def note(self, claim: Claim, reason: str) -> bool:
         """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""
@@ -162,9 +165,14 @@ class BatchStore(Ledger):
         """Batches somebody works on, those first that have not changed for longest; at most 1000."""
         return self._seen(every(term("state", BatchState.RUNNING)))
 
-    def queued(self, jobs: Sequence[str]) -> list[Seen]:
-        """Batches of `jobs` nobody works on, those first that have not changed for longest; at most 1000."""
-        return self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}})) if jobs else []
+    def queued(self, jobs: Sequence[str], kinds: Collection[str]) -> list[Seen]:
+        """Batches of `jobs` and `kinds` nobody works on, those first that have not changed for longest; at most 1000."""
+        if not jobs or not kinds:
+            return []
+        of_older_versions = every(but=[exists("kind")])  # their entries' kinds cannot be searched for
+        of_kinds = {"bool": {"should": [{"terms": {"kind": list(kinds)}}, of_older_versions]}}
+        found = self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}}, of_kinds))
+        return [one for one in found if one.batch.kind in kinds]
 
     def queued_of(self, job: str) -> Iterator[Batch]:
         """All queued batches of a job, however many, without their records."""

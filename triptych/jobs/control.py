@@ -7,6 +7,7 @@ to be reachable, and holds after any restart.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -18,14 +19,14 @@ from triptych.elastic.attached import field_of, index_of
 from triptych.elastic.client import Client
 from triptych.elastic.engine import mget
 from triptych.elastic.lifecycle import current_version
-from triptych.errors import InputError, TriptychError
+from triptych.errors import InputError, QueueError, TriptychError
 from triptych.jobs import batching, breaker
 from triptych.jobs import job as states
 from triptych.jobs.forgetting import Forgotten, check_forgettable
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Counts, Job, JobState
 from triptych.jobs.letters import ALL, LetterFilter, usable
-from triptych.jobs.queue import Queue, send_batch, send_finish
+from triptych.jobs.queue import Queue, offer_batch, send_batch, send_finish
 from triptych.jobs.store import JobStore
 from triptych.jobs.uploads import Uploads
 from triptych.schema import FIELD
@@ -54,7 +55,8 @@ class Control:
         self._jobs, self._queue, self._client, self._settings = jobs, queue, client, settings
 
     def pause(self, job: str) -> Job:
-        """Let running batches end and start no more, until `resume`. The catalogue is read on meanwhile.
+        """Let running batches end and start no more, until `resume`. The catalogue is read on meanwhile, by a worker for a
+        quarter of TRIPTYCH_TASK_SECONDS.
 
         Raises NotFoundError, and InputError if the job has ended (`job.ended`) or is stopped (`job.stopped`).
         """
@@ -145,7 +147,8 @@ class Control:
         """Try the records of a job's dead letters again, in a new job into the same alias, under their old lines.
 
         Mend the cause first. Records that have a dead letter `record.duplicate_id` are left out unless `which` asks for them.
-        Raises NotFoundError, QueueError, and InputError if there is nothing to redrive (`job.nothing_to_redrive`).
+        Without Redis the batches wait in the ledger. Raises NotFoundError, and InputError if there is nothing to redrive
+        (`job.nothing_to_redrive`).
         """
         old = self._jobs.get(job)
         version = current_version(self._client, old.alias)
@@ -170,7 +173,8 @@ class Control:
         number = self._enter(new, chain([first], records))
         self._jobs.leave(new.id, new.reader, reading=False)
         if self._jobs.counts(new.id).pending == 0:
-            send_finish(self._queue, new.id)
+            with suppress(QueueError):  # a sweeper closes it
+                send_finish(self._queue, new.id)
         return Redriven(self._jobs.get(new.id), number, **skipped)
 
     def _enter(self, new: Job, records: Iterator[dict[str, Any]]) -> int:
@@ -184,7 +188,7 @@ class Control:
             with alive:
                 for number, batch in enumerate(batching.cut(records, size=size, most_bytes=most)):
                     self._jobs.add(Batch(new.id, number, batch.records, kind=batch.kind, priority=new.priority))
-                    send_batch(self._queue, new.id, number, kind=batch.kind, priority=new.priority)
+                    offer_batch(self._queue, new.id, number, kind=batch.kind, priority=new.priority)
                     entered += len(batch.records)
         except TriptychError as error:
             self._jobs.leave(new.id, new.reader, error=f"Redriving stopped: {error}")

@@ -27,7 +27,7 @@ _MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     "keys": {"job": _KEYWORD, "entry": _KEPT},
     "batches": {
         "job": _KEYWORD, "number": {"type": "long"}, "state": _KEYWORD, "owner": _KEYWORD, "attempts": {"type": "integer"},
-        "last_line": {"type": "long"}, **{name: {"type": "long"} for name in Counts.__dataclass_fields__},
+        "last_line": {"type": "long"}, "kind": _KEYWORD, **{name: {"type": "long"} for name in Counts.__dataclass_fields__},
     },
     "records": {"job": _KEYWORD, "records": _KEPT},
     "deleted": {"index": _KEYWORD, "job": _KEYWORD},

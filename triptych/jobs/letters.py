@@ -47,7 +47,7 @@ ALL: Final = LetterFilter()
 
 
 class LetterStore(Ledger):
-    """Dead letters: bury, list, count, export."""
+    """Dead letters: bury, unbury, list, count, export."""
 
     def bury(self, job: Job, letters: Sequence[DeadLetter], *, attempt: int) -> None:
         """Keep dead letters. Their ids say which they are, so that a batch done twice buries none twice."""
@@ -62,6 +62,10 @@ class LetterStore(Ledger):
                 self._keep(some)
                 some, size = {}, 0
         self._keep(some)
+
+    def unbury(self, job: str, lines: Sequence[int]) -> None:
+        """Drop the dead letters of the records of these lines: another attempt at their batch left them."""
+        self._delete_all(self._dead, every(term("job", job), {"terms": {"line": list(lines)}}))
 
     def _keep(self, entries: dict[str, dict[str, Any]]) -> None:
         failed = [w for w in bulk_index(self._client, self._dead, entries).values() if w.reason] if entries else []

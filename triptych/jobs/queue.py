@@ -6,6 +6,7 @@ unfinished is sent again (`indexer.sweeper`). Three queues share the work by wha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,6 +19,8 @@ from kombu.exceptions import OperationalError
 
 from triptych.errors import QueueError, SettingsError
 from triptych.settings import Settings
+
+log = logging.getLogger(__name__)
 
 Queue = Celery
 """The queue's type, for those who only pass it on."""
@@ -45,6 +48,9 @@ NORMAL: Final = PRIORITIES["normal"]
 
 HARD_LIMIT_AFTER: Final = 30.0
 """Seconds from a task's soft time limit, an exception, to the hard one, which kills its process."""
+
+_NO_LIMIT: Final = 10**8
+"""Seconds: three years. Celery takes 0 for its default."""
 
 _SEPARATOR: Final = "\x06\x16"
 _STEPS: Final = range(HIGHEST + 1)
@@ -90,7 +96,10 @@ _WORKER: Final[Mapping[str, Any]] = {
 
 
 def _transport(settings: Settings) -> dict[str, Any]:
-    """Redis as a broker. A message stays invisible for longer than any task may take, or it would run twice."""
+    """Redis as a broker. A message stays invisible for longer than any task may take, or it would run twice.
+
+    But for a catalogue that is read without a limit: its second delivery finds that somebody reads it.
+    """
     return {
         "visibility_timeout": max(3600, int(2 * (settings.task_seconds + HARD_LIMIT_AFTER))),
         "priority_steps": list(_STEPS),
@@ -131,9 +140,21 @@ def send_batch(queue: Celery, job: str, number: int, *, kind: str = WORDS, prior
     _send(queue, INDEX_BATCH, {"job": job, "number": number}, kind, priority)
 
 
-def send_read(queue: Celery, job: str, *, priority: int = NORMAL) -> None:
-    """Enqueue the reading of a job's catalogue. Raises QueueError."""
-    _send(queue, READ_CATALOGUE, {"job": job}, WORDS, priority)
+def offer_batch(queue: Celery, job: str, number: int, *, kind: str = WORDS, priority: int = NORMAL) -> None:
+    """Enqueue a batch that is in the ledger. Where Redis is away it waits there, and a sweeper sends it."""
+    try:
+        send_batch(queue, job, number, kind=kind, priority=priority)
+    except QueueError as error:
+        log.warning("job %s: batch %d waits for a sweeper to send it. %s", job, number, error)
+
+
+def send_read(queue: Celery, job: str, *, priority: int = NORMAL, limited: bool = True) -> None:
+    """Enqueue the reading of a job's catalogue. Raises QueueError.
+
+    Not `limited`: however long it takes, because nobody could read on in it.
+    """
+    limits = {} if limited else {"soft_time_limit": _NO_LIMIT, "time_limit": _NO_LIMIT}
+    _send(queue, READ_CATALOGUE, {"job": job}, WORDS, priority, **limits)
 
 
 def send_finish(queue: Celery, job: str, *, priority: int = HIGHEST) -> None:
@@ -146,10 +167,10 @@ def send_dry_run(queue: Celery, run: str, index: str, source: Mapping[str, Any],
     _send(queue, DRY_RUN, {"run": run, "index": index, "source": dict(source)}, WORDS, priority)
 
 
-def _send(queue: Celery, task: str, payload: Mapping[str, Any], kind: str, priority: int) -> None:
-    name = queue.conf.task_default_queue + KINDS[kind]
+def _send(queue: Celery, task: str, payload: Mapping[str, Any], kind: str, priority: int, **options: Any) -> None:
+    name, first = queue.conf.task_default_queue + KINDS[kind], HIGHEST - priority  # Redis: 0 first
     with translated():
-        queue.send_task(task, kwargs=payload, queue=name, priority=HIGHEST - priority, ignore_result=True)  # Redis: 0 first
+        queue.send_task(task, kwargs=payload, queue=name, priority=first, ignore_result=True, **options)
 
 
 def connect_redis(url: str, field: str = "TRIPTYCH_REDIS_URL") -> redis.Redis:

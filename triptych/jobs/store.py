@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ __all__ = ["Claim", "JobStore", "Position", "Seen", "letter_id", "now"]
 
 _STAMP: Final = "%Y%m%dt%H%M%S"
 _HALF_MADE_SECONDS: Final = 2.0
+_PAGE: Final = 200
 
 
 class JobStore(TombstoneStore, LetterStore, Forgetting):
@@ -195,19 +196,26 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         query = every(but=[exists("finished_at"), exists("error"), held])
         return [job.id for job in self._jobs_where(query, size=1000, sort="id:asc")]
 
-    def unfinished(self) -> list[Job]:
-        """Jobs that are read whole but neither closed nor failed, oldest first."""
-        return self._jobs_where(
-            every(term("reading", False), but=[exists("finished_at"), exists("error")]), size=100, sort="id:asc"
-        )
+    def unfinished(self) -> Iterator[list[Job]]:
+        """All jobs that are read whole but neither closed nor failed, oldest first and some at a time.
+
+        Paused and stopped ones too: of those the last batch may have ended since.
+        """
+        return self._pages(every(term("reading", False), but=[exists("finished_at"), exists("error")]))
 
     def unread(self) -> list[Job]:
-        """Jobs that run and whose catalogues are not read to their end, oldest first."""
+        """All jobs that run and whose catalogues are not read to their end, oldest first."""
         held = {"terms": {"wanted": ["pause", "stop"]}}
-        return self._jobs_where(every(term("reading", True), but=[exists("error"), held]), size=100, sort="id:asc")
+        return [job for page in self._pages(every(term("reading", True), but=[exists("error"), held])) for job in page]
 
-    def _jobs_where(self, query: Mapping[str, Any], *, size: int, sort: str) -> list[Job]:
-        return [Job.from_dict(hit["_source"]) for hit in self._search(self._jobs, query, size=size, sort=sort)]
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[list[Job]]:
+        after: dict[str, Any] = {}
+        while page := self._jobs_where(query, size=_PAGE, sort="id:asc", **after):
+            yield page
+            after = {"search_after": [page[-1].id]}
+
+    def _jobs_where(self, query: Mapping[str, Any], *, size: int, sort: str, **more: Any) -> list[Job]:
+        return [Job.from_dict(hit["_source"]) for hit in self._search(self._jobs, query, size=size, sort=sort, **more)]
 
 
 def _summary(job: Job, tally: Tally) -> dict[str, Any]:
