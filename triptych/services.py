@@ -17,7 +17,7 @@ from triptych.domain import Modality
 from triptych.elastic import artefacts, lifecycle
 from triptych.elastic import client as elastic
 from triptych.encoders import fitted, late, models, profiles, registry
-from triptych.encoders.base import Encoder, Fitted
+from triptych.encoders.base import IMPORTING, Encoder, Fitted
 from triptych.encoders.cache import VectorCache
 from triptych.encoders.trained_classifier import TrainedClassifier
 from triptych.errors import EncoderError, ProfileError
@@ -212,7 +212,8 @@ class Services:
         if speech is None:
             return None
         folder = models.find(models.model_of(speech.model, self.profile.folder), self.settings)
-        from triptych.encoders.whisper_speech import Transcriber  # noqa: PLC0415
+        with IMPORTING:
+            from triptych.encoders.whisper_speech import Transcriber  # noqa: PLC0415
 
         return Transcriber(folder, self.settings)
 

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,12 +164,19 @@ class Family:
         return made
 
 
+IMPORTING: Final = threading.RLock()
+"""Held while parts of torch and transformers are imported, which the latter does as they are used. Where two threads do so
+at once, one may see half of what the other has begun ("operator transformers::... does not exist").
+"""
+
+
 def called(function: str | Callable[..., Any]) -> Callable[..., Any]:
     """A function that may be given as "module:name"."""
     if not isinstance(function, str):
         return function
     module, _, name = function.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    with IMPORTING:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
 
 

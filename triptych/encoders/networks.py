@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from triptych.domain import Vectors, Waveform
-from triptych.encoders.base import EncoderSpec, Setup, shortened, unit
+from triptych.encoders.base import IMPORTING, EncoderSpec, Setup, shortened, unit
 from triptych.encoders.runtime import Runtime
 from triptych.errors import EncoderError
 
@@ -35,7 +35,8 @@ def load(loader: Any, folder: Path, *, remote_code: bool = False, **options: Any
     Raises EncoderError `encoder.model` when the folder does not hold it or a package that it needs is missing.
     """
     try:
-        return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code, **options)
+        with IMPORTING:
+            return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code, **options)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise EncoderError(
