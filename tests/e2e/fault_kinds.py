@@ -122,9 +122,10 @@ def flood(scene: Scene) -> None:
     marks = [f"cluster.routing.allocation.disk.watermark.{name}" for name in ("low", "high", "flood_stage")]
     names = [*marks, "cluster.routing.allocation.disk.threshold_enabled", "cluster.info.update.interval"]
     full: dict[str, Any] = {**dict.fromkeys(marks, "1000tb"), names[3]: "true", names[4]: "10s"}
-    cluster.put_settings(persistent=full)
     try:
-        wait_for(lambda: _blocked(scene.world), "the block of a full disk", _FLOOD_SECONDS)
+        with scene.world.held():  # a small job would be over
+            cluster.put_settings(persistent=full)
+            wait_for(lambda: _blocked(scene.world), "the block of a full disk", _FLOOD_SECONDS)
         _wait_for_refusal(scene)
         scene.rest()
         cluster.put_settings(persistent={**full, **dict.fromkeys(marks, "1b")})

@@ -280,7 +280,7 @@ def main(seed: int, moments: int, products: int, names: tuple[str, ...], report:
 
 
 def _say(console: Console, trial: Trial) -> None:
-    said = "; ".join(trial.account.faults) or f"whole ({'; '.join(trial.effects)})"
+    said = "; ".join(trial.account.faults) or "; ".join(("whole", *trial.effects))
     console.print(
         f"{time.strftime('%X')} {trial.fault}, moment {trial.moment}, {trial.at} of {trial.records} ended: {trial.seconds} s, "
         f"whole {trial.whole} s, {', '.join(trial.account.states)}, {said}",
