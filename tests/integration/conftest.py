@@ -36,6 +36,12 @@ def run_id() -> str:
     return uuid.uuid4().hex[:8]
 
 
+@pytest.fixture
+def own_id() -> str:
+    """For the names of what a test makes itself: another one where it is tried again."""
+    return uuid.uuid4().hex[:8]
+
+
 @pytest.fixture(scope="session")
 def environment(run_id: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """TRIPTYCH_* variables that lead child processes and `settings` to the run's services.

@@ -91,14 +91,14 @@ def test_what_explains_has_all_members_that_the_document_has(web: Web) -> None:
     assert any(lift for one in found for lift in one["lifts"].values())
 
 
-def test_what_explains_says_which_legs_are_quantised(web: Web, services: Services, run_id: str, tmp_path: Path) -> None:
+def test_what_explains_says_which_legs_are_quantised(web: Web, services: Services, own_id: str, tmp_path: Path) -> None:
     assert explained(web, "p000", exact=False)["quantised"] == dict.fromkeys(
         ("lexical", "vector.words", "vector.picture"), False
     )
     mine = made_shop.services_of(services, tmp_path, made_shop.profile({"words": "int8_hnsw"}))
-    version = made_shop.create(mine, f"quantised-{run_id}", THINGS)
+    version = made_shop.create(mine, f"quantised-{own_id}", THINGS)
     for exact in (True, False):
-        found = Searcher(mine).explain(SearchRequest(f"quantised-{run_id}", **QUERY, exact=exact), "p000")
+        found = Searcher(mine).explain(SearchRequest(f"quantised-{own_id}", **QUERY, exact=exact), "p000")
         assert {name for name, is_so in found["quantised"].items() if is_so} == (set() if exact else {"vector.words"})
     services.elasticsearch.indices.delete(index=version)
 

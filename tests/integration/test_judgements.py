@@ -90,9 +90,9 @@ def test_an_index_that_is_not_there_or_not_named(client: FlaskClient) -> None:
 
 
 def test_evaluate_reads_them(
-    shop_services: Services, client: FlaskClient, command: Command, run_id: str, tmp_path: Path
+    shop_services: Services, client: FlaskClient, command: Command, own_id: str, tmp_path: Path
 ) -> None:
-    name = f"made-{run_id}-{uuid.uuid4().hex[:6]}"
+    name = f"made-{own_id}-{uuid.uuid4().hex[:6]}"
     made_shop.create(shop_services, name, made_shop.things())
     sent(client, name, ({"qid": "q1", "text": "blue drum"}, {"p1": 2}), ({"qid": "q2", "audio": "q2.wav"}, {"p2": 1, "p3": 0}))
     settings = shop_services.settings

@@ -21,9 +21,9 @@ INPUTS = (
 )
 
 
-def test_an_index_says_what_a_lack_counts(services: Services, run_id: str, tmp_path: Path) -> None:
+def test_an_index_says_what_a_lack_counts(services: Services, own_id: str, tmp_path: Path) -> None:
     mine = made_shop.services_of(services, tmp_path)
-    name = f"lacks-{run_id}"
+    name = f"lacks-{own_id}"
     version = made_shop.create(mine, name, made_shop.things(60), said={"missing": "zero"})
     try:
         info = describe(mine.elasticsearch, name)

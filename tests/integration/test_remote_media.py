@@ -550,7 +550,7 @@ def test_a_bucket_that_is_not_allowed_is_not_asked(fetcher: Callable[..., Fetche
 
 
 def test_products_with_media_on_a_server(
-    services: Services, server: MediaServer, run_id: str, index: str, tmp_path: Path, shop_products: list[dict[str, Any]]
+    services: Services, server: MediaServer, own_id: str, index: str, tmp_path: Path, shop_products: list[dict[str, Any]]
 ) -> None:
     """A server that fails costs a product its picture and no more; the next job mends it; what is unchanged is not fetched."""
     from processes import SHOP
@@ -571,7 +571,7 @@ def test_products_with_media_on_a_server(
         services.settings.model_copy(
             update={
                 "fetch_hosts": "127.0.0.1,10.0.0.1", "fetch_private": "127.0.0.0/8", "fetch_ports": f"80,{server.port}",
-                "queue": f"remote-{run_id}",
+                "queue": f"remote-{own_id}",
             }
         )
     )  # fmt: skip

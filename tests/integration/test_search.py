@@ -464,13 +464,13 @@ def test_truncated_picture_and_too_large_picture_are_refused(services: Services,
     assert code_of(error) == "media.truncated"
 
 
-def test_unknown_and_foreign_index_are_refused(searcher: Searcher, services: Services, run_id: str) -> None:
+def test_unknown_and_foreign_index_are_refused(searcher: Searcher, services: Services, own_id: str) -> None:
     with pytest.raises(NotFoundError) as error:
         searcher.search(SearchRequest("no-such-index", text="a"))
     assert code_of(error) == "index.not_found"
-    services.elasticsearch.indices.create(index=f"plain-{run_id}")
+    services.elasticsearch.indices.create(index=f"plain-{own_id}")
     with pytest.raises(NotFoundError) as error:
-        searcher.search(SearchRequest(f"plain-{run_id}", text="a"))
+        searcher.search(SearchRequest(f"plain-{own_id}", text="a"))
     assert code_of(error) == "index.not_triptych"
 
 
@@ -483,10 +483,10 @@ def test_index_patterns_are_not_index_names(name: str, searcher: Searcher, tongu
 
 
 def test_index_of_another_encoder_is_refused(
-    searcher: Searcher, services: Services, run_id: str, command: Any, tmp_path: Path
+    searcher: Searcher, services: Services, own_id: str, command: Any, tmp_path: Path
 ) -> None:
     spaces = [s.model_copy(update={"fingerprint": "0" * 16}) if s.name == "text" else s for s in spaces_here(services)]
-    name = f"other-encoder-{run_id}"
+    name = f"other-encoder-{own_id}"
     make_index(services, name, schema=spaces_schema(spaces, "0"))
     with pytest.raises(EncoderError) as error:
         searcher.search(SearchRequest(name, text="a"))
@@ -496,7 +496,7 @@ def test_index_of_another_encoder_is_refused(
     assert (done.returncode, "encoder.fingerprint_mismatch" in done.stderr) == (1, True)
 
 
-def test_index_with_a_space_nobody_here_can_fill_is_refused(searcher: Searcher, services: Services, run_id: str) -> None:
+def test_index_with_a_space_nobody_here_can_fill_is_refused(searcher: Searcher, services: Services, own_id: str) -> None:
     strange = Space(
         name="clip",
         encoder="clip-vit",
@@ -505,7 +505,7 @@ def test_index_with_a_space_nobody_here_can_fill_is_refused(searcher: Searcher, 
         document_modality=Modality.IMAGE,
         query_modalities=(Modality.TEXT,),
     )
-    name = f"strange-space-{run_id}"
+    name = f"strange-space-{own_id}"
     make_index(services, name, schema=spaces_schema([*spaces_here(services), strange], "0"))
     with pytest.raises(EncoderError) as error:
         searcher.search(SearchRequest(name, text="a"))

@@ -219,8 +219,8 @@ def test_a_source_that_cannot_be_read_enters_no_job(
 
 
 @pytest.mark.parametrize("slices", [None, 1, 7])
-def test_a_large_index_is_read_in_pages_and_once(services: Services, run_id: str, slices: int | None) -> None:
-    name = f"plain-{run_id}-{uuid.uuid4().hex[:6]}"
+def test_a_large_index_is_read_in_pages_and_once(services: Services, own_id: str, slices: int | None) -> None:
+    name = f"plain-{own_id}-{uuid.uuid4().hex[:6]}"
     client = services.elasticsearch
     client.indices.create(index=name, settings={"number_of_shards": 3})
     operations = [line for n in range(350) for line in ({"index": {"_id": f"k{n}"}}, {"nr": n, "name": f"Hat {n}", "id": n})]
@@ -251,8 +251,8 @@ def open_contexts(services: Services, index: str) -> int:
     return int(services.elasticsearch.indices.stats(index=index, metric="search")["_all"]["total"]["search"]["open_contexts"])
 
 
-def test_an_index_that_keeps_no_documents_says_so(services: Services, run_id: str) -> None:
-    name = f"bare-{run_id}-{uuid.uuid4().hex[:6]}"
+def test_an_index_that_keeps_no_documents_says_so(services: Services, own_id: str) -> None:
+    name = f"bare-{own_id}-{uuid.uuid4().hex[:6]}"
     services.elasticsearch.indices.create(index=name, mappings={"_source": {"enabled": False}})
     services.elasticsearch.index(index=name, id="1", document={"a": 1}, refresh=True)
     with pytest.raises(TriptychError, match="_source"):

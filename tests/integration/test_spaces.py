@@ -84,7 +84,7 @@ def cluster(request: pytest.FixtureRequest) -> Services:
     return found
 
 
-def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, run_id: str, tmp_path: Path) -> None:
+def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, own_id: str, tmp_path: Path) -> None:
     mine = with_profile(cluster, precomputed_profile(), tmp_path)
     made = {similarity: vectors(similarity) for similarity in SIMILARITIES}
     records = [
@@ -95,7 +95,7 @@ def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, 
         }
         for number in range(PRODUCTS)
     ]
-    name = f"types-{run_id}"
+    name = f"types-{own_id}"
     _, result = fill(mine, name, records)
     assert set(result.outcomes) == {Outcome.WRITTEN}, result.dead_letters[:1]
     searcher = Searcher(mine)
@@ -121,7 +121,7 @@ spaces:
 """
 
 
-def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Services, run_id: str, tmp_path: Path) -> None:
+def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Services, own_id: str, tmp_path: Path) -> None:
     """A sample of the whole catalogue would have 16 of the 20 pictures in it, or of a larger catalogue none."""
     mine = with_profile(services, FEW, tmp_path)
     random = np.random.default_rng(3)
@@ -136,7 +136,7 @@ def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Se
         }
         for number in range(400)
     ]
-    version, _ = fill(mine, f"few-{run_id}", records)
+    version, _ = fill(mine, f"few-{own_id}", records)
     levels = read_schema(mine.elasticsearch, version).levels
     assert {name: level.sample for name, level in levels.items()} == {
         "lexical": calibrate.SAMPLE, "vector.words": calibrate.SAMPLE, "vector.looks": 20,
@@ -155,11 +155,11 @@ spaces:
 
 
 def test_a_fused_space_is_one_field_that_words_and_pictures_search(
-    services: Services, run_id: str, shop_products: list[dict[str, Any]], tmp_path: Path
+    services: Services, own_id: str, shop_products: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     mine = with_profile(services, FUSED, tmp_path)
     records = [{**product, "audio": []} for product in shop_products[:12]]
-    name = f"fused-{run_id}"
+    name = f"fused-{own_id}"
     version, result = fill(mine, name, records)
     assert set(result.outcomes) == {Outcome.WRITTEN}
     mapping = services.elasticsearch.indices.get_mapping(index=version)[version]["mappings"]
@@ -187,7 +187,7 @@ def test_a_fused_space_is_one_field_that_words_and_pictures_search(
     assert hit.legs["everything"].raw == pytest.approx((1 + 0.6 * float(words @ stored) / np.sqrt(0.52)) / 2, abs=1e-4)
 
 
-def test_vectors_that_come_with_the_record_are_checked(services: Services, run_id: str, tmp_path: Path) -> None:
+def test_vectors_that_come_with_the_record_are_checked(services: Services, own_id: str, tmp_path: Path) -> None:
     house = "  house: {family: precomputed, fingerprint: clip-3, dims: 4, licence: ours, documents: image}"
     profile = f"description: given\nspaces:\n{house}\n"
     mine = with_profile(services, profile, tmp_path)
@@ -200,7 +200,7 @@ def test_vectors_that_come_with_the_record_are_checked(services: Services, run_i
     }
     records = [{"id": key, "title": {"en": key}, "vectors": {"house": value}} for key, value in cases.items()]
     records.append({"id": "nowhere", "title": {"en": "x"}, "vectors": {"attic": [1.0]}})
-    name = f"given-{run_id}"
+    name = f"given-{own_id}"
     version, result = fill(mine, name, records)
     assert result.outcomes == [Outcome.WRITTEN] * 2 + [Outcome.PARTIAL] * 4
     assert {(letter.product_id, letter.code, letter.reference) for letter in result.dead_letters} == {
@@ -219,10 +219,10 @@ def test_vectors_that_come_with_the_record_are_checked(services: Services, run_i
 
 
 def test_a_change_of_price_embeds_nothing(
-    services: Services, run_id: str, shop_products: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    services: Services, own_id: str, shop_products: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [dict(product) for product in shop_products[40:46]]
-    version, first = fill(services, f"price-{run_id}", records)
+    version, first = fill(services, f"price-{own_id}", records)
     assert set(first.outcomes) == {Outcome.WRITTEN}
     embedded: list[Input] = []
     for encoder in services.encoders(read_schema(services.elasticsearch, version)).values():
@@ -239,15 +239,15 @@ def test_a_change_of_price_embeds_nothing(
 def test_what_encoders_learn_is_found_by_every_machine(
     command: Command,
     services: Services,
-    run_id: str,
+    own_id: str,
     start_worker: Callable[..., AbstractContextManager[Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """The profile `classical`, by the commands, with a worker; the searching process is another machine, as far as files go."""
-    name = f"learned-{run_id}"
+    name = f"learned-{own_id}"
     # a ledger of its own: the session's worker has another profile and must not take these batches up
-    prefix = f"classical-{run_id}-"
-    queue = {"TRIPTYCH_PROFILE": "classical", "TRIPTYCH_QUEUE": f"classical-{run_id}", "TRIPTYCH_SYSTEM_PREFIX": prefix}
+    prefix = f"classical-{own_id}-"
+    queue = {"TRIPTYCH_PROFILE": "classical", "TRIPTYCH_QUEUE": f"classical-{own_id}", "TRIPTYCH_SYSTEM_PREFIX": prefix}
     done = command("index", "create", name, check=False, **queue)
     assert (done.returncode, "encoder.not_fitted" in done.stderr, "--fit" in done.stderr) == (1, True, True)
     made = command.json("index", "create", name, "--fit", str(SHOP / "catalogue.jsonl"), **queue)

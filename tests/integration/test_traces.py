@@ -25,10 +25,10 @@ PARENT = "b7ad6b7169203331"
 
 
 def test_a_request_and_its_stages_are_in_the_trace_of_who_sent_it(
-    command: Command, services: Services, tmp_path: Path, run_id: str
+    command: Command, services: Services, tmp_path: Path, own_id: str
 ) -> None:
     made = made_shop.services_of(services, tmp_path)
-    name = f"traces-{run_id}-{uuid.uuid4().hex[:6]}"
+    name = f"traces-{own_id}-{uuid.uuid4().hex[:6]}"
     made_shop.create(made, name, made_shop.things(30))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -68,10 +68,10 @@ def test_a_request_and_its_stages_are_in_the_trace_of_who_sent_it(
 
 
 def test_batches_of_a_job_are_one_trace(
-    command: Command, services: Services, tmp_path: Path, run_id: str, start_worker: Callable[..., Any]
+    command: Command, services: Services, tmp_path: Path, own_id: str, start_worker: Callable[..., Any]
 ) -> None:
     made = made_shop.services_of(services, tmp_path)
-    name = f"traced-{run_id}-{uuid.uuid4().hex[:6]}"
+    name = f"traced-{own_id}-{uuid.uuid4().hex[:6]}"
     own = {"TRIPTYCH_PROFILE": str(made.settings.profile), "TRIPTYCH_BATCH_SIZE": "1"}
     own |= {"TRIPTYCH_QUEUE": name, "TRIPTYCH_SYSTEM_PREFIX": f"{name}-"}
     catalogue = tmp_path / "catalogue.jsonl"

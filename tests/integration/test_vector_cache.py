@@ -26,8 +26,8 @@ def vector(number: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return np.full(DIMS, number, dtype=np.float32)
 
 
-def test_a_vector_comes_back_as_it_was(services: Services, run_id: str) -> None:
-    cache = cache_of(services, run_id, "same", 10)
+def test_a_vector_comes_back_as_it_was(services: Services, own_id: str) -> None:
+    cache = cache_of(services, own_id, "same", 10)
     made = np.random.default_rng(0).normal(size=DIMS).astype(np.float32)
     key = digest_of("红色的帽子")
     cache.put("print", "d", {key: made})
@@ -39,15 +39,15 @@ def test_a_vector_comes_back_as_it_was(services: Services, run_id: str) -> None:
     assert (cache.counts.asked, cache.counts.known) == (2, 1)
 
 
-def test_another_encoder_and_another_role_know_nothing_of_it(services: Services, run_id: str) -> None:
-    cache = cache_of(services, run_id, "apart", 10)
+def test_another_encoder_and_another_role_know_nothing_of_it(services: Services, own_id: str) -> None:
+    cache = cache_of(services, own_id, "apart", 10)
     cache.put("print", "d", {"a": vector(1)})
     assert cache.get("print", "q", ["a"]) == {}
     assert cache.get("other", "d", ["a"]) == {}
 
 
-def test_it_holds_no_more_than_it_may_and_forgets_the_oldest(services: Services, run_id: str) -> None:
-    cache = cache_of(services, run_id, "bound", 20)
+def test_it_holds_no_more_than_it_may_and_forgets_the_oldest(services: Services, own_id: str) -> None:
+    cache = cache_of(services, own_id, "bound", 20)
     for number in range(20):
         cache.put("print", "d", {str(number): vector(number)})
     assert cache.held == 20 * ENTRY
@@ -60,35 +60,35 @@ def test_it_holds_no_more_than_it_may_and_forgets_the_oldest(services: Services,
     assert "23" in kept
     assert "1" not in kept
     assert len(kept) * ENTRY == cache.held
-    keys = list(services.redis.scan_iter(match=f"cache-bound-{run_id}:v*:print:*"))
+    keys = list(services.redis.scan_iter(match=f"cache-bound-{own_id}:v*:print:*"))
     assert len(keys) == len(kept)
 
 
-def test_the_memory_of_redis_stays_within_the_bound(services: Services, run_id: str) -> None:
-    cache = cache_of(services, run_id, "memory", 2000)
+def test_the_memory_of_redis_stays_within_the_bound(services: Services, own_id: str) -> None:
+    cache = cache_of(services, own_id, "memory", 2000)
     for start in range(0, 10_000, 500):
         cache.put("p" * 16, "d", {digest_of(str(number)): vector(number) for number in range(start, start + 500)})
     assert cache.held <= 2000 * ENTRY
-    keys = list(services.redis.scan_iter(match=f"cache-memory-{run_id}:*", count=1000))
+    keys = list(services.redis.scan_iter(match=f"cache-memory-{own_id}:*", count=1000))
     taken = sum(services.redis.memory_usage(key, samples=0) for key in keys)
     assert 1000 * DIMS * 4 < taken <= 2000 * ENTRY  # of these keys alone: others use this Redis too
 
 
-def test_the_same_again_takes_no_more_room(services: Services, run_id: str) -> None:
-    cache = cache_of(services, run_id, "twice", 10)
+def test_the_same_again_takes_no_more_room(services: Services, own_id: str) -> None:
+    cache = cache_of(services, own_id, "twice", 10)
     for _ in range(3):
         cache.put("print", "d", {"a": vector(1), "b": vector(2)})
     assert cache.held == 2 * ENTRY
 
 
-def test_who_names_the_same_cache_shares_it_whatever_the_queue(services: Services, run_id: str) -> None:
-    url, name = services.settings.redis_url, f"shared-{run_id}"
+def test_who_names_the_same_cache_shares_it_whatever_the_queue(services: Services, own_id: str) -> None:
+    url, name = services.settings.redis_url, f"shared-{own_id}"
     one, other, apart = (
         Services(services.settings.model_copy(update=changes)).cache
         for changes in (
             {"queue": "one", "cache_name": name},
             {"queue": "other", "cache_name": name, "redis_url": SecretStr("redis://127.0.0.1:1"), "cache_url": url},
-            {"queue": f"apart-{run_id}", "cache_name": None},
+            {"queue": f"apart-{own_id}", "cache_name": None},
         )
     )
     one.put("print", "d", {"a": vector(1)})
@@ -100,8 +100,8 @@ def test_who_names_the_same_cache_shares_it_whatever_the_queue(services: Service
     assert "secret" not in str(raised.value)
 
 
-def test_no_room_is_no_cache(services: Services, run_id: str) -> None:
-    cache = cache_of(services, run_id, "off", 0)
+def test_no_room_is_no_cache(services: Services, own_id: str) -> None:
+    cache = cache_of(services, own_id, "off", 0)
     cache.put("print", "d", {"a": vector(1)})
     assert cache.get("print", "d", ["a"]) == {}
 
