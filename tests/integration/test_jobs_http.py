@@ -57,7 +57,9 @@ def name(world: World) -> str:
 
 def send(client: FlaskClient, job: dict[str, Any], data: bytes, file: str = "a.jsonl", **headers: str) -> Any:
     form = {"job": json.dumps(job), "catalogue": (io.BytesIO(data), file)}
-    return client.post("/v1/jobs", data=form, content_type="multipart/form-data", headers=headers)
+    answer = client.post("/v1/jobs", data=form, content_type="multipart/form-data", headers=headers)
+    answer.request.environ["wsgi.input"].close()  # of a large form werkzeug's client leaves its file open
+    return answer
 
 
 def ids(world: World, index: str) -> set[str]:
