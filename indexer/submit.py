@@ -105,7 +105,7 @@ def read_on(name: str, services: Services, *, again: bool = False) -> None:
     if not standing.reading:
         _drop_source(standing, services)  # whoever read it whole may have been lost before
         return
-    job = _unread(name, services, again=again)
+    job = _unread(standing, services, again=again)
     mine = services.jobs.take_over(job) if job is not None else None
     if mine is None:
         return
@@ -119,19 +119,18 @@ def read_on(name: str, services: Services, *, again: bool = False) -> None:
             services.jobs.update(name, error=_TOO_LONG)
             raise
         ended = services.jobs.get(name)
+        if not ended.reading:
+            _drop_source(ended, services)
     if ended.reading and ended.runs:  # before the job's batches: the catalogue may be another one when they are done
         send_read(services.queue, name, priority=min(HIGHEST, ended.priority + 1), limited=ended.resumable)
-    if not ended.reading:
-        _drop_source(ended, services)
 
 
-def _unread(name: str, services: Services, *, again: bool) -> Job | None:
-    """The job, if its catalogue is to be read and nobody reads it."""
-    job = services.jobs.get(name)
+def _unread(job: Job, services: Services, *, again: bool) -> Job | None:
+    """The job as it is now, if its catalogue is to be read and nobody reads it."""
     if job.reader is not None:
         if not again or reader_lives(job, services):
             return None
-        now = services.jobs.get(name)
+        now = services.jobs.get(job.id)
         if now.reader is not None and (now.reader, now.beat) != (job.reader, job.beat):
             return None
         job = now

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, request
 from flask.testing import FlaskClient
+from logged import lines_of
 from pydantic import ValidationError
 
 from search_api import access, access_audit, access_http, problems
 from search_api.access_http import client_of
-from triptych import logs
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -180,13 +177,8 @@ def test_a_view_may_have_a_policy_of_its_own() -> None:
 @pytest.fixture
 def lines() -> Iterator[Any]:
     """The lines of the audit log as JSON, as a function that gives them."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(logs._Subject())
-    handler.setFormatter(logs._Formatter("json", []))
-    access_audit.audit.addHandler(handler)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    access_audit.audit.removeHandler(handler)
+    with lines_of(access_audit.audit) as found:
+        yield found
 
 
 def test_what_changes_something_has_a_line(lines: Any) -> None:

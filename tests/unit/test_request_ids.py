@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
+from logged import lines_of
 
 from search_api import problems, request_ids
-from triptych import logs
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
 def lines() -> Iterator[Any]:
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(logs._Subject())
-    handler.setFormatter(logs._Formatter("json", []))
-    problems.log.addHandler(handler)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    problems.log.removeHandler(handler)
+    with lines_of(problems.log) as found:
+        yield found
 
 
 def client() -> Any:
