@@ -45,7 +45,7 @@ AT_ONCE: Final = 3
 """Previews made at once, so that slow hosts leave the server's threads to queries."""
 WAIT_SECONDS: Final = 5.0
 _MOST_ROOTS: Final = 1000
-_FORM: Final = 1
+_FORM: Final = 2
 """Raise it when previews are made in another way: browsers ask for them anew."""
 
 
@@ -93,13 +93,16 @@ class Previews:
         return Source(found, self._root(info, found, mine), hashlib.sha256(mark.encode()).hexdigest()[:32])
 
     def make(self, source: Source) -> bytes:
-        """The preview of a medium, JPEG or WAV. Raises MediaError, or TriptychError `preview.busy` where too many are made."""
+        """The preview of a medium, JPEG or WAV; of a picture that breaks off what there is of it.
+
+        Raises MediaError, or TriptychError `preview.busy` where too many are made.
+        """
         with self._touching:
             if source.mark in self._kept:
                 self._kept.move_to_end(source.mark)
                 return self._kept[source.mark]
         with self._slot(), self._services.fetcher.batch(source.root) as batch:
-            decoded = self._services.decoder.decode(batch.data(source.media), source.media.modality)
+            decoded = self._services.decoder.decode(batch.data(source.media), source.media.modality, lenient=True)
         made = wav(decoded) if isinstance(decoded, Waveform) else jpeg(decoded)
         with self._touching:
             if source.mark not in self._kept:

@@ -5,8 +5,8 @@ import { byId, el, t, table, whole } from "./dom.js";
 
 const SIZE = 60;
 
-/** What may be over by now. What cannot be read or may not be fetched is no picture here either; asking for it would only fail again. */
-const PASSING = new Set(["batch_timeout", "fetch_timeout", "host_resting", "host_unknown", "host_unreachable", "http_status"].map((code) => `media.${code}`));
+/** What may be over by now, and what breaks off, of which the first part can be shown. What is no picture, or may not be fetched or decoded, is none here either. */
+const SHOWN = new Set(["batch_timeout", "fetch_timeout", "host_resting", "host_unknown", "host_unreachable", "http_status", "truncated"].map((code) => `media.${code}`));
 let code = null;
 let shown = "";
 
@@ -51,10 +51,10 @@ function letter(one) {
   );
 }
 
-/** The picture that failed, as far as it can be shown by now; a plain square where it cannot. */
+/** The picture that failed, as far as there is one; a plain square where there is none. */
 function medium(one) {
   const none = () => el("div", { className: "no-picture" }, t(one.modality === "audio" ? "letters.no_sound" : one.modality === "image" ? "letters.no_picture" : "letters.no_medium"));
-  if (!one.product_id || !one.reference || one.modality !== "image" || (one.code.startsWith("media.") && !PASSING.has(one.code))) return none();
+  if (!one.product_id || !one.reference || one.modality !== "image" || (one.code.startsWith("media.") && !SHOWN.has(one.code))) return none();
   const image = el("img", { src: preview(one.index, one.product_id, "image", one.reference), alt: t("letters.picture_of", { id: one.product_id }), loading: "lazy", width: 96, height: 96 });
   image.addEventListener("error", () => image.replaceWith(none()));
   return image;

@@ -410,7 +410,7 @@ def test_a_job_as_it_goes_on_and_its_dead_letters(
         "id": f"broken {SCRIPT}",
         "images": ["broken.jpg", f"images/{SCRIPT}.jpg", "images/demo-001-1.jpg"],
     }
-    (tmp_path / "broken.jpg").write_bytes((SHOP / "images" / "demo-001-1.jpg").read_bytes()[:900])
+    (tmp_path / "broken.jpg").write_bytes((SHOP / "images" / "demo-001-1.jpg").read_bytes()[:4000])
     path = catalogue(broken, b'{"id": "dead", "title": 7}', *records(RECORDS, tmp_path), name=f"{SCRIPT}.jsonl")
     job = command.json("index", "add", index, str(path))
     browser.begin()
@@ -438,6 +438,9 @@ def test_a_job_as_it_goes_on_and_its_dead_letters(
     assert {"media.truncated", "media.not_found"} <= set(letters.locator("strong").all_inner_texts())
     assert letters.locator("code", has_text=SCRIPT).count() == 1
     assert page.locator("#job-title", has_text=SCRIPT).count() == 1
+    part = page.locator(".letter", has_text="media.truncated").locator("img")
+    part.scroll_into_view_if_needed()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 1", arg=part.element_handle())
     assert page.locator("img[src=x]").count() == 0
     assert barriers(page) == []
     browser.picture(page, "jobs-dead-letters")

@@ -235,6 +235,24 @@ def test_a_jpeg_that_breaks_off_is_called_truncated(settings: Settings) -> None:
     assert _refused(data[: len(data) // 2], settings) == "media.truncated"
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_there_is_of_a_picture_that_breaks_off_can_be_asked_for(kind: str, settings: Settings) -> None:
+    rough = np.random.default_rng(1).integers(0, 55, (256, 256, 3), dtype=np.uint8) + np.array([200, 0, 0], dtype=np.uint8)
+    data = _file(Image.fromarray(rough), kind)
+    part = data[: len(data) // 2]
+    seen = np.asarray(decode_image(part, settings, lenient=True), dtype=int)
+    assert seen.shape == (256, 256, 3)
+    assert seen[:64].mean(axis=(0, 1)) == pytest.approx([227, 27, 27], abs=10)
+    assert abs(seen[-64:] - [227, 27, 27]).mean() > 50, "the rest is not made up"
+    assert _refused(part, settings) == "media.truncated", "the switch is turned back"
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_is_none_when_asked_for_what_there_is(data: bytes, settings: Settings) -> None:
+    with pytest.raises(MediaError):
+        decode_image(data, settings, lenient=True)
+
+
 @pytest.mark.parametrize(
     "data",
     [

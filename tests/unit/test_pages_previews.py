@@ -87,6 +87,17 @@ def test_what_is_no_picture_is_refused_and_gives_its_place_back(maker: Previews)
         assert caught.value.code == "media.not_a_picture"
 
 
+def test_a_picture_that_breaks_off_is_shown_as_far_as_it_goes(maker: Previews) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG")
+    half = out.getvalue()[: out.tell() // 2]
+    assert Image.open(io.BytesIO(maker.make(inline(half)))).size == (64, 64)
+    with pytest.raises(MediaError) as caught:
+        maker._services.decoder.decode(half, Modality.IMAGE)
+    assert caught.value.code == "media.truncated", "a worker refuses it as before"
+
+
 def test_too_many_at_once_are_told_to_come_again(maker: Previews, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(previews, "WAIT_SECONDS", 0.01)
     for _ in range(previews.AT_ONCE):

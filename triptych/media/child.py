@@ -35,7 +35,7 @@ def main() -> None:
         limits = GivenLimits.from_json(header["limits"])
         _limit_time(limits.decode_seconds)
         try:
-            answer(replies, decode(bytes(data), Modality(header["modality"]), limits))
+            answer(replies, decode(bytes(data), Modality(header["modality"]), limits, lenient=header["lenient"]))
         except MediaError as error:
             answer(replies, error)
         except MemoryError:

@@ -21,6 +21,6 @@ __all__ = [
 ]
 
 
-def decode(data: bytes, modality: Modality, limits: Limits) -> Image.Image | Waveform:
+def decode(data: bytes, modality: Modality, limits: Limits, *, lenient: bool = False) -> Image.Image | Waveform:
     """`decode_image` or `decode_audio`. `limits` are the settings, or what a child process was told of them."""
-    return decode_image(data, limits) if modality is Modality.IMAGE else decode_audio(data, limits)
+    return decode_image(data, limits, lenient=lenient) if modality is Modality.IMAGE else decode_audio(data, limits)

@@ -74,14 +74,15 @@ class Decoder:
         weakref.finalize(self, _close, self._slots)
         _decoders.add(self)
 
-    def decode(self, data: bytes, modality: Modality) -> Result:
+    def decode(self, data: bytes, modality: Modality, *, lenient: bool = False) -> Result:
         """The RGB picture or the sound in `data`, as triptych.media.decode has it. Waits for a child that is free.
 
+        `lenient` is `decode_image`'s.
         Raises MediaError with the codes of triptych.media.decode, media.too_slow (over TRIPTYCH_DECODE_SECONDS),
         media.decoder_died (it crashed or needed more than TRIPTYCH_DECODE_BYTES) or media.undecodable; TriptychError
         media.no_decoder, which is not the file's fault, if no child can be started.
         """
-        result = self._result(data, modality)
+        result = self._result(data, modality, lenient)
         if isinstance(result, MediaError):
             raise result
         return result
@@ -130,15 +131,15 @@ class Decoder:
             free.put(slot)
         return free
 
-    def _result(self, data: bytes, modality: Modality) -> Result | MediaError:
+    def _result(self, data: bytes, modality: Modality, lenient: bool = False) -> Result | MediaError:
         free = self._free
         slot = free.get()
         try:
-            return self._ask(slot, data, modality)
+            return self._ask(slot, data, modality, lenient)
         finally:
             free.put(slot)
 
-    def _ask(self, slot: _Slot, data: bytes, modality: Modality) -> Result | MediaError:
+    def _ask(self, slot: _Slot, data: bytes, modality: Modality, lenient: bool) -> Result | MediaError:
         """Ask the slot's child. If a child dies that has decoded before, a new one is asked once more.
 
         The file before may have damaged the child's memory, or filled it: that must not be this file's loss.
@@ -147,7 +148,7 @@ class Decoder:
             child = slot.ready()
             first = child.served == 0
             try:
-                result = child.ask(data, modality, self._limits)
+                result = child.ask(data, modality, self._limits, lenient=lenient)
             except LateError:
                 slot.drop()
                 return _too_slow(modality, self._limits.decode_seconds)

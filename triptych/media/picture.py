@@ -7,10 +7,11 @@ import importlib
 import io
 import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageFile, ImageOps, features
 
 from triptych.domain import Modality
 from triptych.errors import MediaError
@@ -34,9 +35,10 @@ one_at_a_time = threading.Lock()
 """A picture of 50 million pixels takes 200 MB while it is decoded: not eight at once in one process."""
 
 
-def decode_image(data: bytes, limits: Limits) -> Image.Image:
+def decode_image(data: bytes, limits: Limits, *, lenient: bool = False) -> Image.Image:
     """An RGB picture of at most KEPT_SIDE a side, upright (EXIF), transparent parts white; of a moving one the first frame.
 
+    `lenient` gives what there is of a file that breaks off, the rest grey or black: for people to look at, not for encoders.
     Raises MediaError: media.empty, media.not_a_picture, media.needs_heif, media.too_many_pixels, media.polyglot, media.bomb
     or media.truncated.
     """
@@ -50,12 +52,22 @@ def decode_image(data: bytes, limits: Limits) -> Image.Image:
     _check_size(picture.size, limits)
     refuse_polyglot(data, kind, Modality.IMAGE)
     try:
-        with one_at_a_time:
+        with one_at_a_time, _as_far_as_it_goes(lenient):
             return _upright_rgb(picture)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on broken bytes (struct.error, IndexError ...)
         raise _broken(error) from error
+
+
+@contextlib.contextmanager
+def _as_far_as_it_goes(lenient: bool) -> Iterator[None]:
+    """Let Pillow load files that break off. Its switch is the process's: `one_at_a_time` is held around it."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, lenient
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:

@@ -98,11 +98,11 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101  likewise
         return self._process.stdout
 
-    def ask(self, data: bytes, modality: Modality, limits: GivenLimits) -> Result | MediaError:
+    def ask(self, data: bytes, modality: Modality, limits: GivenLimits, *, lenient: bool = False) -> Result | MediaError:
         """The result of one decoding. Raises LateError or DiedError; then the child is of no more use."""
         try:
             with self._killed_after(limits.decode_seconds):
-                send(self._input, {"modality": modality, "limits": limits.to_json()}, data)
+                send(self._input, {"modality": modality, "limits": limits.to_json(), "lenient": lenient}, data)
                 message = receive(self._output)
             if message is None:
                 raise DiedError
