@@ -11,7 +11,8 @@ are scores of the same legs, floors and weights, so `diversity` means the same i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from triptych.domain import Vector
 from triptych.elastic.engine import search, unpack
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.elastic.products import vectors_of
-from triptych.errors import QueryError
+from triptych.errors import ElasticsearchError, QueryError
 from triptych.schema import Space
 from triptych.services import Services
 
@@ -74,7 +75,11 @@ class SimilarRequest:
 
 @dataclass(frozen=True, slots=True)
 class SimilarResult:
-    """The answer: `hits` as of a search, in the order chosen. `complementary` is None where none were asked for."""
+    """The answer: `hits` as of a search, in the order chosen. `complementary` is None where none were asked for.
+
+    `degraded` also names `diversity`, `cap` and `complementary` where Elasticsearch did not answer what they need; the hits are
+    then as found.
+    """
 
     id: str
     index: str
@@ -105,24 +110,41 @@ def similar(searcher: Searcher, services: Services, request: SimilarRequest, com
         fields=request.fields,
     )
     found = searcher.search(asked)
-    hits = found.hits
+    hits, degraded = found.hits, list(found.degraded)
     if chooses and len(hits) > 1:
         ids = [hit.id for hit in hits]
-        likeness = _likeness(services, info, hits) if request.diversity > 0 else np.zeros((len(hits), len(hits)))
-        values = _values(services, info, ids, request.cap_field) if request.cap_field is not None else {}
+        likeness, values = np.zeros((len(hits), len(hits))), {}
+        if request.diversity > 0:
+            with _left_out("diversity", degraded):
+                likeness = _likeness(services, info, hits)
+        if request.cap_field is not None:
+            with _left_out("cap", degraded):
+                values = _values(services, info, ids, request.cap_field)
         scores = np.array([hit.score for hit in hits])
         order = chosen(scores, likeness, [values.get(key, ()) for key in ids], request)
         hits = tuple(hits[place] for place in order)
-    bought = complementary.find(info, request) if request.complementary else None
+    bought = None
+    if request.complementary:
+        with _left_out("complementary", degraded):
+            bought = complementary.find(info, request)
     return SimilarResult(
         request.product,
         request.index,
         found.query_id,
         round(deadline.took * 1000, 1),
         hits[: request.size],
-        found.degraded,
+        tuple(degraded),
         bought,
     )
+
+
+@contextmanager
+def _left_out(name: str, degraded: list[Degraded]) -> Iterator[None]:
+    """What Elasticsearch does not answer is left out, and said."""
+    try:
+        yield
+    except ElasticsearchError as error:
+        degraded.append(Degraded(name, error.code, error.message))
 
 
 def chosen(scores: Floats, likeness: Floats, values: Sequence[Sequence[object]], request: SimilarRequest) -> list[int]:

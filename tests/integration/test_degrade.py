@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from search_api import Searcher, SearchRequest, SearchResult, breakers, deadline
 from search_api.app import create_app
+from search_api.similar import SimilarRequest
 from triptych.elastic.bodies import index_body
 from triptych.elastic.lifecycle import read_schema
 from triptych.encoders.base import Encoder
@@ -430,6 +431,35 @@ def test_an_elasticsearch_that_comes_back_is_found_again(place: Place, line: Bad
     line.cuts = lambda _: False
     time.sleep(0.6)
     assert names(searcher.search(place.request())) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "left_out"),
+    [
+        ({"diversity": 0.5}, ["diversity"]),
+        ({"cap": 1, "cap_field": "colour"}, ["cap"]),
+        ({"diversity": 0.5, "cap": 1, "cap_field": "colour", "complementary": 2}, ["diversity", "cap", "complementary"]),
+    ],
+)
+def test_similar_products_are_shown_though_no_choice_can_be_made_among_them(
+    place: Place, line: BadLine, more: dict[str, Any], left_out: list[str]
+) -> None:
+    searcher = place.searcher(elasticsearch_url=line.url)
+    request = SimilarRequest(place.index, "p000", size=5)
+    plain = [hit.id for hit in searcher.similar(request).hits]
+    shown: list[bytes] = []
+
+    def cuts(data: bytes) -> bool:
+        """All that follows the request for the page's products."""
+        shown.extend([data] if b"/_msearch" in data[:200] and b'"_source":{' in data else [])
+        return bool(shown) and data is not shown[0]
+
+    line.cuts = cuts
+    result = searcher.similar(replace(request, **more))
+    assert [one.name for one in result.degraded] == left_out
+    assert {one.code for one in result.degraded} == {"elasticsearch.unavailable"}
+    assert [hit.id for hit in result.hits] == plain
+    assert result.complementary is None
 
 
 # Redis
