@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_api import openapi_jobs
 from search_api.answer import LegScore, SearchResult
 
 
@@ -107,7 +108,60 @@ class ExplainAnswer(BaseModel):
     lifts_unfinished: list[str]
 
 
+class ProductAnswer(BaseModel):
+    """One product as it was submitted, without what Triptych adds."""
+
+    id: str
+    product: dict[str, Any]
+
+
+class RefusedEvent(BaseModel):
+    """An event that was not kept: its place in the request, from 0, and why."""
+
+    event: int
+    code: str
+    message: str
+
+
+class EventsAnswer(BaseModel):
+    """How many events were kept, and which not."""
+
+    accepted: int
+    refused: list[RefusedEvent]
+
+
+class ForgottenAnswer(BaseModel):
+    """How many events of a session were deleted."""
+
+    deleted: int
+
+
+class JudgementsAnswer(BaseModel):
+    """What was kept: queries, and grades of products."""
+
+    queries: int
+    grades: int
+
+
+class LiveAnswer(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"]
+
+
+class ReadyAnswer(BaseModel):
+    """Whether queries can be answered, and of each service and of the encoders: `ok`, and `ms` or `code`, `message` ..."""
+
+    status: Literal["ready", "not_ready"]
+    services: dict[str, dict[str, Any]]
+
+
 MODELS: tuple[tuple[type[BaseModel], Any], ...] = tuple(
-    (model, "serialization") for model in (Problem, MsearchAnswer, ExplainAnswer)
+    (model, "serialization")
+    for model in (
+        *(Problem, MsearchAnswer, ExplainAnswer, ProductAnswer),
+        *(EventsAnswer, ForgottenAnswer, JudgementsAnswer, LiveAnswer, ReadyAnswer),
+        *openapi_jobs.MODELS,
+    )
 )
 """What the document has beside the models that read requests."""

@@ -43,7 +43,7 @@ def page() -> str:
             if answer:
                 parts.append(_table("answer", _schema(spec, answer)))
     for name, schema in sorted(spec["components"]["schemas"].items()):
-        if schema.get("properties"):
+        if schema.keys() & {"properties", "enum", "anyOf"}:
             parts.append(f"<h2 id={html.escape(name)}><code>{html.escape(name)}</code></h2>")
             parts.append(f"<p>{html.escape(schema.get('description', '')).replace(chr(10) + chr(10), '<p>')}</p>")
             parts.append(_table("field", schema))
@@ -56,6 +56,8 @@ def _schema(spec: Mapping[str, Any], ref: str) -> dict[str, Any]:
 
 
 def _table(heading: str, schema: Mapping[str, Any]) -> str:
+    if "properties" not in schema:  # one of several forms, or of some values
+        return f"<p>{heading.capitalize()}: {_form(schema)}</p>"
     rows = [f"<table><tr><th>{heading}<th>form<th>default<th>meaning"]
     required = schema.get("required", ())
     for name, one in schema.get("properties", {}).items():
