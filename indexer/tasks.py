@@ -134,9 +134,19 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     to = route_of(job, services)
     schema = read_schema(services.elasticsearch, to.index)
     services.check(schema)
-    older, newer = services.jobs.beside(job, to.versions)
-    newer = newer or services.jobs.newer_ended(job, to.versions)
-    target = pipeline.Target(index_of(to.index), schema, Path(job.root), job.id, older, newer, to.others)
+    beside = services.jobs.beside(job, to.versions)
+    target = pipeline.Target(
+        index_of(to.index),
+        schema,
+        Path(job.root),
+        job.id,
+        beside.older,
+        beside.newer,
+        to.others,
+        to.names(job),
+        frozenset(batch.deleting),
+        partial(services.jobs.keep_deleting, claim),
+    )
     flow = to.flow(schema)
     if alone:
         keep = partial(services.jobs.keep, claim)
@@ -213,7 +223,8 @@ def finish_job(services: Services, name: str) -> None:
         why = f"All records are accounted for, but measuring the index failed: {error}"
         services.jobs.update(name, error=why, finished_at=now())
         raise
+    oldest = services.jobs.oldest_dead(to.names(job))
     services.jobs.update(name, finished_at=now())
-    if not any(services.jobs.beside(job, to.versions)):
+    if services.jobs.beside(job, to.versions).alone:
         for version in dict.fromkeys((job.index, to.index, *to.others)):
-            services.jobs.clear_deleted(version)
+            services.jobs.clear_deleted(version, until=oldest)

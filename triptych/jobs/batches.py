@@ -103,8 +103,9 @@ class BatchStore(Ledger):
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
         buried = attempts > 1 or bool(entry.get("buried"))
         batch = replace(
-            _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress")
-        )
+            _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress"),
+            deleting=tuple(entry.get("deleting") or ()),
+        )  # fmt: skip
         until = self._lease_end()
         taken = self._write(self._batches, found, changes)
         return Claim(batch, owner, taken, until, buried) if taken is not None else None
@@ -138,13 +139,21 @@ class BatchStore(Ledger):
         """Keep how far a batch came that is worked on record by record. False if another worker has it."""
         return self._change_own(claim, lambda entry: {"progress": progress, "beat": entry.get("beat", 0) + 1})
 
+    def keep_deleting(self, claim: Claim, lines: Collection[int]) -> bool:
+        """Keep which lines' products are about to be deleted: when they are gone, nothing else tells another attempt by whom.
+
+        False if another worker has the batch.
+        """
+        return self._change_own(claim, lambda entry: {"deleting": sorted({*(entry.get("deleting") or ()), *lines})})
+
     def finish(self, claim: Claim, counts: Counts) -> bool:
         """Mark a batch done with its counts and drop its records. False if another worker has it and counts it."""
         body: list[str] = []
 
         def done(entry: Mapping[str, Any]) -> Mapping[str, Any]:
             body[:] = [entry["body"]] if entry.get("body") else []
-            return {"state": BatchState.DONE, "records": [], "body": None, "progress": None, **asdict(counts)}
+            nothing: dict[str, Any] = {"records": [], "body": None, "progress": None, "deleting": None}
+            return {"state": BatchState.DONE, **nothing, **asdict(counts)}
 
         if not self._change_own(claim, done):
             return False

@@ -15,10 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from triptych.domain import Outcome
 from triptych.errors import InputError
+
+REDRIVE: Final = "-r"
+"""Stands between a job's id and the number of a redrive of it; no id of another job has an r."""
 
 
 class JobState(StrEnum):
@@ -143,6 +146,16 @@ class Job:
         location = str((self.source or {}).get("location", ""))
         return self.handed or location.startswith("upload:") or "://" in location
 
+    def may_write(self, tally: Tally) -> bool:
+        """Whether a record of it may still be written, be it after somebody resumed it."""
+        if self.finished_at is not None:
+            return False
+        if tally.running or (self.error is None and self.wanted != Wanted.STOP):
+            return True
+        if self.reading and self.reader is None and not self.resumable:
+            return False  # nobody can resume it
+        return self.reading or tally.counts.pending > 0
+
     def state(self, tally: Tally) -> JobState:
         if self.error is not None:
             return JobState.FAILED
@@ -215,8 +228,8 @@ class Batch:
 
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
-    `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
-    `kind` and `priority` say how its message goes out.
+    `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record;
+    `deleting` the lines of the products that one was about to delete. `kind` and `priority` say how its message goes out.
     """
 
     job: str
@@ -225,12 +238,29 @@ class Batch:
     attempts: int = 0
     failure: str | None = None
     progress: Mapping[str, Any] | None = None
+    deleting: tuple[int, ...] = ()
     kind: str = "words"
     priority: int = 5
 
     @property
     def id(self) -> str:
         return batch_id(self.job, self.number)
+
+
+def root_of(job: str) -> str:
+    """The id of the job whose records a job has: its own, or for a redrive that of the job it tries again."""
+    return job.partition(REDRIVE)[0]
+
+
+def redrive_id(job: str, number: int) -> str:
+    """The id of a job's redrive: it sorts behind the job and its earlier redrives, and before all newer jobs."""
+    return f"{root_of(job)}{REDRIVE}{number:06d}"
+
+
+def redrive_number(job: str) -> int:
+    """Which redrive of its job this id is of; 0: none."""
+    number = job.partition(REDRIVE)[2]
+    return int(number) if number else 0
 
 
 def batch_id(job: str, number: int) -> str:
