@@ -24,7 +24,7 @@ from indexer.tasks import finish_job, index_batch
 from triptych.errors import InputError, TriptychError
 from triptych.jobs import batches
 from triptych.jobs import job as states
-from triptych.jobs.job import Batch, Counts, Job
+from triptych.jobs.job import Batch, Counts, DeadRows, Job
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import waiting
 from triptych.jobs.tombstones import Beside
@@ -163,18 +163,21 @@ def test_a_job_whose_records_die_pauses_itself(quiet: Services, index: str, cata
 
 
 def test_a_job_pauses_itself_for_dead_records_in_a_row(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
-    """It has fewer records than a window, and any share of them may be bad."""
-    changes = {"job_bad_share": 1.0, "job_dead_in_row": 2 * BATCH - 1}
+    """It has fewer records than a window, and any share of them may be bad. The row begins and ends in the middle of batches,
+    which end in another order."""
+    row = 2 * BATCH - 1
+    changes = {"job_bad_share": 1.0, "job_dead_in_row": row - 1}
     strict = Services(quiet.settings.model_copy(update=changes))
-    bad = [{"id": f"d-{n}", "title": n} for n in range(3 * BATCH)]
-    job = submit(strict, catalogue(*bad[:BATCH], *things(BATCH), *bad[BATCH:]), index).id
-    for number in (0, 1, 2):
+    bad = [{"id": f"d-{n}", "title": n} for n in range(row + BATCH)]
+    good = things(BATCH + 1)
+    job = submit(strict, catalogue(*bad[row:], *good[:-1], *bad[:row], good[-1]), index).id
+    for number in (0, 3, 1):
         index_batch(strict, job, number)
-        assert strict.jobs.state(job) == "running", "a good batch between"
-    index_batch(strict, job, 3)
+        assert strict.jobs.state(job) == "running", number
+    index_batch(strict, job, 2)
     assert strict.jobs.state(job) == "paused"
     why = str(strict.jobs.get(job).paused_because)
-    assert f"{2 * BATCH} records" in why
+    assert f"{row} records" in why
     assert "TRIPTYCH_JOB_DEAD_IN_ROW" in why
 
 
@@ -370,6 +373,30 @@ def prices(services: Services, index: str, *products: str) -> dict[str, int]:
     return {one["_id"]: one["_source"]["price"] for one in found if one["found"]}
 
 
+def test_what_a_lost_worker_deleted_counts_as_deleted(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was lost once it had deleted them, at the first attempt, or at the second, which goes record by record."""
+    assert run_all(quiet, submit(quiet, catalogue(*things(3)), index).id, 1) == "completed"
+    gone = [{"id": f"t-{n}", "_op": "delete"} for n in range(4)]
+    job = submit(quiet, catalogue(*gone, name="gone.jsonl"), index).id
+
+    def lost(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as during:
+            during.setattr(quiet.jobs, "finish", lost)
+            with pytest.raises(KeyboardInterrupt):
+                index_batch(quiet, job, 0)
+        assert not quiet.elasticsearch.exists(index=index, id="t-0")
+        (seen,) = [one for one in quiet.jobs.running() if one.job == job]
+        assert quiet.jobs.give_back(seen)
+    assert run_all(quiet, job, 1) == "completed"
+    counts = quiet.jobs.counts(job)
+    assert (counts.deleted, counts.unchanged) == (3, 1), "one was never there"
+
+
 def test_a_worker_changes_its_batch_without_reading_it_and_notices_who_took_it(
     quiet: Services, index: str, catalogue: Callable[..., Path]
 ) -> None:
@@ -383,6 +410,6 @@ def test_a_worker_changes_its_batch_without_reading_it_and_notices_who_took_it(
     assert not quiet.jobs.renew(claim)
     other = quiet.jobs.claim(job.id, 0, "another")
     assert other is not None
-    assert not quiet.jobs.finish(claim, Counts(read=1, written=1))
-    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1))
+    assert not quiet.jobs.finish(claim, Counts(read=1, written=1), DeadRows())
+    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1), DeadRows())
     assert numbers(quiet, job.id) == [1, 0, 1, 0, 0, 0]

@@ -261,6 +261,13 @@ def test_a_delete_of_an_older_job_leaves_what_is_newer(shop: Shop) -> None:
     assert shop.has("late")
 
 
+def test_a_delete_whose_answer_was_lost_counts_as_deleted(shop: Shop) -> None:
+    """The client sends it again, and finds nothing there."""
+    shop.run(OLD, lamp())
+    lost = lambda: shop.services.elasticsearch.delete(index=shop.version, id="lamp")  # noqa: E731
+    assert shop.ends(NEW, {"id": "lamp", "_op": "delete"}, meanwhile=lost) == [D]
+
+
 # Updates
 
 

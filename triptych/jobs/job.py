@@ -12,9 +12,10 @@ entry says (`wanted`, `error`, `finished_at`), from its counters, and from wheth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 from typing import Any, Final
 
 from triptych.domain import Outcome
@@ -95,6 +96,30 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadRows:
+    """Dead records one after another in a batch: how many it begins with, the most there are, and how many it ends with."""
+
+    first: int = 0
+    most: int = 0
+    last: int = 0
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> DeadRows:
+        rows = [(dead, len(list(some))) for dead, some in groupby(outcomes, lambda outcome: outcome is Outcome.DEAD)]
+        lengths = [length if dead else 0 for dead, length in rows] or [0]
+        return cls(lengths[0], max(lengths), lengths[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """What a done batch tells the breaker: which one of its job it is, its counts and its rows of dead records."""
+
+    number: int
+    counts: Counts
+    rows: DeadRows
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """A job's counters and how many of its batches are being worked on."""
 
@@ -108,6 +133,7 @@ class Job:
 
     `reading` is true until the catalogue is read whole; `error` says why a job failed, `paused_because` why it paused itself.
     `source` is how the catalogue is read (`SourceSpec.to_dict`) and `resumable` whether another process can read on in it;
+    `stamp` says which one it was when it was begun (`indexer.sources.stamps`).
     `reader` names the process that reads it now, None where none does, and `beat` counts that process's signs of life.
     `handed`: it came over HTTP, and its catalogue is for workers to read.
     `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
@@ -126,6 +152,7 @@ class Job:
     wanted: Wanted = Wanted.RUN
     paused_because: str | None = None
     source: Mapping[str, Any] | None = None
+    stamp: Mapping[str, str] | None = None
     resumable: bool = False
     reader: str | None = None
     handed: bool = False

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from triptych.elastic.client import translated
+from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, NotFoundError
 from triptych.jobs.batches import Claim, Position, Seen
 from triptych.jobs.forgetting import Forgetting
@@ -224,6 +225,18 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         held = {"terms": {"wanted": ["pause", "stop"]}}
         return [job for page in self._pages(every(term("reading", True), but=[exists("error"), held])) for job in page]
 
+    def unread_locations(self) -> set[str]:
+        """Where the catalogues lie of all jobs that are not read whole, whatever state they are in."""
+        jobs = (job for page in self._pages(every(term("reading", True))) for job in page)
+        return {_location(job.source) for job in jobs}
+
+    def half_made_locations(self) -> set[str]:
+        """Where the catalogues lie of jobs that have an idempotency key and are not entered: whoever comes with it does so."""
+        self._refresh(self._keys)
+        kept = (hit["_source"] for hit in scan(self._client, self._keys))
+        held = {one["job"]: _location(one["entry"].get("source")) for one in kept if "entry" in one}
+        return {location for job, location in held.items() if location and self.entry_of(job) is None}
+
     def _pages(self, query: Mapping[str, Any]) -> Iterator[list[Job]]:
         after: dict[str, Any] = {}
         while page := self._jobs_where(query, size=_PAGE, sort="id:asc", **after):
@@ -234,11 +247,15 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         return [Job.from_dict(hit["_source"]) for hit in self._search(self._jobs, query, size=size, sort=sort, **more)]
 
 
+def _location(source: Mapping[str, Any] | None) -> str:
+    return str((source or {}).get("location", ""))
+
+
 def _summary(job: Job, tally: Tally) -> dict[str, Any]:
     kept = {
         name: value
         for name, value in job.to_dict().items()
-        if name not in ("source", "reader", "handed", "beat", "judged_from")
+        if name not in ("source", "stamp", "reader", "handed", "beat", "judged_from")
     }
     return {
         **kept,
