@@ -50,7 +50,7 @@ def submit(source: Source, index: str, services: Services, *, key: str | None = 
     idempotency `key` that a job of this alias has already, that job is returned and nothing is read. Raises before anything is
     entered if the catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders. An
     error while the catalogue is read fails the job, which can be resumed; without Redis the batches wait in the ledger. While
-    Elasticsearch is away it is waited for; is it away for too long, the job is paused, and the error names what resumes it.
+    Elasticsearch is away it is waited for; is it away for too long, the job is left, and the error names what resumes it.
     """
     version = current_version(services.elasticsearch, index)
     schema = read_schema(services.elasticsearch, version)
@@ -201,7 +201,7 @@ def _read(
     """Enter the batches of `lines` that come after `begin`, as the job's reader; with `seconds` for so long from the first on.
 
     `retried`: an error that may pass does not fail the job, because the caller comes again. Where nobody does, such an error is
-    waited out for a while, then the job is paused.
+    waited out for a while; then the job is left for whoever resumes it.
     """
     jobs = services.jobs
     waits = partial(patiently, seconds=0.0 if retried else PATIENCE_SECONDS, what=f"job {job.id}")
@@ -217,7 +217,9 @@ def _read(
     except (TriptychError, OSError) as error:
         passes = isinstance(error, TriptychError) and error.retryable
         if isinstance(error, TriptychError) and passes and not retried and job.resumable:
-            raise _paused(job, error, services) from error
+            with suppress(TriptychError):  # if it is away still, the job has a reader that gives no sign of life
+                jobs.leave(job.id, job.reader)
+            raise _given_up(job, error) from error
         if (passes and retried) or jobs.get(job.id).error is not None:
             jobs.leave(job.id, job.reader)
         else:
@@ -240,19 +242,8 @@ def _read(
     return ended
 
 
-def _paused(job: Job, error: TriptychError, services: Services) -> TriptychError:
-    """Pause a job whose catalogue its reader cannot read on, for whoever resumes it; gives the error that says how.
-
-    Where not even that can be written down, a sweeper does it when the reader gave no sign of life for a while.
-    """
-    because = f"Reading stopped: {error} What is entered is indexed; read on with `triptych job resume {job.id}`."
-
-    def pause(now: Job) -> Job:
-        mine = now.reader == job.reader and now.runs
-        return replace(now, reader=None, wanted=Wanted.PAUSE, paused_because=because) if mine else now
-
-    with suppress(TriptychError):
-        services.jobs.turn(job.id, pause)
+def _given_up(job: Job, error: TriptychError) -> TriptychError:
+    """The error of a command that waited in vain. A sweeper pauses the job once what is entered has ended."""
     remedy = f"What is entered is indexed; when it is back, read on: triptych job resume {job.id}"
     return TriptychError(f"Reading {job.catalogue} stopped: {error.message}", code=error.code, retryable=True, remedy=remedy)
 

@@ -204,7 +204,7 @@ def test_a_command_that_waited_too_long_says_how_the_job_is_resumed(
     assert run_all(quiet, job.id, 3) == "completed"
 
 
-def test_a_command_that_waited_too_long_leaves_the_job_paused(
+def test_a_command_that_waited_too_long_leaves_a_job_that_can_be_resumed(
     quiet: Services, index: str, catalogue: Callable[..., Path]
 ) -> None:
     def away() -> None:
@@ -214,8 +214,15 @@ def test_a_command_that_waited_too_long_leaves_the_job_paused(
     with pytest.raises(TriptychError, match="triptych job resume"):
         submitting.submit(interrupted(source, {BATCH + 2: away}), index, quiet)
     job = quiet.jobs.newest(size=1)[0]
-    assert (job.reading, job.reader, job.error, job.wanted) == (True, None, None, "pause")
-    assert f"triptych job resume {job.id}" in str(job.paused_because)
+    assert (job.reading, job.reader, job.error, job.wanted) == (True, None, None, "run")
+    sweep = Swept(quiet)
+    sweep()
+    sweep(leases=10)
+    assert quiet.jobs.state(job.id) == "queued", "what is entered is indexed first"
+    index_batch(quiet, job.id, 0)
+    sweep(leases=10)
+    assert quiet.jobs.state(job.id) == "paused"
+    assert f"triptych job resume {job.id}" in str(quiet.jobs.get(job.id).paused_because)
     assert not submitting.resume(job.id, quiet).reading
     assert run_all(quiet, job.id, 3) == "completed"
 
