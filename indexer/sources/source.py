@@ -20,7 +20,7 @@ from indexer.sources import stamps
 from indexer.sources.arrays import read_json
 from indexer.sources.columns import Columns, raw
 from indexer.sources.delimited import read_rows
-from indexer.sources.folder import read_folder
+from indexer.sources.folder import folders_of, read_folder
 from indexer.sources.parquet import read_parquet
 from indexer.sources.spec import STDIN, SourceSpec, bad_option, query_of, renames
 from indexer.sources.streams import Progress, open_bytes, open_file, unreadable
@@ -71,7 +71,7 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
     def read(progress: Progress) -> Iterator[RawRecord]:
         match spec.format:
             case "folder":
-                progress.stamp = stamps.of_folder(Path(spec.location))
+                progress.stamp = stamps.of_folders(folders_of(Path(spec.location)))
                 return read_folder(spec, most)
             case "elasticsearch":
                 return _read_index(spec, services, columns, most)

@@ -63,5 +63,8 @@ def test_a_folder_whose_files_come_and_go_has_another_stamp(tmp_path: Path, sett
         os.utime(folder, ns=(1, 1))
     first = stamp_of(tmp_path, settings)
     assert not differ(first, stamp_of(tmp_path, settings))
+    (tmp_path / "below" / ".hidden").mkdir()
+    os.utime(tmp_path / "below", ns=(1, 1))
+    assert not differ(first, stamp_of(tmp_path, settings)), "what is not read does not count"
     (tmp_path / "below" / "b.jpg").write_bytes(b"picture")
     assert differ(first, stamp_of(tmp_path, settings))
