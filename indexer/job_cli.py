@@ -193,21 +193,26 @@ def export(
 @job.command()
 @_the_job
 @click.option("--follow", is_flag=True, help="Show a progress bar and wait until the new job has ended or rests.")
+@click.option("--force", is_flag=True, help="Let the records win over what newer jobs wrote or deleted.")
 @_filters
 @as_json
 def redrive(
     job_id: str,
     *,
     follow: bool,
+    force: bool,
     code: str | None,
     stage: str | None,
     modality: str | None,
     product: str | None,
     as_json: bool,
 ) -> None:
-    """Try the records of the dead letters of job ID again, in a new job. Mend the cause first."""
+    """Try the records of the dead letters of job ID again, in a new job. Mend the cause first.
+
+    The records are as old as they were: what newer jobs wrote or deleted since stays, unless --force is given.
+    """
     services = _services()
-    done = services.control.redrive(job_id, _which(code, stage, modality, product))
+    done = services.control.redrive(job_id, _which(code, stage, modality, product), force=force)
     if follow:
         follow_job(services, done.job, quiet=as_json)
     left_out = {name: value for name, value in asdict(done).items() if name != "job"}

@@ -20,7 +20,7 @@ from indexer import documents
 from indexer.behind import written_behind
 from indexer.embedding import AT_ONCE, Filling, embed
 from indexer.records import RawRecord, parse
-from indexer.standing import Standing, decide, duplicate, look_up, must_be_marked, to_be_remembered
+from indexer.standing import Standing, decide, duplicate, look_up, must_be_marked, to_be_deleted, to_be_remembered
 from indexer.work import Embedded, Target, Work, parts_of
 from indexer.writing import write
 from triptych.domain import DeadLetter, Media, Modality, Operation, Outcome
@@ -75,6 +75,9 @@ def run(
     work = _parse(records, ledger)
     with services.fetcher.batch(target.root) as media, written_behind() as behind:
         standing = look_up(work, target, services)
+        deletes = to_be_deleted(work, standing, target)
+        if deletes and not target.begin(deletes):
+            raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
         for start in range(0, len(work) or 1, PIECE):
             piece = work[start : start + PIECE]
             _drop_ended(piece, standing, target, media, ledger)
@@ -178,7 +181,7 @@ def _drop_ended(
         item.made = documents.made_of(item.product, item.digests, target.schema.spaces)
         item.digest = documents.hash_of(item.product.fields, item.made["hash"])
         decided = decide(item, known, target)
-        if isinstance(decided, Outcome) and must_be_marked(known, target):
+        if isinstance(decided, Outcome) and must_be_marked(known):
             item.stays_as = decided
         elif decided is not None:
             ledger.ended(item, decided)

@@ -1,15 +1,16 @@
 """What the index has of a batch's products, and what that makes of each: to be written, or an outcome already.
 
-An older job never wins over a newer one: job ids sort by time. What a job leaves as it is says nothing of that job, and what is
-gone says nothing at all; so while older jobs run on the index, the one is marked as seen and the other has a tombstone in the
-ledger, which older jobs look at. Every write names the version that was decided on, so that a
-product somebody else wrote meanwhile is looked up and decided again (writing.py).
+An older job never wins over a newer one: job ids sort by time, and a redrive's by that of its job. What a job leaves as it is
+says nothing of that job, and what is gone says nothing at all; so where an older job may still write a product, the one is
+marked as seen and the other has a tombstone in the ledger, which older jobs look at. An older job may write as long as it has
+not ended, be it stopped or failed, and what it has a dead letter of may be redriven. Every write names the version that was
+decided on, so that a product somebody else wrote meanwhile is looked up and decided again (writing.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from indexer import documents
@@ -25,11 +26,15 @@ _READ = ("hash", "job", "seen", "line", "outcome", "missing", "made")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the index has of a product: its version (None: nothing is there), our bookkeeping, and for an update its fields."""
+    """What the index has of a product: its version (None: nothing is there), our bookkeeping, and for an update its fields.
+
+    `older` is the greatest id of the older jobs that may still write it, "" where there is none.
+    """
 
     version: Version | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
+    older: str = ""
 
     @property
     def latest(self) -> str:
@@ -47,7 +52,7 @@ class Standing:
 
 
 def look_up(work: Sequence[Work], target: Target, services: Services) -> dict[str, Standing]:
-    """What the index has of each, in one request. Raises ElasticsearchError."""
+    """What the index has of each, and what older jobs may do to it. Raises ElasticsearchError."""
     ours = {"includes": [f"{FIELD}.{name}" for name in _READ]}
     vectors = [f for s in target.schema.spaces for f in (s.field, s.parts_field)]
     wanted = {w.product.id: {"excludes": vectors} if w.product.operation is Operation.UPDATE else ours for w in work}
@@ -62,7 +67,14 @@ def look_up(work: Sequence[Work], target: Target, services: Services) -> dict[st
         gone = [key for key, known in standing.items() if known.version is None]
         for key, job in services.jobs.deleted_by((target.index, *target.others), gone).items():
             standing[key] = Standing(own={"seen": job})
-    return standing
+    letters = _letters(work, standing, target, services)
+    return {key: replace(known, older=max(target.older, letters.get(key, ""))) for key, known in standing.items()}
+
+
+def _letters(work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services) -> Mapping[str, str]:
+    """The latest older job that has a dead letter of each product that may be left as it is, or be deleted."""
+    ids = [w.product.id for w in work if standing[w.product.id].version or w.product.operation is Operation.DELETE]
+    return services.jobs.dead_before(target.aliases, target.job, ids) if target.aliases else {}
 
 
 def decide(item: Work, known: Standing, target: Target) -> Outcome | DeadLetter | None:
@@ -71,10 +83,10 @@ def decide(item: Work, known: Standing, target: Target) -> Outcome | DeadLetter 
     same_job = own.get("job") == target.job
     if same_job and own["line"] != item.line:
         return duplicate(item.product.id, item.line, own["line"])
+    if item.product.operation is Operation.DELETE:
+        return _decide_delete(item, known, target)
     if known.latest > target.job:
         return Outcome.UNCHANGED  # a newer job had it since: how that left it, it stays
-    if item.product.operation is Operation.DELETE:
-        return Outcome.UNCHANGED if known.version is None else None
     as_before = Outcome.WRITTEN if same_job else Outcome.UNCHANGED
     if item.product.operation is Operation.UPDATE:
         return _decide_update(item, known, as_before)
@@ -83,15 +95,34 @@ def decide(item: Work, known: Standing, target: Target) -> Outcome | DeadLetter 
     return Outcome.PARTIAL if item.errors else as_before  # a picture's server is away: what the index has of it stays
 
 
-def must_be_marked(known: Standing, target: Target) -> bool:
-    """Whether a product that stays as it is must say that this job has seen it, as an older one may still come. Pure."""
-    return target.older and known.version is not None and known.latest < target.job
+def must_be_marked(known: Standing) -> bool:
+    """Whether a product that stays as it is must say that this job has seen it, as an older one may still come. Pure.
+
+    Not if it says so of another job already that is newer than those: an old job that nobody resumes costs one mark.
+    """
+    return bool(known.older) and known.version is not None and known.latest <= known.older
 
 
 def to_be_remembered(work: Sequence[Work], standing: Mapping[str, Standing], target: Target) -> list[str]:
     """The products that this job wants gone and an older one might bring back. Pure."""
     deletes = [item.product.id for item in work if item.product.operation is Operation.DELETE]
-    return [key for key in deletes if standing[key].latest <= target.job] if target.older else []
+    return [key for key in deletes if standing[key].older and standing[key].latest <= target.job]
+
+
+def to_be_deleted(work: Sequence[Work], standing: Mapping[str, Standing], target: Target) -> list[int]:
+    """The lines of the products that this job is about to delete. Pure."""
+    deletes = [item for item in work if item.product.operation is Operation.DELETE]
+    return [
+        item.line
+        for item in deletes
+        if standing[item.product.id].version and decide(item, standing[item.product.id], target) is None
+    ]
+
+
+def _decide_delete(item: Work, known: Standing, target: Target) -> Outcome | None:
+    if known.version is None:
+        return Outcome.DELETED if item.line in target.begun else Outcome.UNCHANGED
+    return Outcome.UNCHANGED if known.latest > target.job else None
 
 
 def _decide_update(item: Work, known: Standing, as_before: Outcome) -> Outcome | DeadLetter | None:

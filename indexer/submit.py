@@ -6,15 +6,20 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Final
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from indexer import records
+from indexer.patience import PATIENCE_SECONDS, patiently
 from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
+from indexer.sources.stamps import changed, differ
 from indexer.upgrade.routing import settled_route
 from triptych.elastic.attached import index_of, no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
@@ -32,6 +37,9 @@ _NO_FOLDER: Final = os.devnull
 _PARTS: Final = 4
 """A worker reads a catalogue for this part of the time a task may take, so that what comes before it may take the rest."""
 
+Waits = Callable[[Callable[[], Any]], Any]
+"""Gives what a call gives, which may be tried again."""
+
 _TOO_LONG: Final = "Reading stopped: in all of TRIPTYCH_TASK_SECONDS the catalogue gave no batch that was not entered before."
 
 
@@ -41,7 +49,8 @@ def submit(source: Source, index: str, services: Services, *, key: str | None = 
     Returns when the whole catalogue is read and queued, or somebody stopped the job, with the job to follow. With an
     idempotency `key` that a job of this alias has already, that job is returned and nothing is read. Raises before anything is
     entered if the catalogue, the index, Elasticsearch or Redis is not there, or the index was built with other encoders. An
-    error while the catalogue is read fails the job, which can be resumed; without Redis the batches wait in the ledger.
+    error while the catalogue is read fails the job, which can be resumed; without Redis the batches wait in the ledger. While
+    Elasticsearch is away it is waited for; is it away for too long, the job is left, and the error names what resumes it.
     """
     version = current_version(services.elasticsearch, index)
     schema = read_schema(services.elasticsearch, version)
@@ -73,8 +82,8 @@ def resume(job: str, services: Services) -> Job:
     """Go on with a job that was paused, stopped or failed, and read the rest of its catalogue where nobody does.
 
     Waits for a lease to see whether its reader lives. Returns when the catalogue is read and queued. Raises NotFoundError,
-    QueueError, and InputError if the job is completed (`job.ended`), its catalogue cannot be read again (`job.not_resumable`)
-    or is not there any more.
+    QueueError, and InputError if the job is completed (`job.ended`), its catalogue cannot be read again (`job.not_resumable`),
+    is another one now (`catalogue.changed`) or is not there any more.
     """
     entry = services.jobs.get(job)
     if entry.reading and entry.reader is not None and reader_lives(entry, services):
@@ -86,6 +95,7 @@ def resume(job: str, services: Services) -> Job:
         raise not_resumable(lost)
     source = open_source(SourceSpec.from_dict(lost.source), services)
     lines = source.records()
+    _check_same(lost, source, services.jobs.position(job))
     services.control.resume(job)
     mine = services.jobs.take_over(lost)
     if mine is None:  # another process was quicker, or the reader lives after all
@@ -141,7 +151,9 @@ def _opened(job: Job, begin: Position, services: Services) -> tuple[Source, Iter
     """The catalogue of a job that this process reads. Errors as in `read_on`."""
     try:
         source = _source_of(job, begin, services)
-        return source, source.records()
+        lines = source.records()
+        _check_same(job, source, begin)
+        return source, lines
     except TriptychError as error:
         services.jobs.leave(job.id, job.reader, **({} if error.retryable else {"error": f"Reading stopped: {error}"}))
         raise
@@ -155,6 +167,12 @@ def _source_of(job: Job, begin: Position, services: Services) -> Source:
     if not job.resumable and begin != Position():
         raise not_resumable(job)
     return open_source(SourceSpec.from_dict(job.source or {}), services)
+
+
+def _check_same(job: Job, source: Source, begin: Position) -> None:
+    """Raise InputError `catalogue.changed` where lines are entered of a catalogue that is another one now."""
+    if begin != Position() and differ(job.stamp or {}, source.progress.stamp):
+        raise changed(source.name, job.id)
 
 
 def reader_lives(job: Job, services: Services) -> bool:
@@ -182,18 +200,27 @@ def _read(
 ) -> Job:
     """Enter the batches of `lines` that come after `begin`, as the job's reader; with `seconds` for so long from the first on.
 
-    `retried`: an error that may pass does not fail the job, because the caller comes again.
+    `retried`: an error that may pass does not fail the job, because the caller comes again. Where nobody does, such an error is
+    waited out for a while; then the job is left for whoever resumes it.
     """
     jobs = services.jobs
+    waits = partial(patiently, seconds=0.0 if retried else PATIENCE_SECONDS, what=f"job {job.id}")
     alive = heartbeat(
         lambda: jobs.see(job.id, job.reader), seconds=services.settings.batch_lease_seconds / 3, what=f"job {job.id}"
     )
     try:
         with alive:
-            whole = _enter(job, lines, services, begin, seconds)
+            if begin == Position():
+                waits(lambda: jobs.turn(job.id, lambda now: replace(now, stamp=source.progress.stamp)))
+            whole = _enter(job, lines, services, begin, seconds, waits)
+            waits(lambda: jobs.leave(job.id, job.reader, **({"reading": False} if whole else {})))
     except (TriptychError, OSError) as error:
-        passes = retried and isinstance(error, TriptychError) and error.retryable
-        if passes or jobs.get(job.id).error is not None:
+        passes = isinstance(error, TriptychError) and error.retryable
+        if isinstance(error, TriptychError) and passes and not retried and job.resumable:
+            with suppress(TriptychError):  # if it is away still, the job has a reader that gives no sign of life
+                jobs.leave(job.id, job.reader)
+            raise _given_up(job, error) from error
+        if (passes and retried) or jobs.get(job.id).error is not None:
             jobs.leave(job.id, job.reader)
         else:
             jobs.leave(job.id, job.reader, error=f"Reading stopped: {error}")
@@ -206,7 +233,6 @@ def _read(
         with suppress(TriptychError):
             jobs.leave(job.id, job.reader)
         raise
-    jobs.leave(job.id, job.reader, **({"reading": False} if whole else {}))
     if whole and jobs.counts(job.id).pending == 0:
         with suppress(QueueError):  # a sweeper closes it
             send_finish(services.queue, job.id)
@@ -214,6 +240,12 @@ def _read(
     if not ended.reading:
         _drop_source(ended, services)
     return ended
+
+
+def _given_up(job: Job, error: TriptychError) -> TriptychError:
+    """The error of a command that waited in vain. A sweeper pauses the job once what is entered has ended."""
+    remedy = f"What is entered is indexed; when it is back, read on: triptych job resume {job.id}"
+    return TriptychError(f"Reading {job.catalogue} stopped: {error.message}", code=error.code, retryable=True, remedy=remedy)
 
 
 def _drop_source(job: Job, services: Services) -> None:
@@ -225,27 +257,35 @@ def _drop_source(job: Job, services: Services) -> None:
         services.jobs.keep_source(job, spec.to_dict())
 
 
-def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, begin: Position, seconds: float | None) -> bool:
+def _enter(
+    job: Job,
+    lines: Iterator[records.RawRecord],
+    services: Services,
+    begin: Position,
+    seconds: float | None,
+    waits: Waits,
+) -> bool:
     """Enter and send the batches after `begin`; whether that was the whole catalogue. False if the job was stopped, or
-    `seconds` are over since the first was entered."""
+    `seconds` are over since the first was entered. What is asked of the ledger goes through `waits`."""
     fresh = (raw for raw in _once(lines) if raw["line"] > begin.line)
-    encoded = read_schema(services.elasticsearch, settled_route(job, services).index).encoded
+    encoded = waits(lambda: read_schema(services.elasticsearch, settled_route(job, services).index)).encoded
     size, most = services.settings.batch_size, services.settings.batch_bytes
     batches = batching.cut(fresh, size=size, most_bytes=most, encoded=encoded)
     until = math.inf
     for number, batch in enumerate(batches, start=begin.number):
-        current = services.jobs.get(job.id)
+        current = waits(partial(services.jobs.get, job.id))
         if current.error is not None:
             raise TriptychError(f"The job failed while the catalogue was read: {current.error}", code="job.failed")
         if current.reader != job.reader:
             raise taken_over(job.id)
         if current.wanted == Wanted.STOP or time.monotonic() > until:
             return False
-        services.jobs.add(Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority))
+        entry = Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority)
+        waits(partial(services.jobs.add, entry, uuid.uuid4().hex))
         offer_batch(services.queue, job.id, number, kind=batch.kind, priority=job.priority)
         if seconds is not None:
             until = min(until, time.monotonic() + seconds)
-    failed = services.jobs.get(job.id).error
+    failed = waits(lambda: services.jobs.get(job.id)).error
     if failed is not None:
         raise TriptychError(f"The job failed while the catalogue was read: {failed}", code="job.failed")
     return True

@@ -17,6 +17,7 @@ from indexer.upgrade import swapping
 from triptych.elastic.events import EventStore
 from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Job, Wanted
+from triptych.jobs.orphans import drop_orphans
 from triptych.jobs.queue import KINDS, queue_name, send_batch, send_finish, send_read, waiting_in
 from triptych.jobs.store import Seen
 from triptych.jobs.upgrades import UpgradeState
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10
 """Leases without a sign of life after which a submitter counts as lost."""
 
-_EXPIRE_SECONDS = 3600.0
-"""Time from one look for events that are too old to the next."""
+_SELDOM_SECONDS = 3600.0
+"""Time from one look for events that are too old, and for uploads without a job, to the next."""
 
 _ABANDONED = "The submitter was lost before it had read the whole catalogue. What was read is indexed; "
 
@@ -37,12 +38,13 @@ _ABANDONED = "The submitter was lost before it had read the whole catalogue. Wha
 def run(services: Services, stop: threading.Event) -> None:
     """Sweep until `stop` is set, a few times per lease."""
     sweeper = Sweeper(services)
-    expiring = Seldom(_EXPIRE_SECONDS)
+    seldom = Seldom(_SELDOM_SECONDS)
     while not stop.wait(services.settings.batch_lease_seconds / 3):
         try:
             sweeper.sweep()
-            if expiring.due():
+            if seldom.due():
                 EventStore(services.elasticsearch, services.settings).expire()
+                drop_orphans(services.jobs, services.uploads)
         except TriptychError as error:
             log.warning("sweep: %s", error)
         except Exception:

@@ -24,7 +24,7 @@ from triptych.elastic.attached import index_of
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import NotFoundError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
-from triptych.jobs.job import Counts, Job
+from triptych.jobs.job import Counts, DeadRows, Job
 from triptych.jobs.queue import DRY_RUN, FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, send_finish, waiting
 from triptych.jobs.store import Claim, letter_id, now
 from triptych.logs import about
@@ -115,7 +115,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
     letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
     counts = Counts.of(result.outcomes, letters)
-    if jobs.finish(claim, counts):
+    if jobs.finish(claim, counts, DeadRows.of(result.outcomes)):
         log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _judge(services, job, counts)
         if _may_be_last(services):
@@ -134,9 +134,19 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
     to = route_of(job, services)
     schema = read_schema(services.elasticsearch, to.index)
     services.check(schema)
-    older, newer = services.jobs.beside(job, to.versions)
-    newer = newer or services.jobs.newer_ended(job, to.versions)
-    target = pipeline.Target(index_of(to.index), schema, Path(job.root), job.id, older, newer, to.others)
+    beside = services.jobs.beside(job, to.versions)
+    target = pipeline.Target(
+        index_of(to.index),
+        schema,
+        Path(job.root),
+        job.id,
+        beside.older,
+        beside.newer,
+        to.others,
+        to.names(job),
+        frozenset(batch.deleting),
+        partial(services.jobs.keep_deleting, claim),
+    )
     flow = to.flow(schema)
     if alone:
         keep = partial(services.jobs.keep, claim)
@@ -213,7 +223,8 @@ def finish_job(services: Services, name: str) -> None:
         why = f"All records are accounted for, but measuring the index failed: {error}"
         services.jobs.update(name, error=why, finished_at=now())
         raise
+    oldest = services.jobs.oldest_dead(to.names(job))
     services.jobs.update(name, finished_at=now())
-    if not any(services.jobs.beside(job, to.versions)):
+    if services.jobs.beside(job, to.versions).alone:
         for version in dict.fromkeys((job.index, to.index, *to.others)):
-            services.jobs.clear_deleted(version)
+            services.jobs.clear_deleted(version, until=oldest)

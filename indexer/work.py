@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,22 @@ SHA256_DIGITS = 64
 class Target:
     """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks.
 
-    `older` and `newer` say whether such jobs run on the index at the same time (standing.py), and `others` are the other
-    versions of the index whose late jobs write here.
+    `older` and `newer` say what other jobs the index has (`tombstones.Beside`), `others` are the other versions of the index
+    whose late jobs write here, and `aliases` the names by which dead letters know the index. `begun` are the lines whose
+    products an earlier attempt at the batch was about to delete; `begin` writes down those that this one is about to delete,
+    and says whether the batch is this worker's still.
     """
 
     index: str
     schema: IndexSchema
     root: Path
     job: str
-    older: bool = False
+    older: str = ""
     newer: bool = False
     others: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    begun: frozenset[int] = frozenset()
+    begin: Callable[[Collection[int]], bool] = lambda _: True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ def write(work: Sequence[Work], standing: Mapping[str, Standing], target: Target
         if not conflicts:
             return
         standing = look_up(conflicts, replace(target, newer=True), services)  # one may have come since the batch began
+        asked = frozenset(item.line for item in conflicts if item.product.operation is Operation.DELETE)
+        target = replace(target, begun=target.begun | asked)  # the answer to the first try may have been lost
         work = []
         for item in conflicts:
             decided = decide(item, standing[item.product.id], target)
@@ -48,7 +50,7 @@ def write(work: Sequence[Work], standing: Mapping[str, Standing], target: Target
                 if item.stays_as is not None:
                     raise _changed([item])  # its vectors were not made: the batch begins again
                 work.append(item)
-            elif isinstance(decided, Outcome) and must_be_marked(standing[item.product.id], target):
+            elif isinstance(decided, Outcome) and must_be_marked(standing[item.product.id]):
                 item.stays_as = decided
                 work.append(item)
             else:

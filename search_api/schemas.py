@@ -257,6 +257,7 @@ class LetterBody(_Body):
     stage: str | None = Field(None, max_length=100, description="only those of this stage")
     modality: str | None = Field(None, max_length=100, description="only those of this modality")
     product: str | None = Field(None, max_length=512, description="only those of this product")
+    force: bool = Field(False, description="let the records win over what newer jobs wrote or deleted")
 
 
 def _either(name: str, body: MediaBody | None, upload: bytes | None) -> bytes | None:

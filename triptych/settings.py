@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     )
     job_window: _Positive = Field(500, description="how many of a job's latest records that share is taken of")
     job_dead_in_row: int | None = Field(
-        default=None, ge=0, description="dead records one after another after which a job is paused; unset: any number"
+        default=None,
+        ge=0,
+        description="dead records one after another in the catalogue after which a job is paused; unset: any",
     )
     task_seconds: float = Field(
         1200.0, gt=0, description="time a task may take; after it the batch is started anew, which counts as an attempt"

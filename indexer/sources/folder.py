@@ -68,7 +68,7 @@ def _check(option: str, template: str) -> None:
 
 def _records(root: Path, templates: Mapping[str, str], most: int) -> Iterator[RawRecord]:
     line = 0
-    for folder in _folders(root):
+    for folder in folders_of(root):
         found: dict[str, dict[str, Any]] = {}
         for path in _files(root, folder):
             words = _words(root, path)
@@ -85,7 +85,7 @@ def _words(root: Path, path: Path) -> dict[str, str]:
     return {"stem": path.stem, "name": path.name, "parent": path.parent.name, "path": str(PurePosixPath(relative))}
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def folders_of(root: Path) -> Iterator[Path]:
     """The folder and those below it, sorted; hidden ones and links to folders (which may go in circles) are passed over."""
     for place, below, _ in os.walk(root, onerror=_stop):
         below[:] = sorted(name for name in below if not name.startswith("."))

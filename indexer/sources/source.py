@@ -16,10 +16,11 @@ import orjson
 
 from indexer import records
 from indexer.records import RawRecord
+from indexer.sources import stamps
 from indexer.sources.arrays import read_json
 from indexer.sources.columns import Columns, raw
 from indexer.sources.delimited import read_rows
-from indexer.sources.folder import read_folder
+from indexer.sources.folder import folders_of, read_folder
 from indexer.sources.parquet import read_parquet
 from indexer.sources.spec import STDIN, SourceSpec, bad_option, query_of, renames
 from indexer.sources.streams import Progress, open_bytes, open_file, unreadable
@@ -36,6 +37,7 @@ class Source:
 
     `name` is what the ledger and people see, without secrets. `root` is the folder its media are relative to; None where there
     is none. `size_bytes` is what `progress.read` will come to, None where that is not known (a URL, stdin, an index).
+    `progress.stamp` says which one it is, from `records` on.
     """
 
     spec: SourceSpec
@@ -69,12 +71,13 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
     def read(progress: Progress) -> Iterator[RawRecord]:
         match spec.format:
             case "folder":
+                progress.stamp = stamps.of_folders(folders_of(Path(spec.location)))
                 return read_folder(spec, most)
             case "elasticsearch":
                 return _read_index(spec, services, columns, most)
             case "parquet":
                 return _closing(
-                    open_file(spec, services.uploads.open), lambda stream: read_parquet(stream, spec, columns, most)
+                    open_file(spec, progress, services.uploads.open), lambda stream: read_parquet(stream, spec, columns, most)
                 )
             case "csv" | "tsv":
                 return _closing(

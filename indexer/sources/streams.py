@@ -8,12 +8,14 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from indexer.sources import stamps
 from indexer.sources.spec import STDIN, SourceSpec
+from indexer.sources.stamps import Stamp
 from triptych.errors import InputError, TriptychError
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -35,9 +37,10 @@ _TALKATIVE: Final = ("smart_open", "urllib3", "boto3", "botocore", "s3transfer",
 
 @dataclass(slots=True)
 class Progress:
-    """How far a source is read: bytes as they lie on disk, before they are decompressed."""
+    """How far a source is read: bytes as they lie on disk, before they are decompressed. Once it is open: which one it is."""
 
     read: int = 0
+    stamp: Stamp = field(default_factory=dict)
 
 
 class _Watched(io.RawIOBase):
@@ -86,7 +89,7 @@ def open_bytes(spec: SourceSpec, progress: Progress, uploaded: Uploaded = _no_up
 
     Which compression it is, is read from the first bytes, so a stream without a name is right too.
     """
-    raw = io.BufferedReader(_Watched(open_file(spec, uploaded), spec.shown, reason_of, progress), _CHUNK)
+    raw = io.BufferedReader(_Watched(open_file(spec, progress, uploaded), spec.shown, reason_of, progress), _CHUNK)
     try:
         inner = _decompressed(raw)
     except TriptychError:
@@ -211,21 +214,26 @@ def needs(extra: str, package: str, what: str) -> InputError:
     )
 
 
-def open_file(spec: SourceSpec, uploaded: Uploaded = _no_uploads) -> BinaryIO:
-    """The catalogue's file as it lies there: a local one, stdin, an upload, or one behind a URL. Raises InputError."""
+def open_file(spec: SourceSpec, progress: Progress, uploaded: Uploaded = _no_uploads) -> BinaryIO:
+    """The catalogue's file as it lies there: a local one, stdin, an upload, or one behind a URL. Raises InputError.
+
+    `progress` gets its stamp where one can be had: not of stdin, nor of an upload, which never changes, nor of gs://.
+    """
     if spec.upload is not None:
         return uploaded(spec.upload)
     if spec.location == STDIN:
         return sys.stdin.buffer
     if spec.remote:
-        return _open_url(spec)
+        return _open_url(spec, progress)
     try:
-        return Path(spec.location).open("rb")
+        file = Path(spec.location).open("rb")  # noqa: SIM115  whoever reads it closes it
+        progress.stamp = stamps.of_file(file)
+        return file
     except OSError as error:
         raise unreadable(spec.shown, str(error.strerror)) from error
 
 
-def _open_url(spec: SourceSpec) -> BinaryIO:
+def _open_url(spec: SourceSpec, progress: Progress) -> BinaryIO:
     scheme = spec.location.partition("://")[0].lower()
     if scheme not in _SCHEMES:
         raise InputError(
@@ -242,6 +250,7 @@ def _open_url(spec: SourceSpec) -> BinaryIO:
 
         parameters = _parameters(extra, spec)
         stream: BinaryIO = smart_open.open(spec.location, "rb", compression="disable", transport_params=parameters)
+        progress.stamp = _stamp(spec.location, stream, parameters)
         return stream
     except TriptychError:
         raise
@@ -249,6 +258,17 @@ def _open_url(spec: SourceSpec) -> BinaryIO:
         raise needs(extra, "smart_open with its parts", f"Catalogues at {scheme}://") from error
     except Exception as error:  # noqa: BLE001  every store has errors of its own
         raise unreadable(spec.shown, reason_of(error)) from None  # its message may hold the address with its secrets
+
+
+def _stamp(location: str, stream: Any, parameters: Mapping[str, Any]) -> Stamp:
+    """The stamp of what a stream of smart_open's reads."""
+    if location.lower().startswith("s3://"):
+        import smart_open  # noqa: PLC0415
+
+        place: Any = smart_open.parse_uri(location)
+        return stamps.of_object(parameters["client"], place.bucket_id, place.key_id)
+    answer = getattr(stream, "response", None)
+    return stamps.of_answer(answer.headers) if answer is not None else {}
 
 
 def _parameters(extra: str, spec: SourceSpec) -> dict[str, Any]:

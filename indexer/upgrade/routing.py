@@ -30,6 +30,10 @@ class Route:
             return attached_flow.run
         return pipeline.run if self.source is None else partial(carrying.run, source=self.source)
 
+    def names(self, job: Job) -> tuple[str, ...]:
+        """The names by which jobs may have been submitted to the index."""
+        return tuple(dict.fromkeys((job.alias, job.index, self.index, *self.versions)))
+
     @property
     def others(self) -> tuple[str, ...]:
         return tuple(name for name in self.versions if name != self.index)

@@ -138,7 +138,7 @@ def _controlling(views: Blueprint, services: Services) -> None:
     @views.post("/<job_id>/redrive")
     def redrive(job_id: str) -> Response:
         body = parse(LetterBody, _json(request) or {})
-        redriven = control.redrive(job_id, LetterFilter(**body.model_dump()))
+        redriven = control.redrive(job_id, LetterFilter(**body.model_dump(exclude={"force"})), force=body.force)
         found = {name: getattr(redriven, name) for name in ("records", "without_record", "superseded", "duplicates")}
         return _accepted(services, redriven.job, redriven=found)
 

@@ -39,8 +39,7 @@ def account(
     catalogues = list(world.jobs.values())
     for place, (job, catalogue) in enumerate(world.jobs.items()):  # in order: of a product the newest job's record counts
         older, newer = (catalogues[:place], catalogues[place + 1 :]) if at_once else ([], [])
-        redone = {catalogue.first + line - 1 for line in world.redone(job)}
-        met = Circumstances(shelf, world.half, older, newer, redone, sick=sick, poisoned=poisoned)
+        met = Circumstances(shelf, world.half, older, newer, sick=sick, poisoned=poisoned)
         shown = world.command("job", "show", job)
         states.append(shown["state"])
         ends = sum(shown.get(name, 0) for name in OUTCOMES)

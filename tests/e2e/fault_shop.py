@@ -93,14 +93,13 @@ class Circumstances:
     """What a job met, beside its catalogue.
 
     `before` is what the index held, of which `half` lacked pictures; `older` and `newer` are catalogues of jobs that ran at the
-    same time; the batches of the products `redone` were started more than once; pictures may have been `sick`, or `poisoned`.
+    same time; pictures may have been `sick`, or `poisoned`.
     """
 
     before: Mapping[str, Mapping[str, Any]]
     half: Collection[str] = ()
     older: Sequence[Catalogue] = ()
     newer: Sequence[Catalogue] = ()
-    redone: Collection[int] = ()
     sick: bool = False
     poisoned: bool = False
 
@@ -111,9 +110,7 @@ def may_end(catalogue: Catalogue, number: int, met: Circumstances) -> set[str]:
     key, operation = record["id"], record.get("_op", "put")
     held = met.before.get(key)
     if operation == "delete":
-        if held is None:
-            return {"unchanged"}
-        return {"deleted", "unchanged"} if number in met.redone else {"deleted"}  # gone already: nobody knows who did it
+        return {"unchanged"} if held is None else {"deleted"}
     if operation == "update":
         changes = {name: value for name, value in record.items() if name != "_op"}
         return {"unchanged"} if held is not None and {**held, **changes} == held else {"written"}

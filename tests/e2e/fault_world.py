@@ -245,12 +245,6 @@ class World:
         found = self._batches({"ids": {"values": sorted(batches)}})
         return {key: entry["attempts"] for key, entry in found.items()}
 
-    def redone(self, job: str) -> set[int]:
-        """The lines of the batches that were started more than once."""
-        query = {"bool": {"filter": [{"term": {"job": job}}, {"range": {"attempts": {"gt": 1}}}]}}
-        ends = [(entry["last_line"], entry["read"]) for entry in self._batches(query).values()]
-        return {line for last, number in ends for line in range(last - number + 1, last + 1)}
-
     def done(self, batches: set[str]) -> bool:
         """Whether all of these batches are done."""
         if not batches:

@@ -106,7 +106,6 @@ def test_an_outcome_that_a_record_cannot_have_is_noticed() -> None:
 
     mixed = replace(base, edition="b", mixed=True)
     assert bounds(mixed, Circumstances(shelf)) == {**none, "written": (40, 40), "unchanged": (10, 10), "deleted": (10, 10)}
-    assert may_end(mixed, 1, Circumstances(shelf, redone={1})) == {"deleted", "unchanged"}
     assert may_end(mixed, 2, Circumstances(mixed.after(shelf))) == {"unchanged"}
     assert mixed.after(shelf)["n-2"] == {**shelf["n-2"], "price": 1.25, "stock": 2}
     assert len(mixed.after(shelf)) == 50

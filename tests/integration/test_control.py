@@ -23,9 +23,11 @@ from indexer.sweeper import Sweeper
 from indexer.tasks import finish_job, index_batch
 from triptych.errors import InputError, TriptychError
 from triptych.jobs import batches
-from triptych.jobs.job import Batch, Counts, Job
+from triptych.jobs import job as states
+from triptych.jobs.job import Batch, Counts, DeadRows, Job
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import waiting
+from triptych.jobs.tombstones import Beside
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -161,18 +163,21 @@ def test_a_job_whose_records_die_pauses_itself(quiet: Services, index: str, cata
 
 
 def test_a_job_pauses_itself_for_dead_records_in_a_row(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
-    """It has fewer records than a window, and any share of them may be bad."""
-    changes = {"job_bad_share": 1.0, "job_dead_in_row": 2 * BATCH - 1}
+    """It has fewer records than a window, and any share of them may be bad. The row begins and ends in the middle of batches,
+    which end in another order."""
+    row = 2 * BATCH - 1
+    changes = {"job_bad_share": 1.0, "job_dead_in_row": row - 1}
     strict = Services(quiet.settings.model_copy(update=changes))
-    bad = [{"id": f"d-{n}", "title": n} for n in range(3 * BATCH)]
-    job = submit(strict, catalogue(*bad[:BATCH], *things(BATCH), *bad[BATCH:]), index).id
-    for number in (0, 1, 2):
+    bad = [{"id": f"d-{n}", "title": n} for n in range(row + BATCH)]
+    good = things(BATCH + 1)
+    job = submit(strict, catalogue(*bad[row:], *good[:-1], *bad[:row], good[-1]), index).id
+    for number in (0, 3, 1):
         index_batch(strict, job, number)
-        assert strict.jobs.state(job) == "running", "a good batch between"
-    index_batch(strict, job, 3)
+        assert strict.jobs.state(job) == "running", number
+    index_batch(strict, job, 2)
     assert strict.jobs.state(job) == "paused"
     why = str(strict.jobs.get(job).paused_because)
-    assert f"{2 * BATCH} records" in why
+    assert f"{row} records" in why
     assert "TRIPTYCH_JOB_DEAD_IN_ROW" in why
 
 
@@ -262,24 +267,134 @@ def test_what_a_newer_job_deleted_that_ended_first_an_older_one_does_not_write_a
     new = submit(quiet, catalogue({"id": "lamp", "_op": "delete"}, name="gone.jsonl"), index)
     assert run_all(quiet, new.id, 1) == "completed"
     assert quiet.jobs.get(new.id).finished_at is not None
-    assert quiet.jobs.beside(old) == (False, False)
-    assert quiet.jobs.newer_ended(old)
-    assert not quiet.jobs.newer_ended(new)
+    assert quiet.jobs.beside(old) == Beside(newer=True)
+    assert quiet.jobs.beside(new) == Beside(old.id, alone=False)
     assert run_all(quiet, old.id, 1) == "completed"
     assert not quiet.elasticsearch.exists(index=old.index, id="lamp")
     assert numbers(quiet, old.id)[:3] == [1, 0, 1]
 
 
-def test_a_stopped_job_is_beside_others_as_long_as_a_batch_of_it_runs(
+def test_a_stopped_job_is_beside_others_as_long_as_it_has_something_to_write(
     quiet: Services, index: str, catalogue: Callable[..., Path]
 ) -> None:
     old, new = (submit(quiet, catalogue(*things(1)), index) for _ in range(2))
     claim = quiet.jobs.claim(old.id, 0, "me")
     assert claim is not None
     quiet.control.stop(old.id)
-    assert quiet.jobs.beside(new) == (True, False)
+    assert quiet.jobs.beside(new).older == old.id
     assert quiet.jobs.release(claim)
-    assert quiet.jobs.beside(new) == (False, False)
+    assert quiet.jobs.beside(new).older == old.id
+    quiet.jobs.update(old.id, reading=True, resumable=False)
+    assert quiet.jobs.beside(new).older == "", "half read from what cannot be read again: nobody can resume it"
+
+
+@pytest.mark.parametrize("end", ["stopped", "failed"])
+def test_a_job_resumed_after_a_newer_one_ended_undoes_nothing_of_it(
+    quiet: Services, index: str, catalogue: Callable[..., Path], end: str
+) -> None:
+    """Neither what the newer one wrote, nor what it left as it was, nor what it deleted or found gone."""
+    names = ("written", "left", "deleted", "gone")
+    first = submit(quiet, catalogue(*({"id": name, "price": 0} for name in names[:3])), index)
+    assert run_all(quiet, first.id, 1) == "completed"
+    old = submit(quiet, catalogue(*({"id": name, "price": 1} for name in names)), index)
+    if end == "stopped":
+        quiet.control.stop(old.id)
+    else:
+        quiet.jobs.update(old.id, error="the encoder is away")
+    gone = [{"id": name, "_op": "delete"} for name in names[2:]]
+    new = submit(quiet, catalogue({"id": "written", "price": 2}, {"id": "left", "price": 0}, *gone), index)
+    assert run_all(quiet, new.id, 1) == "completed"
+    quiet.control.forget(new.id)
+    quiet.control.resume(old.id)
+    assert run_all(quiet, old.id, 1) == "completed"
+    assert numbers(quiet, old.id) == [4, 0, 4, 0, 0, 0]
+    assert prices(quiet, first.index, *names) == {"written": 2, "left": 0}
+    tombstones = f"{quiet.settings.system_prefix}deleted"
+    quiet.elasticsearch.indices.refresh(index=tombstones)
+    assert quiet.elasticsearch.count(index=tombstones, query={"term": {"index": first.index}})["count"] == 0
+
+
+def test_a_redrive_is_as_old_as_its_job_unless_it_is_forced(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    """Neither what a newer job wrote, left as it was, deleted or found gone is undone; what none had is written."""
+    names = ("written", "left", "deleted", "gone", "mine")
+    first = submit(quiet, catalogue(*({"id": name, "price": 0} for name in names[:3])), index)
+    assert run_all(quiet, first.id, 1) == "completed"
+    hasty = Services(quiet.settings.model_copy(update={"batch_attempts": 0, "batch_size": 1}))
+    old = submit(hasty, catalogue(*({"id": name, "price": 1} for name in names)), index)
+    assert run_all(hasty, old.id, 1) == "completed_with_dead_letters"
+    assert numbers(quiet, old.id) == [5, 0, 0, 0, 5, 0]
+    gone = [{"id": name, "_op": "delete"} for name in names[2:4]]
+    new = submit(quiet, catalogue({"id": "written", "price": 2}, {"id": "left", "price": 0}, *gone), index)
+    assert run_all(quiet, new.id, 1) == "completed"
+    done = quiet.control.redrive(old.id)
+    assert (done.records, done.superseded) == (1, 4)
+    assert old.id < done.job.id < new.id
+    assert quiet.jobs.newest(size=1)[0].id == done.job.id
+    assert run_all(quiet, done.job.id, 1) == "completed"
+    assert prices(quiet, first.index, *names) == {"written": 2, "left": 0, "mine": 1}
+    forced = quiet.control.redrive(old.id, force=True)
+    assert (forced.records, forced.superseded, forced.job.id > new.id) == (5, 0, True)
+    assert run_all(quiet, forced.job.id, 1) == "completed"
+    assert prices(quiet, first.index, *names) == dict.fromkeys(names, 1)
+
+
+def test_a_redrive_that_runs_beside_a_newer_job_looks_again_when_it_writes(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    hasty = Services(quiet.settings.model_copy(update={"batch_attempts": 0}))
+    old = submit(hasty, catalogue(*({"id": name, "price": 1} for name in "ab")), index)
+    assert run_all(hasty, old.id, 1) == "completed_with_dead_letters"
+    done = quiet.control.redrive(old.id)
+    new = submit(quiet, catalogue({"id": "a", "price": 2}, {"id": "b", "_op": "delete"}), index)
+    assert run_all(quiet, new.id, 1) == "completed"
+    assert run_all(quiet, done.job.id, 1) == "completed"
+    assert prices(quiet, old.index, "a", "b") == {"a": 2}
+
+
+def test_redrives_of_one_job_have_ids_in_their_order(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    old = submit(quiet, catalogue({"id": "a", "title": 7}), index)
+    assert run_all(quiet, old.id, 1) == "completed_with_dead_letters"
+    with ThreadPoolExecutor(3) as pool:
+        first = sorted(pool.map(lambda _: quiet.control.redrive(old.id).job.id, range(3)))
+    assert first == [states.redrive_id(old.id, number) for number in (1, 2, 3)]
+    run_all(quiet, first[2], 1)
+    assert quiet.control.redrive(first[2]).job.id == states.redrive_id(old.id, 4), "of a redrive: its job's records still"
+    quiet.control.stop(states.redrive_id(old.id, 4))
+    quiet.control.forget(states.redrive_id(old.id, 4))
+    assert quiet.control.redrive(old.id).job.id == states.redrive_id(old.id, 5)
+    assert submit(quiet, catalogue(*things(1)), index).id > states.redrive_id(old.id, 999)
+
+
+def prices(services: Services, index: str, *products: str) -> dict[str, int]:
+    """The price of each of these products that is there."""
+    found = services.elasticsearch.mget(index=index, ids=list(products))["docs"]
+    return {one["_id"]: one["_source"]["price"] for one in found if one["found"]}
+
+
+def test_what_a_lost_worker_deleted_counts_as_deleted(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was lost once it had deleted them, at the first attempt, or at the second, which goes record by record."""
+    assert run_all(quiet, submit(quiet, catalogue(*things(3)), index).id, 1) == "completed"
+    gone = [{"id": f"t-{n}", "_op": "delete"} for n in range(4)]
+    job = submit(quiet, catalogue(*gone, name="gone.jsonl"), index).id
+
+    def lost(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as during:
+            during.setattr(quiet.jobs, "finish", lost)
+            with pytest.raises(KeyboardInterrupt):
+                index_batch(quiet, job, 0)
+        assert not quiet.elasticsearch.exists(index=index, id="t-0")
+        (seen,) = [one for one in quiet.jobs.running() if one.job == job]
+        assert quiet.jobs.give_back(seen)
+    assert run_all(quiet, job, 1) == "completed"
+    counts = quiet.jobs.counts(job)
+    assert (counts.deleted, counts.unchanged) == (3, 1), "one was never there"
 
 
 def test_a_worker_changes_its_batch_without_reading_it_and_notices_who_took_it(
@@ -295,6 +410,6 @@ def test_a_worker_changes_its_batch_without_reading_it_and_notices_who_took_it(
     assert not quiet.jobs.renew(claim)
     other = quiet.jobs.claim(job.id, 0, "another")
     assert other is not None
-    assert not quiet.jobs.finish(claim, Counts(read=1, written=1))
-    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1))
+    assert not quiet.jobs.finish(claim, Counts(read=1, written=1), DeadRows())
+    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1), DeadRows())
     assert numbers(quiet, job.id) == [1, 0, 1, 0, 0, 0]

@@ -148,6 +148,10 @@ def test_redriven_and_watched_to_its_end(shop: Shop) -> None:
 
     said = shop.run("redrive", shop.job)
     assert "1 records, 1 superseded, 1 duplicates" in said.stdout, "what a newer job wrote is not undone"
+    forced = shop.json("redrive", shop.job, "--product", "late", "--force")
+    assert (forced["redriven"]["records"], forced["redriven"]["superseded"]) == (1, 0)
+    assert redriven["id"].startswith(shop.job)
+    assert not forced["id"].startswith(shop.job), "as one that is submitted now"
 
 
 def test_followed_it_ends_with_the_state(shop: Shop) -> None:

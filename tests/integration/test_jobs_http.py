@@ -362,6 +362,10 @@ def test_dead_letters_are_counted_shown_exported_and_redriven(world: World, clie
     redriven = answer.get_json()
     assert (answer.status_code, redriven["redrive_of"], redriven["redriven"]["records"]) == (202, job, 1)
     assert events(client, redriven["id"])[-1][1]["partial"] == 1
+    forced = client.post(f"/v1/jobs/{job}/redrive", json={"modality": "image", "force": True}).get_json()
+    assert redriven["id"].startswith(job)
+    assert not forced["id"].startswith(job), "as one that is submitted now"
+    assert events(client, forced["id"])[-1][1]["partial"] == 1
 
 
 def test_a_job_is_paused_resumed_and_stopped(world: World, client: FlaskClient, name: str) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_line import BadLine, bad_line
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import SecretStr
 from worlds import BATCH, LEASE_SECONDS
@@ -25,7 +28,7 @@ from indexer.sweeper import Sweeper
 from indexer.tasks import finish_job, index_batch
 from triptych.catalogues import upload_location
 from triptych.domain import DeadLetter
-from triptych.errors import ElasticsearchError, InputError, QueueError
+from triptych.errors import ElasticsearchError, InputError, QueueError, TriptychError
 from triptych.jobs import store
 from triptych.jobs.job import Job
 from triptych.jobs.queue import FINISH_JOB, READ_CATALOGUE, WORDS, queue_name, send_batch, waiting_in
@@ -49,7 +52,10 @@ def interrupted(source: Source, at: dict[int, Callable[[], None]]) -> Source:
     whole = source._read
 
     def read(progress: Any) -> Iterator[Any]:
-        for record in whole(progress):
+        return each(whole(progress))  # opened at once, as ever
+
+    def each(found: Iterator[Any]) -> Iterator[Any]:
+        for record in found:
             at.get(record["line"], lambda: None)()
             yield record
 
@@ -144,6 +150,122 @@ def test_redis_away_while_a_job_is_resumed_leaves_it_without_a_reader(
     assert quiet.jobs.get(job.id).reader is None, "the next one need not wait for it"
     assert submitting.resume(job.id, quiet).reading is False
     assert run_all(quiet, job.id, 3) == "completed"
+
+
+# Elasticsearch away while a command reads a catalogue
+
+
+@pytest.fixture
+def line(quiet: Services) -> Iterator[BadLine]:
+    with bad_line(quiet.settings.elasticsearch_address) as made:
+        yield made
+
+
+def over(line: BadLine, services: Services) -> Services:
+    return Services(services.settings.model_copy(update={"elasticsearch_url": SecretStr(line.url)}))
+
+
+def test_a_command_waits_for_elasticsearch_and_reads_on(
+    quiet: Services, index: str, catalogue: Callable[..., Path], line: BadLine
+) -> None:
+    mine = over(line, quiet)
+    source = open_source(SourceSpec(str(catalogue(*things(3 * BATCH)))), mine)
+
+    def cut() -> None:
+        line.cuts = lambda _: True
+        threading.Timer(1.0, mend).start()
+
+    def mend() -> None:
+        line.cuts = lambda _: False
+
+    job = submitting.submit(interrupted(source, {BATCH + 2: cut}), index, mine)
+    assert (job.reading, job.error, job.wanted) == (False, None, "run")
+    assert run_all(quiet, job.id, 3) == "completed"
+    assert quiet.jobs.counts(job.id).written == 3 * BATCH
+
+
+def test_a_command_that_waited_too_long_says_how_the_job_is_resumed(
+    quiet: Services, index: str, catalogue: Callable[..., Path], line: BadLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "PATIENCE_SECONDS", 0.6)
+    mine = over(line, quiet)
+    source = open_source(SourceSpec(str(catalogue(*things(3 * BATCH)))), mine)
+
+    def cut() -> None:
+        line.cuts = lambda _: True
+
+    with pytest.raises(TriptychError) as caught:
+        submitting.submit(interrupted(source, {BATCH + 2: cut}), index, mine)
+    job = quiet.jobs.newest(size=1)[0]
+    assert (caught.value.code, caught.value.retryable) == ("elasticsearch.unavailable", True)
+    assert f"triptych job resume {job.id}" in str(caught.value)
+    assert (job.reading, job.error, job.wanted) == (True, None, "run"), "nobody could say that it is left"
+    assert not submitting.resume(job.id, quiet).reading
+    assert run_all(quiet, job.id, 3) == "completed"
+
+
+def test_a_command_that_waited_too_long_leaves_a_job_that_can_be_resumed(
+    quiet: Services, index: str, catalogue: Callable[..., Path]
+) -> None:
+    def away() -> None:
+        raise AWAY
+
+    source = open_source(SourceSpec(str(catalogue(*things(3 * BATCH)))), quiet)
+    with pytest.raises(TriptychError, match="triptych job resume"):
+        submitting.submit(interrupted(source, {BATCH + 2: away}), index, quiet)
+    job = quiet.jobs.newest(size=1)[0]
+    assert (job.reading, job.reader, job.error, job.wanted) == (True, None, None, "run")
+    sweep = Swept(quiet)
+    sweep()
+    sweep(leases=10)
+    assert quiet.jobs.state(job.id) == "queued", "what is entered is indexed first"
+    index_batch(quiet, job.id, 0)
+    sweep(leases=10)
+    assert quiet.jobs.state(job.id) == "paused"
+    assert f"triptych job resume {job.id}" in str(quiet.jobs.get(job.id).paused_because)
+    assert not submitting.resume(job.id, quiet).reading
+    assert run_all(quiet, job.id, 3) == "completed"
+
+
+# A catalogue that was changed before it is read on
+
+
+def test_a_catalogue_that_was_changed_is_not_read_on(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    path = catalogue(*things(3 * BATCH))
+    whole, times = path.read_bytes(), path.stat()
+    stop = {BATCH + 2: lambda: quiet.control.stop(quiet.jobs.newest(size=1)[0].id) and None}
+    job = submitting.submit(interrupted(open_source(SourceSpec(str(path)), quiet), stop), index, quiet)
+    path.write_bytes(b'{"id": "new"}\n' + whole)
+    with pytest.raises(InputError) as caught:
+        submitting.resume(job.id, quiet)
+    assert caught.value.code == "catalogue.changed"
+    assert "Submit it again" in str(caught.value)
+    left = quiet.jobs.get(job.id)
+    assert (left.wanted, left.error, left.reader) == ("stop", None, None), "as it was"
+    path.write_bytes(whole)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not submitting.resume(job.id, quiet).reading
+    assert run_all(quiet, job.id, 3) == "completed"
+    assert quiet.jobs.counts(job.id).written == 3 * BATCH
+
+
+def test_a_worker_does_not_read_on_in_a_catalogue_that_was_changed(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = catalogue(*things(2 * BATCH))
+    job = enter(quiet, index, {"location": str(path)}, resumable=True)
+    faulty(monkeypatch, 1, AWAY)
+    with pytest.raises(ElasticsearchError):
+        submitting.read_on(job, quiet)
+    path.write_bytes(path.read_bytes() + b'{"id": "new"}\n')  # nothing of it is entered yet: any will do
+    faulty(monkeypatch, BATCH + 2, AWAY)
+    with pytest.raises(ElasticsearchError):
+        submitting.read_on(job, quiet)
+    path.write_bytes(path.read_bytes() + b'{"id": "newer"}\n')
+    with pytest.raises(InputError):
+        submitting.read_on(job, quiet)
+    assert "was changed since" in str(quiet.jobs.get(job).error)
+    assert quiet.jobs.counts(job).read == BATCH
 
 
 # A catalogue that a worker reads

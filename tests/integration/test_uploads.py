@@ -5,16 +5,23 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from processes import beside
 from pyarrow import parquet
 
+from indexer import sweeper
 from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
+from triptych.catalogues import upload_location
 from triptych.errors import InputError, NotFoundError
 from triptych.jobs import uploads
+from triptych.jobs.job import Job
+from triptych.jobs.orphans import drop_orphans
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -96,3 +103,48 @@ def test_parquet_is_sought_in_part_by_part(services: Services, monkeypatch: pyte
     ]
     with pytest.raises(NotFoundError):
         services.uploads.open("none").read()
+
+
+# Uploads without a job
+
+
+@pytest.fixture
+def alone(services: Services, own_id: str) -> Iterator[Services]:
+    """With a ledger of its own, whose leases are short."""
+    changes = {"system_prefix": f"orphans-{own_id}-", "batch_lease_seconds": 0.3}
+    made = Services(services.settings.model_copy(update=changes))
+    made.jobs.prepare()
+    yield made
+    made.elasticsearch.indices.delete(index=f"orphans-{own_id}-*")
+
+
+def test_what_was_kept_and_never_got_a_job_is_dropped_in_the_end(alone: Services) -> None:
+    def keep(**more: Any) -> str:
+        kept = alone.uploads.keep(io.BytesIO(b"data")).id
+        if more:
+            source = {"location": upload_location(kept, "feed.jsonl")}
+            jobs[kept], _ = alone.jobs.open(index="i", alias="i", catalogue="c", root="/", source=source, **more)
+        return kept
+
+    jobs: dict[str, Job] = {}
+    never, read, half, stopped, whole = keep(), keep(priority=5), keep(key="night"), keep(priority=5), keep(priority=5)
+    alone.elasticsearch.delete(index=f"{alone.settings.system_prefix}jobs", id=jobs[half].id, refresh=True)
+    alone.control.stop(jobs[stopped].id)
+    alone.jobs.update(jobs[whole].id, reading=False)
+    assert drop_orphans(alone.jobs, alone.uploads, seconds=60) == []
+    assert drop_orphans(alone.jobs, alone.uploads, seconds=-60) == sorted([never, whole])
+    assert [alone.uploads.parts(one) for one in (never, whole, read, half, stopped)] == [0, 0, 1, 1, 1]
+    assert alone.jobs.of_key("i", "night") is not None
+    assert drop_orphans(alone.jobs, alone.uploads, seconds=-60) == []
+
+
+def test_a_worker_drops_uploads_of_yesterday(alone: Services, wait: Callable[..., None]) -> None:
+    young = alone.uploads.keep(io.BytesIO(b"data")).id
+    old, unknown = f"20200101t000000-{uuid.uuid4().hex}", uuid.uuid4().hex
+    for name in (old, unknown):
+        part = {"upload": name, "number": 0, "data": ""}
+        alone.elasticsearch.index(index=f"{alone.settings.system_prefix}uploads", id=f"{name}-000000", document=part)
+    assert alone.uploads.parts(old) == 1
+    with beside(lambda stop: sweeper.run(alone, stop)):
+        wait(lambda: alone.uploads.parts(old) == 0, "the end of the old one")
+    assert (alone.uploads.parts(young), alone.uploads.parts(unknown)) == (1, 1)

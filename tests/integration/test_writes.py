@@ -19,6 +19,7 @@ from triptych.elastic import bulk as bulk_module
 from triptych.elastic.bulk import Limits
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import ElasticsearchError
+from triptych.jobs.tombstones import Beside
 from triptych.schema import FIELD
 from triptych.services import Services
 
@@ -42,10 +43,11 @@ class Shop:
         *records: dict[str, Any],
         lines: Sequence[int] = (),
         meanwhile: Callable[[], Any] = lambda: None,
-        older: bool = False,
+        older: str = "",
         newer: bool = False,
+        begun: Sequence[int] = (),
     ) -> pipeline.Result:
-        """One batch; `meanwhile` happens after the look-up and before the write. `older`, `newer`: such jobs run as well."""
+        """One batch; `meanwhile` happens after the look-up and before the write. `older`, `newer`: such jobs are there."""
 
         def ours() -> bool:
             meanwhile()
@@ -54,7 +56,7 @@ class Shop:
         raw = [
             {"line": line, "text": json.dumps(r)} for line, r in zip(lines or range(1, len(records) + 1), records, strict=True)
         ]
-        target = pipeline.Target(self.version, self.schema, SHOP, job, older, newer)
+        target = pipeline.Target(self.version, self.schema, SHOP, job, older, newer, begun=frozenset(begun))
         return pipeline.run(raw, target, self.services, still_ours=ours)
 
     def ends(self, job: str, *records: dict[str, Any], **more: Any) -> list[Outcome]:
@@ -151,34 +153,39 @@ def test_what_a_newer_job_left_as_it_is_an_older_one_leaves_too(shop: Shop) -> N
     assert shop.ends(NEW, lamp(price=2)) == [U]
     assert "seen" not in shop.source("lamp")[FIELD]
     before = shop.vectors("lamp")
-    assert shop.ends(NEW, lamp(price=2), {"id": "other"}, older=True) == [U, W]
+    assert shop.ends(NEW, lamp(price=2), {"id": "other"}, older=OLD) == [U, W]
     assert shop.source("lamp")[FIELD]["seen"] == NEW
+    marked = shop.services.elasticsearch.get(index=shop.version, id="lamp")["_version"]
+    assert shop.ends(NEWEST.replace("t", "t1"), lamp(price=2), older=OLD) == [U]
+    assert shop.services.elasticsearch.get(index=shop.version, id="lamp")["_version"] == marked, "one mark is enough"
     assert shop.ends(OLD, lamp(price=1), newer=True) == [U]
     assert shop.ends(OLD, {"id": "lamp", "_op": "delete"}, newer=True) == [U]
     assert shop.source("lamp")["price"] == 2
     assert shop.vectors("lamp") == before
-    assert shop.ends(NEW, lamp(price=2), older=True) == [U]
+    assert shop.ends(NEW, lamp(price=2), older=OLD) == [U]
     assert shop.ends(NEWEST, lamp(price=3)) == [W]
 
 
 def test_a_mark_that_is_too_late_is_decided_upon_again(shop: Shop) -> None:
     shop.run("20250101t000000-aaaaaa", lamp(price=2))
     newest = lambda: shop.run(NEWEST, lamp(price=3))  # noqa: E731
-    assert shop.ends(NEW, lamp(price=2), older=True, meanwhile=newest) == [U]
+    assert shop.ends(NEW, lamp(price=2), older=OLD, meanwhile=newest) == [U]
     assert (shop.source("lamp")["price"], shop.source("lamp")[FIELD]["job"]) == (3, NEWEST)
     shop.run(NEWEST, {"id": "cup", "price": 1})
     later, between = "20260105t000000-aaaaaa", "20260104t000000-aaaaaa"
     with pytest.raises(ElasticsearchError, match="changed by others") as raised:
-        shop.run(later, {"id": "cup", "price": 1}, older=True, meanwhile=lambda: shop.run(between, {"id": "cup", "price": 2}))
+        shop.run(
+            later, {"id": "cup", "price": 1}, older=between, meanwhile=lambda: shop.run(between, {"id": "cup", "price": 2})
+        )
     assert raised.value.retryable
-    assert shop.ends(later, {"id": "cup", "price": 1}, older=True) == [W]
+    assert shop.ends(later, {"id": "cup", "price": 1}, older=between) == [W]
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["gone before", "one that is there"])
 def test_what_a_newer_job_deleted_an_older_one_does_not_bring_back(shop: Shop, there: bool) -> None:
     if there:
         shop.run("20250101t000000-aaaaaa", lamp(price=2))
-    assert shop.ends(NEW, {"id": "lamp", "_op": "delete"}, {"id": "other"}, older=True) == [D if there else U, W]
+    assert shop.ends(NEW, {"id": "lamp", "_op": "delete"}, {"id": "other"}, older=OLD) == [D if there else U, W]
     assert shop.ends(OLD, lamp(price=1), {"id": "third"}, newer=True) == [U, W]
     assert not shop.has("lamp")
     assert shop.ends(NEWEST, lamp(price=3)) == [W]
@@ -186,17 +193,25 @@ def test_what_a_newer_job_deleted_an_older_one_does_not_bring_back(shop: Shop, t
     assert shop.services.jobs.deleted_by((shop.version,), ["lamp"]) == {}
 
 
-def test_only_jobs_that_run_or_wait_beside_each_other_need_marks(services: Services, index: str) -> None:
+def test_only_jobs_that_may_still_write_need_marks(services: Services, index: str) -> None:
     version = current_version(services.elasticsearch, index)
     first, second = (
         services.jobs.open(index=version, alias=index, catalogue=name, root="/")[0] for name in ("a.jsonl", "b.jsonl")
     )
-    assert services.jobs.beside(first) == (False, True)
-    assert services.jobs.beside(second) == (True, False)
-    services.control.stop(first.id)
-    assert services.jobs.beside(second) == (False, False)
+    assert services.jobs.beside(first) == Beside("", newer=True, alone=False)
+    assert services.jobs.beside(second) == Beside(first.id, newer=False, alone=False)
     services.jobs.update(second.id, finished_at="2026-01-01T00:00:00Z")
-    assert services.jobs.beside(first) == (False, False)
+    assert services.jobs.beside(first) == Beside("", newer=True, alone=True), "what it deleted has tombstones still"
+    services.control.stop(first.id)
+    assert services.jobs.beside(second).older == first.id, "it is still read, and may be resumed"
+    services.jobs.leave(first.id, first.reader)
+    assert services.jobs.beside(second) == Beside(), "nobody can read on in it"
+    services.jobs.update(first.id, resumable=True)
+    assert services.jobs.beside(second).older == first.id
+    services.jobs.update(first.id, reading=False)
+    assert services.jobs.beside(second) == Beside(), "it has nothing left to write"
+    services.control.forget(second.id)
+    assert services.jobs.beside(first).newer, "its tombstones may be there"
 
 
 def test_many_jobs_at_once_leave_the_newest(shop: Shop) -> None:
@@ -244,6 +259,13 @@ def test_a_delete_of_an_older_job_leaves_what_is_newer(shop: Shop) -> None:
     assert shop.ends(OLD.replace("01t", "01t1"), {**gone, "id": "late"}, meanwhile=lambda: shop.run(NEW, newer)) == [U]
     assert shop.has("lamp")
     assert shop.has("late")
+
+
+def test_a_delete_whose_answer_was_lost_counts_as_deleted(shop: Shop) -> None:
+    """The client sends it again, and finds nothing there."""
+    shop.run(OLD, lamp())
+    lost = lambda: shop.services.elasticsearch.delete(index=shop.version, id="lamp")  # noqa: E731
+    assert shop.ends(NEW, {"id": "lamp", "_op": "delete"}, meanwhile=lost) == [D]
 
 
 # Updates

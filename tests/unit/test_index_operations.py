@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ def test_another_line_of_the_job_makes_it_a_duplicate(operation: Operation) -> N
     letter = _decided(operation, Standing(THERE, _own("b", line=9)))
     assert isinstance(letter, DeadLetter)
     assert letter.code == "record.duplicate_id"
+
+
+def test_what_an_attempt_before_this_one_deleted_counts_as_deleted() -> None:
+    item, again = Work(1, Product("p", {}, {}, operation=Operation.DELETE)), replace(TARGET, begun=frozenset({1}))
+    assert decide(item, Standing(), again) is Outcome.DELETED
+    assert decide(item, Standing(own={"seen": "c"}), again) is Outcome.DELETED, "whatever a newer job wanted of it since"
+    assert decide(item, Standing(), replace(TARGET, begun=frozenset({2}))) is Outcome.UNCHANGED
+    assert decide(item, Standing(THERE, _own("a")), again) is None, "it did not come to it"
+    assert decide(item, Standing(THERE, _own("c")), again) is Outcome.UNCHANGED
 
 
 def test_what_is_not_there() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 from triptych.domain import Outcome
 from triptych.errors import InputError
 from triptych.jobs import job as states
-from triptych.jobs.breaker import Limits, judge
-from triptych.jobs.job import BatchState, Counts, Job, JobState, Tally, Wanted
+from triptych.jobs.breaker import Limits, judge, longest_row
+from triptych.jobs.job import BatchState, Counts, DeadRows, EndedBatch, Job, JobState, Tally, Wanted
 from triptych.jobs.watch import Watch
 
 pytestmark = pytest.mark.unit
@@ -111,8 +113,14 @@ def test_half_read_from_what_cannot_be_read_again() -> None:
     assert states.resume(replace(half, reading=False)).runs
 
 
-GOOD, BAD, PART = Counts(read=10, written=10), Counts(read=10, dead=10), Counts(read=10, partial=10)
-MIXED = Counts(read=10, written=5, dead=5)
+W, X, P = Outcome.WRITTEN, Outcome.DEAD, Outcome.PARTIAL
+GOOD, BAD, PART, MIXED = [W] * 10, [X] * 10, [P] * 10, [W, X] * 5
+
+
+def ended(*batches: list[Outcome]) -> list[EndedBatch]:
+    """A job's batches of these outcomes, the latest first, that ended in the catalogue's order."""
+    numbered = reversed(list(enumerate(reversed(batches))))
+    return [EndedBatch(number, Counts.of(some, some.count(X)), DeadRows.of(some)) for number, some in numbered]
 
 
 @pytest.mark.parametrize(
@@ -131,19 +139,34 @@ MIXED = Counts(read=10, written=5, dead=5)
         ([BAD, BAD], 20, Limits(in_row=19), True),
         ([BAD, BAD], 20, Limits(in_row=20), False),
         ([BAD, GOOD, BAD], 20, Limits(in_row=10), False),
-        ([BAD, Counts(), BAD, MIXED], 25, Limits(in_row=19), True),  # a batch of none ends no row
-        ([MIXED, BAD, BAD], 25, Limits(in_row=0), False),  # nobody knows which of its records died
+        ([BAD, [], BAD, MIXED], 25, Limits(in_row=19), True),  # a batch of none ends no row
+        ([MIXED], 5, Limits(in_row=0), True),
+        ([MIXED] * 50, 250, Limits(bad_share=1, in_row=1), False),
+        ([[X, W], [W, X]], 2, Limits(in_row=1), True),  # over the edge of a batch
+        ([[X, W], BAD, [W, X]], 12, Limits(in_row=11), True),
+        ([[X, W], BAD, [W, X]], 12, Limits(in_row=12), False),
+        ([GOOD, [W, X, X, W]], 2, Limits(in_row=1), True),  # though good ones came after it
         ([PART] * 50, 0, Limits(bad_share=1, in_row=0), False),
     ],
 )
-def test_the_breaker(recent: list[Counts], dead: int, limits: Limits, trips: bool) -> None:
-    assert (judge(recent, dead, limits) is not None) is trips
+def test_the_breaker(recent: list[list[Outcome]], dead: int, limits: Limits, trips: bool) -> None:
+    assert (judge(ended(*recent), dead, limits) is not None) is trips
+
+
+@given(st.lists(st.lists(st.sampled_from([W, X, X]), max_size=4), max_size=6), st.randoms(), st.integers(0, 5))
+def test_a_row_is_counted_in_records_of_the_catalogue(batches: list[list[Outcome]], order: Any, missing: int) -> None:
+    """Whatever order they end in. One that has not ended parts those before it from those behind it."""
+    done = ended(*reversed(batches))
+    order.shuffle(done)
+    done = [one for one in done if one.number != missing]
+    flat = "".join("x" if outcome is X else "." for outcome in chain(*batches[:missing], [W], *batches[missing + 1 :]))
+    assert longest_row(done) == max(len(row) for row in flat.split("."))
 
 
 def test_a_pause_says_which_bound_it_was() -> None:
     bounds = {"MOST_DEAD": Limits(most_dead=1), "DEAD_IN_ROW": Limits(in_row=1), "BAD_SHARE": Limits(window=5)}
     for name, limits in bounds.items():
-        assert f"TRIPTYCH_JOB_{name}" in str(judge(iter([BAD, BAD]), 20, limits))
+        assert f"TRIPTYCH_JOB_{name}" in str(judge(iter(ended(BAD, BAD)), 20, limits))
     assert Limits(window=3, in_row=7).looked_at == 8
     assert Limits(window=30, in_row=7).looked_at == 30
 

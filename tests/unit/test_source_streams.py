@@ -11,6 +11,7 @@ import lzma
 import sys
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -23,6 +24,7 @@ from source_reading import Read, bodies, codes
 from indexer.sources import streams
 from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
+from indexer.sources.stamps import Stamp, differ
 from triptych.errors import InputError
 from triptych.services import Services
 from triptych.settings import Settings
@@ -142,6 +144,7 @@ class _Shop(BaseHTTPRequestHandler):
         if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         self.send_header("Content-Length", str(end - start))
+        self.send_header("ETag", f'"{zlib.crc32(data):x}"')
         self.end_headers()
         part = data[start:end]
         self.wfile.write(part[: len(part) // 2] if "cut" in self.path else part)
@@ -179,6 +182,22 @@ def test_catalogues_behind_urls(shop: str, settings: Settings) -> None:
     assert bodies(list(over_http(f"{shop}/a.csv?sign=hunter2", settings).records())) == [{"id": "1", "title": "a"}]
     assert len(list(over_http(f"{shop}/a.jsonl.gz", settings).records())) == 2000
     assert bodies(list(over_http(f"{shop}/a.parquet", settings).records())) == [{"id": "1"}]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_catalogue_that_was_changed_behind_its_url_is_noticed(shop: str, settings: Settings, name: str) -> None:
+    from test_source_parquet import packed
+
+    def stamp() -> Stamp:
+        source = over_http(f"{shop}/{name}", settings)
+        list(source.records())
+        return source.progress.stamp
+
+    first = stamp()
+    assert first["etag"]
+    assert not differ(first, stamp())
+    _Shop.files |= {"/a.csv": b"id,title\n2,a\n", "/a.parquet": packed({"id": ["2"]})}
+    assert differ(first, stamp())
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a.parquet"])
@@ -245,6 +264,8 @@ def test_s3(shop: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in {"AWS_ENDPOINT_URL": shop, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "hunter2"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    assert bodies(list(over_http("s3://bucket/a.csv", settings).records())) == [{"id": "1", "title": "a"}]
+    source = over_http("s3://bucket/a.csv", settings)
+    assert bodies(list(source.records())) == [{"id": "1", "title": "a"}]
+    assert source.progress.stamp["etag"]
     with pytest.raises(InputError, match="s3://bucket/none\\.csv cannot be read"):
         list(over_http("s3://bucket/none.csv", settings).records())

@@ -11,13 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Final
 
 from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, TriptychError
-from triptych.jobs.job import Batch, BatchState, Counts, Tally, batch_id
+from triptych.jobs.job import Batch, BatchState, Counts, DeadRows, EndedBatch, Tally, batch_id
 from triptych.jobs.ledger import Entry, Ledger, every, exists, term
 
 _MOST_SEEN: Final = 1000
@@ -69,9 +69,12 @@ class Position:
 class BatchStore(Ledger):
     """Batches: enter, claim, give back, finish, count."""
 
-    def add(self, batch: Batch) -> None:
-        """Enter a batch, before its message is sent. Raises TriptychError (`job.taken_over`) if there is one of that number."""
-        body = uuid.uuid4().hex
+    def add(self, batch: Batch, body: str | None = None) -> None:
+        """Enter a batch, before its message is sent. Raises TriptychError (`job.taken_over`) if there is one of that number.
+
+        `body` names its records, and by that this entry: whoever tries again after an error gives the same.
+        """
+        body = body or uuid.uuid4().hex
         self._create(self._records, body, {"job": batch.job, "records": list(batch.records)})
         entry = {
             "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "body": body,
@@ -103,8 +106,9 @@ class BatchStore(Ledger):
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
         buried = attempts > 1 or bool(entry.get("buried"))
         batch = replace(
-            _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress")
-        )
+            _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress"),
+            deleting=tuple(entry.get("deleting") or ()),
+        )  # fmt: skip
         until = self._lease_end()
         taken = self._write(self._batches, found, changes)
         return Claim(batch, owner, taken, until, buried) if taken is not None else None
@@ -138,13 +142,21 @@ class BatchStore(Ledger):
         """Keep how far a batch came that is worked on record by record. False if another worker has it."""
         return self._change_own(claim, lambda entry: {"progress": progress, "beat": entry.get("beat", 0) + 1})
 
-    def finish(self, claim: Claim, counts: Counts) -> bool:
+    def keep_deleting(self, claim: Claim, lines: Collection[int]) -> bool:
+        """Keep which lines' products are about to be deleted: when they are gone, nothing else tells another attempt by whom.
+
+        False if another worker has the batch.
+        """
+        return self._change_own(claim, lambda entry: {"deleting": sorted({*(entry.get("deleting") or ()), *lines})})
+
+    def finish(self, claim: Claim, counts: Counts, rows: DeadRows) -> bool:
         """Mark a batch done with its counts and drop its records. False if another worker has it and counts it."""
         body: list[str] = []
 
         def done(entry: Mapping[str, Any]) -> Mapping[str, Any]:
             body[:] = [entry["body"]] if entry.get("body") else []
-            return {"state": BatchState.DONE, "records": [], "body": None, "progress": None, **asdict(counts)}
+            nothing: dict[str, Any] = {"records": [], "body": None, "progress": None, "deleting": None}
+            return {"state": BatchState.DONE, **nothing, **asdict(counts), "dead_rows": astuple(rows)}
 
         if not self._change_own(claim, done):
             return False
@@ -213,8 +225,8 @@ class BatchStore(Ledger):
         """The job's counters, exact at this moment."""
         return self.tally(job).counts
 
-    def latest(self, job: str, *, after: int, size: int) -> tuple[list[Counts], int, int]:
-        """What the breaker judges by: counts of the latest done batches, all dead records, and the place of the latest change.
+    def latest(self, job: str, *, after: int, size: int) -> tuple[list[EndedBatch], int, int]:
+        """What the breaker judges by: the latest done batches, all dead records, and the place of the latest change.
 
         Only changes after the place `after` in the ledger's order are taken; it is the order of the index's one shard.
         """
@@ -226,13 +238,13 @@ class BatchStore(Ledger):
                 query=query,
                 size=min(size, _MOST_SEEN),
                 sort="_seq_no:desc",
-                source_includes=list(Counts.__dataclass_fields__),
+                source_includes=["number", "dead_rows", *Counts.__dataclass_fields__],
                 seq_no_primary_term=True,
                 aggs={"dead": {"sum": {"field": "dead"}}},
             )
         hits = answer["hits"]["hits"]
         place = hits[0]["_seq_no"] if hits else after
-        return [Counts(**hit["_source"]) for hit in hits], int(answer["aggregations"]["dead"]["value"]), place
+        return [_ended(hit["_source"]) for hit in hits], int(answer["aggregations"]["dead"]["value"]), place
 
     def _seen(self, query: Mapping[str, Any]) -> list[Seen]:
         self._refresh(self._batches)
@@ -278,6 +290,13 @@ def _unfilled(entry: Mapping[str, Any]) -> Batch:
     """The batch of an entry, without its records. Entries of older versions say neither kind nor priority."""
     known = {name: entry[name] for name in ("kind", "priority") if name in entry}
     return Batch(entry["job"], entry["number"], (), **known)
+
+
+def _ended(entry: Mapping[str, Any]) -> EndedBatch:
+    """A done batch of its entry. Those of older versions do not say which of their records died, unless all did."""
+    counts = Counts(**{name: entry[name] for name in Counts.__dataclass_fields__})
+    all_dead = counts.dead if counts.dead == counts.ended else 0
+    return EndedBatch(entry["number"], counts, DeadRows(*entry.get("dead_rows", [all_dead] * 3)))
 
 
 def taken_over(job: str) -> TriptychError:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import takewhile
 
-from triptych.jobs.job import Counts
+from triptych.jobs.job import EndedBatch
 from triptych.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`most_dead`: dead records a job may have, None for any number. `bad_share`: share of the latest `window` records that may
-    end as dead or partial; 1 is never exceeded. `in_row`: dead records one after another that a job may have, None for any.
+    end as dead or partial; 1 is never exceeded. `in_row`: dead records one after another in the catalogue that a job may have,
+    None for any.
     """
 
     most_dead: int | None = None
@@ -31,23 +31,20 @@ class Limits:
         return max(self.window, (self.in_row or 0) + 1)
 
 
-def judge(recent: Iterable[Counts], dead: int, limits: Limits) -> str | None:
+def judge(recent: Iterable[EndedBatch], dead: int, limits: Limits) -> str | None:
     """Why a job should be paused, None if it should go on.
 
-    `recent` are the counts of its batches, the latest first, as many as make up a window; `dead` is how many records died, both
+    `recent` are its batches, the latest to end first, as many as make up a window; `dead` is how many records died, both
     since the job was last resumed. A job with fewer records than a window is never paused for its share.
-
-    Records in a row are counted by whole batches: batches end in any order, and which of its records died a batch's counts do
-    not say. So a row begins and ends up to a batch later than it does in the catalogue.
     """
     recent = list(recent)
     if limits.most_dead is not None and dead > limits.most_dead:
         return f"{dead} records are dead, more than the {limits.most_dead} of TRIPTYCH_JOB_MOST_DEAD."
-    row = sum(counts.dead for counts in takewhile(lambda counts: counts.dead == counts.ended, recent))
+    row = longest_row(recent)
     if limits.in_row is not None and row > limits.in_row:
-        return f"The latest {row} records are all dead, more than the {limits.in_row} of TRIPTYCH_JOB_DEAD_IN_ROW."
+        return f"{row} records one after another are dead, more than the {limits.in_row} of TRIPTYCH_JOB_DEAD_IN_ROW."
     read = bad = 0
-    for counts in recent:
+    for counts in (one.counts for one in recent):
         if read >= limits.window:
             break
         read += counts.ended
@@ -57,3 +54,19 @@ def judge(recent: Iterable[Counts], dead: int, limits: Limits) -> str | None:
     return (
         f"{bad} of the latest {read} records ended as dead or partial, more than TRIPTYCH_JOB_BAD_SHARE ({limits.bad_share:g})."
     )
+
+
+def longest_row(batches: Iterable[EndedBatch]) -> int:
+    """The most dead records one after another in the catalogue's order, whatever order these batches ended in.
+
+    A batch that has not ended ends a row, until it has: then its neighbours are counted with it.
+    """
+    longest = row = 0
+    before: EndedBatch | None = None
+    for one in sorted(batches, key=lambda batch: batch.number):
+        if before is None or one.number != before.number + 1:
+            row = 0
+        longest = max(longest, row + one.rows.first, one.rows.most)
+        row = row + one.counts.dead if one.counts.dead == one.counts.ended else one.rows.last
+        before = one
+    return longest

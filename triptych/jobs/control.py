@@ -37,8 +37,8 @@ from triptych.settings import Settings
 class Redriven:
     """What a redrive did: the new job, how many records it has, and how many were left out.
 
-    `without_record`: the record was never read (too long, not UTF-8) or is no JSON. `superseded`: a newer job has written the
-    product since, and the old record would undo that. `duplicates`: a record whose id another line has.
+    `without_record`: the record was never read (too long, not UTF-8) or is no JSON. `superseded`: a newer job wrote, saw or
+    deleted the product since, and the old record would undo that. `duplicates`: a record whose id another line has.
     """
 
     job: Job
@@ -143,17 +143,19 @@ class Control:
         self._jobs.get(job)
         return (letter["record"] for letter in self._jobs.dead_records(job, which=which) if usable(letter))
 
-    def redrive(self, job: str, which: LetterFilter = ALL) -> Redriven:
+    def redrive(self, job: str, which: LetterFilter = ALL, *, force: bool = False) -> Redriven:
         """Try the records of a job's dead letters again, in a new job into the same alias, under their old lines.
 
-        Mend the cause first. Records that have a dead letter `record.duplicate_id` are left out unless `which` asks for them.
+        Mend the cause first. The records are as old as they were: what a newer job wrote, left as it was or deleted stays. With
+        `force` they count as those of a job submitted now, and win.
+        Records that have a dead letter `record.duplicate_id` are left out unless `which` asks for them.
         Without Redis the batches wait in the ledger. Raises NotFoundError, and InputError if there is nothing to redrive
         (`job.nothing_to_redrive`).
         """
         old = self._jobs.get(job)
         version = current_version(self._client, old.alias)
         skipped = {"without_record": 0, "superseded": 0, "duplicates": 0}
-        records = self._redrivable(old, which, version, skipped)
+        records = self._redrivable(old, which, None if force else version, skipped)
         first = next(records, None)
         if first is None:
             raise InputError(
@@ -168,6 +170,7 @@ class Control:
             catalogue=old.catalogue,
             root=old.root,
             redrive_of=old.id,
+            behind=None if force else old.id,
             priority=old.priority,
         )
         number = self._enter(new, chain([first], records))
@@ -195,7 +198,10 @@ class Control:
             raise
         return entered
 
-    def _redrivable(self, old: Job, which: LetterFilter, version: str, skipped: dict[str, int]) -> Iterator[dict[str, Any]]:
+    def _redrivable(
+        self, old: Job, which: LetterFilter, version: str | None, skipped: dict[str, int]
+    ) -> Iterator[dict[str, Any]]:
+        """The records to try again; with a `version` without those whose products a newer job had there."""
         page: list[dict[str, Any]] = []
         for letter in self._jobs.dead_records(old.id, which=which):
             if letter["code"] == "record.duplicate_id" and which.code != "record.duplicate_id":
@@ -210,16 +216,25 @@ class Control:
         yield from self._current(page, old, version, skipped)
 
     def _current(
-        self, letters: list[dict[str, Any]], old: Job, version: str, skipped: dict[str, int]
+        self, letters: list[dict[str, Any]], old: Job, version: str | None, skipped: dict[str, int]
     ) -> Iterator[dict[str, Any]]:
-        """The records of `letters` whose products no job newer than `old` has written."""
+        """The records of `letters` whose products no job newer than `old` wrote, saw or deleted, as far as can be told now.
+
+        Workers look again when they write.
+        """
         ids = {letter["line"]: orjson.loads(letter["record"]).get("id") for letter in letters}
-        ours = field_of(version) or FIELD
-        marks = [f"{ours}.job", f"{ours}.seen"]
-        known = mget(self._client, index_of(version), [i for i in ids.values() if isinstance(i, str) and i], includes=marks)
+        named = [name for name in ids.values() if isinstance(name, str) and name]
+        latest = self._latest(named, version) if version is not None else {}
         for letter in letters:
-            own = known.get(str(ids[letter["line"]]), {}).get(ours, {})
-            if max(str(own.get("job", "")), str(own.get("seen", ""))) > old.id:  # job ids sort by time
+            if latest.get(str(ids[letter["line"]]), "") > old.id:  # job ids sort by time
                 skipped["superseded"] += 1
             else:
                 yield {"line": letter["line"], "text": letter["record"]}
+
+    def _latest(self, products: list[str], version: str) -> dict[str, str]:
+        """The newest job that wrote, saw or deleted each of these products of an index version, where one did."""
+        ours = field_of(version) or FIELD
+        known = mget(self._client, index_of(version), products, includes=[f"{ours}.job", f"{ours}.seen"])
+        marks = {key: source.get(ours, {}) for key, source in known.items()}
+        there = {key: max(str(own.get("job", "")), str(own.get("seen", ""))) for key, own in marks.items()}
+        return {**self._jobs.deleted_by((version,), [key for key in products if key not in known]), **there}

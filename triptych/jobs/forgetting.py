@@ -1,7 +1,7 @@
 """The ledger without a job: all its entries go, and only that its id was given is kept.
 
 The id matters: products name the job that wrote them, and a newer job must have a greater one, whatever its machine's clock
-says. So the greatest forgotten id of an alias is kept among the keys.
+says. So the greatest forgotten id of an alias, and of the redrives of a job, is kept among the keys.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from triptych.elastic.client import translated
 from triptych.errors import ElasticsearchError, InputError
-from triptych.jobs.job import Job, JobState, Tally
+from triptych.jobs.job import Job, JobState, Tally, redrive_number, root_of
 from triptych.jobs.ledger import Entry, Ledger, term
 
 
@@ -31,7 +31,7 @@ class Forgetting(Ledger):
     def erase(self, entry: Entry | None, job: str) -> Forgotten:
         """Delete a job's entry, if it is there, and all that belongs to it. Raises ElasticsearchError."""
         if entry is not None:
-            self._keep_id(str(entry.source["alias"]), job)
+            self._keep_id(root_of(job) if redrive_number(job) else str(entry.source["alias"]), job)
             with translated():
                 self._client.delete(
                     index=self._jobs, id=entry.id, if_seq_no=entry.seq_no, if_primary_term=entry.primary_term, refresh=True
@@ -51,7 +51,7 @@ class Forgetting(Ledger):
             raise
 
     def last_forgotten(self, alias: str) -> str:
-        """The greatest id of a forgotten job of `alias`, "" where none was forgotten."""
+        """The greatest id of a forgotten job of `alias`, or redrive of the job of that id; "" where there is none."""
         try:
             return str(self._read(self._keys, _last_id(alias)).source["last"])
         except ElasticsearchError as error:

@@ -12,13 +12,17 @@ entry says (`wanted`, `error`, `finished_at`), from its counters, and from wheth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 
 from triptych.domain import Outcome
 from triptych.errors import InputError
+
+REDRIVE: Final = "-r"
+"""Stands between a job's id and the number of a redrive of it; no id of another job has an r."""
 
 
 class JobState(StrEnum):
@@ -92,6 +96,30 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadRows:
+    """Dead records one after another in a batch: how many it begins with, the most there are, and how many it ends with."""
+
+    first: int = 0
+    most: int = 0
+    last: int = 0
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> DeadRows:
+        rows = [(dead, len(list(some))) for dead, some in groupby(outcomes, lambda outcome: outcome is Outcome.DEAD)]
+        lengths = [length if dead else 0 for dead, length in rows] or [0]
+        return cls(lengths[0], max(lengths), lengths[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """What a done batch tells the breaker: which one of its job it is, its counts and its rows of dead records."""
+
+    number: int
+    counts: Counts
+    rows: DeadRows
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """A job's counters and how many of its batches are being worked on."""
 
@@ -105,6 +133,7 @@ class Job:
 
     `reading` is true until the catalogue is read whole; `error` says why a job failed, `paused_because` why it paused itself.
     `source` is how the catalogue is read (`SourceSpec.to_dict`) and `resumable` whether another process can read on in it;
+    `stamp` says which one it was when it was begun (`indexer.sources.stamps`).
     `reader` names the process that reads it now, None where none does, and `beat` counts that process's signs of life.
     `handed`: it came over HTTP, and its catalogue is for workers to read.
     `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
@@ -123,6 +152,7 @@ class Job:
     wanted: Wanted = Wanted.RUN
     paused_because: str | None = None
     source: Mapping[str, Any] | None = None
+    stamp: Mapping[str, str] | None = None
     resumable: bool = False
     reader: str | None = None
     handed: bool = False
@@ -142,6 +172,16 @@ class Job:
         """Whether workers can read its catalogue: it was handed to them, or has an address that is no path of one machine."""
         location = str((self.source or {}).get("location", ""))
         return self.handed or location.startswith("upload:") or "://" in location
+
+    def may_write(self, tally: Tally) -> bool:
+        """Whether a record of it may still be written, be it after somebody resumed it."""
+        if self.finished_at is not None:
+            return False
+        if tally.running or (self.error is None and self.wanted != Wanted.STOP):
+            return True
+        if self.reading and self.reader is None and not self.resumable:
+            return False  # nobody can resume it
+        return self.reading or tally.counts.pending > 0
 
     def state(self, tally: Tally) -> JobState:
         if self.error is not None:
@@ -215,8 +255,8 @@ class Batch:
 
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
-    `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
-    `kind` and `priority` say how its message goes out.
+    `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record;
+    `deleting` the lines of the products that one was about to delete. `kind` and `priority` say how its message goes out.
     """
 
     job: str
@@ -225,12 +265,29 @@ class Batch:
     attempts: int = 0
     failure: str | None = None
     progress: Mapping[str, Any] | None = None
+    deleting: tuple[int, ...] = ()
     kind: str = "words"
     priority: int = 5
 
     @property
     def id(self) -> str:
         return batch_id(self.job, self.number)
+
+
+def root_of(job: str) -> str:
+    """The id of the job whose records a job has: its own, or for a redrive that of the job it tries again."""
+    return job.partition(REDRIVE)[0]
+
+
+def redrive_id(job: str, number: int) -> str:
+    """The id of a job's redrive: it sorts behind the job and its earlier redrives, and before all newer jobs."""
+    return f"{root_of(job)}{REDRIVE}{number:06d}"
+
+
+def redrive_number(job: str) -> int:
+    """Which redrive of its job this id is of; 0: none."""
+    number = job.partition(REDRIVE)[2]
+    return int(number) if number else 0
 
 
 def batch_id(job: str, number: int) -> str:

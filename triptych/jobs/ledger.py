@@ -22,7 +22,7 @@ _MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "id": _KEYWORD, "index": _KEYWORD, "alias": _KEYWORD, "catalogue": _KEYWORD, "root": _KEYWORD,
         "submitted_at": {"type": "date"}, "finished_at": {"type": "date"}, "reading": {"type": "boolean"},
         "error": _KEYWORD, "wanted": _KEYWORD, "paused_because": _KEYWORD, "key": _KEYWORD, "redrive_of": _KEYWORD,
-        "reader": _KEYWORD, "source": _KEPT,
+        "reader": _KEYWORD, "source": _KEPT, "stamp": _KEPT,
     },
     "keys": {"job": _KEYWORD, "entry": _KEPT},
     "batches": {

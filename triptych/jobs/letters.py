@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 _PAGE: Final = 50
 """Letters in one answer: each may hold a record of a megabyte."""
 
+_ASKED: Final = 1000
+"""Products looked for at once."""
+
 _KEPT: Final = "10m"
 _MOST_BYTES: Final = 20_000_000
 """Of one bulk request."""
@@ -77,6 +80,29 @@ class LetterStore(Ledger):
         self._refresh(self._dead)
         hits = self._search(self._dead, which.to_query(job), size=size, sort="line:asc", source_excludes=["record"])
         return [hit["_source"] for hit in hits]
+
+    def dead_before(self, aliases: Sequence[str], job: str, products: Sequence[str]) -> dict[str, str]:
+        """Of each of these products the latest job older than `job` that has a dead letter of it; others are left out.
+
+        Letters of the latest second may not be seen, unless their job has ended.
+        """
+        found: dict[str, str] = {}
+        for start in range(0, len(products), _ASKED):
+            some = list(products[start : start + _ASKED])
+            query = every({"terms": {"index": list(aliases)}}, {"terms": {"product_id": some}}, {"range": {"job": {"lt": job}}})
+            latest = self._search(
+                self._dead, query, size=len(some), sort="job:desc", collapse={"field": "product_id"},
+                source_includes=["product_id", "job"],
+            )  # fmt: skip
+            found |= {hit["_source"]["product_id"]: hit["_source"]["job"] for hit in latest}
+        return found
+
+    def oldest_dead(self, aliases: Sequence[str]) -> str | None:
+        """The oldest job that has a dead letter of an index, None where there is no letter. All that are kept are seen."""
+        self._refresh(self._dead)
+        query = every({"terms": {"index": list(aliases)}})
+        hits = self._search(self._dead, query, size=1, sort="job:asc", source_includes=["job"])
+        return str(hits[0]["_source"]["job"]) if hits else None
 
     def reasons(self, job: str, *, which: LetterFilter = ALL) -> list[dict[str, Any]]:
         """How many dead letters there are of each `code`, `stage` and `modality` (None: the whole record), most first."""

@@ -11,14 +11,15 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from triptych.elastic.client import translated
+from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, NotFoundError
 from triptych.jobs.batches import Claim, Position, Seen
 from triptych.jobs.forgetting import Forgetting
-from triptych.jobs.job import Job, JobState, Tally
+from triptych.jobs.job import Job, JobState, Tally, redrive_id, redrive_number, root_of
 from triptych.jobs.ledger import every, exists, now, term
 from triptych.jobs.letters import LetterStore, letter_id
 from triptych.jobs.tombstones import TombstoneStore
@@ -28,6 +29,7 @@ __all__ = ["Claim", "JobStore", "Position", "Seen", "letter_id", "now"]
 _STAMP: Final = "%Y%m%dt%H%M%S"
 _HALF_MADE_SECONDS: Final = 2.0
 _PAGE: Final = 200
+_TRIES: Final = 20
 
 
 class JobStore(TombstoneStore, LetterStore, Forgetting):
@@ -44,16 +46,18 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         resumable: bool = False,
         key: str | None = None,
         redrive_of: str | None = None,
+        behind: str | None = None,
         priority: int = 5,
     ) -> tuple[Job, bool]:
         """Begin a job over `catalogue`, whose media lie under `root`, into the index version `index` behind `alias`.
 
+        It is newer than all jobs of the alias, or with `behind` only than that one and its redrives.
         Returns the job and whether it is new. There is one job for each `key` of an alias: whoever comes second, be it at the
         same instant, gets the first one's.
         """
         self.prepare()
         job = Job(
-            id=self._new_id(alias), index=index, alias=alias, catalogue=catalogue, root=root, submitted_at=now(),
+            id=self._new_id(alias, behind), index=index, alias=alias, catalogue=catalogue, root=root, submitted_at=now(),
             source=source, resumable=resumable, reader=uuid.uuid4().hex, key=key, redrive_of=redrive_of,
             priority=priority,
         )  # fmt: skip
@@ -61,8 +65,11 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
             found = self.of_key(alias, key)
             if found is not None:
                 return found, False
-        self._create(self._jobs, job.id, job.to_dict(), refresh=True)
-        return job, True
+        for _ in range(_TRIES):
+            if self._create(self._jobs, job.id, job.to_dict(), refresh=True) or self.get(job.id).reader == job.reader:
+                return job, True
+            job = replace(job, id=self._new_id(alias, behind))  # another redrive of the same job was quicker
+        raise ElasticsearchError(f"No id can be found for a job of {alias!r}.", code="elasticsearch.conflict")
 
     def _first(self, alias: str, key: str, job: Job) -> bool:
         """Take a key for a job; False if another job has it. Our own entry is there if the answer to the first try was lost."""
@@ -88,8 +95,11 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         self._create(self._jobs, found["job"], {**found["entry"], "reader": None}, refresh=True)
         return self.get(found["job"])
 
-    def _new_id(self, alias: str) -> str:
-        """An id that sorts after those of all jobs of the alias, whatever this machine's clock says."""
+    def _new_id(self, alias: str, behind: str | None) -> str:
+        """An id that sorts after those of all jobs of the alias, whatever this machine's clock says; or after those of the job
+        `behind` and its redrives, and before all newer ones."""
+        if behind is not None:
+            return self._redrive_id(root_of(behind))
         stamp = f"{dt.datetime.now(dt.UTC):{_STAMP}}"
         self._refresh(self._jobs)
         latest = self._search(self._jobs, term("alias", alias), size=1, sort="id:desc", source_includes=["id"])
@@ -98,6 +108,13 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
             last = dt.datetime.strptime(newest, _STAMP).replace(tzinfo=dt.UTC)
             stamp = f"{last + dt.timedelta(seconds=1):{_STAMP}}"
         return f"{stamp}-{uuid.uuid4().hex[:6]}"
+
+    def _redrive_id(self, job: str) -> str:
+        self._refresh(self._jobs)
+        own = {"range": {"id": {"gt": f"{job}-", "lt": f"{job}."}}}  # "." comes next after "-"
+        latest = self._search(self._jobs, own, size=1, sort="id:desc", source_includes=["id"])
+        newest = max([hit["_source"]["id"] for hit in latest] + [self.last_forgotten(job)])
+        return redrive_id(job, redrive_number(newest) + 1)
 
     def get(self, job: str) -> Job:
         """The job of that id. Raises NotFoundError."""
@@ -111,8 +128,8 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
             raise
 
     def newest(self, *, size: int = 20) -> list[Job]:
-        """The newest jobs, newest first."""
-        return self._jobs_where({"match_all": {}}, size=size, sort="id:desc")
+        """The jobs submitted last, the last one first."""
+        return self._jobs_where({"match_all": {}}, size=size, sort="submitted_at:desc,id:desc")
 
     def state(self, job: str) -> JobState:
         """The state of a job at this moment. Raises NotFoundError."""
@@ -208,6 +225,18 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         held = {"terms": {"wanted": ["pause", "stop"]}}
         return [job for page in self._pages(every(term("reading", True), but=[exists("error"), held])) for job in page]
 
+    def unread_locations(self) -> set[str]:
+        """Where the catalogues lie of all jobs that are not read whole, whatever state they are in."""
+        jobs = (job for page in self._pages(every(term("reading", True))) for job in page)
+        return {_location(job.source) for job in jobs}
+
+    def half_made_locations(self) -> set[str]:
+        """Where the catalogues lie of jobs that have an idempotency key and are not entered: whoever comes with it does so."""
+        self._refresh(self._keys)
+        kept = (hit["_source"] for hit in scan(self._client, self._keys))
+        held = {one["job"]: _location(one["entry"].get("source")) for one in kept if "entry" in one}
+        return {location for job, location in held.items() if location and self.entry_of(job) is None}
+
     def _pages(self, query: Mapping[str, Any]) -> Iterator[list[Job]]:
         after: dict[str, Any] = {}
         while page := self._jobs_where(query, size=_PAGE, sort="id:asc", **after):
@@ -218,11 +247,15 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         return [Job.from_dict(hit["_source"]) for hit in self._search(self._jobs, query, size=size, sort=sort, **more)]
 
 
+def _location(source: Mapping[str, Any] | None) -> str:
+    return str((source or {}).get("location", ""))
+
+
 def _summary(job: Job, tally: Tally) -> dict[str, Any]:
     kept = {
         name: value
         for name, value in job.to_dict().items()
-        if name not in ("source", "reader", "handed", "beat", "judged_from")
+        if name not in ("source", "stamp", "reader", "handed", "beat", "judged_from")
     }
     return {
         **kept,

@@ -1,44 +1,68 @@
-"""The ledger's tombstones: which products a job found gone or deleted while older jobs on its index had not ended.
+"""The ledger's tombstones: which products a job found gone or deleted that an older one may still write.
 
 A product that is there says itself which job wrote it last; one that is gone says nothing, and an older job that comes late
-would write it again. They are kept as long as several jobs run on an index, and cleared by the last of them.
+would write it again. They are kept as long as such a job, or a dead letter of one, is there.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from triptych.elastic.bulk import bulk_index
+from triptych.elastic.client import translated
 from triptych.elastic.engine import mget
 from triptych.errors import ElasticsearchError
 from triptych.jobs.batches import BatchStore
-from triptych.jobs.job import Job, Wanted
+from triptych.jobs.forgetting import Forgetting
+from triptych.jobs.job import Job, Tally
 from triptych.jobs.ledger import every, exists, term
 
+_MOST: Final = 1000
 
-class TombstoneStore(BatchStore):
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The other jobs of an index as one of them sees them.
+
+    `older` is the greatest id of the older ones that may still write, be it after somebody resumed them; "" where there is
+    none. `newer`: there are newer ones, in whatever state, or were. `alone`: none of them, older or newer, may still write.
+    """
+
+    older: str = ""
+    newer: bool = False
+    alone: bool = True
+
+
+class TombstoneStore(BatchStore, Forgetting):
     """Tombstones: which jobs need them, keep, find, clear."""
 
-    def beside(self, job: Job, versions: Sequence[str] = ()) -> tuple[bool, bool]:
-        """Whether older and whether newer jobs run or wait on the same index; of those that failed or were stopped only such as
-        have a batch that is still worked on. `versions` are all versions of the index, where there are several: a job that
-        carries documents into one of them, and so names it, says nothing new of them."""
+    def beside(self, job: Job, versions: Sequence[str] = ()) -> Beside:
+        """The other jobs on the same index.
+
+        `versions` are all versions of the index, where there are several: a job that carries documents into one of them, and so
+        names it, says nothing new of them.
+        """
         on = {"terms": {"index": list(versions or (job.index,))}}
         carrying = [{"terms": {"alias": list(versions)}}] if versions else []
-        others = every(on, but=[exists("finished_at"), term("id", job.id), *carrying])
-        found = self._search(self._jobs, others, size=1000, sort="id:desc", source_includes=["id", "error", "wanted"])
-        jobs = [hit["_source"] for hit in found]
-        idle = [one["id"] for one in jobs if one.get("error") is not None or one.get("wanted") == Wanted.STOP]
-        still = self.tallies(idle) if idle else {}
-        names = [one["id"] for one in jobs if one["id"] not in still or still[one["id"]].running]
-        return any(name < job.id for name in names), any(name > job.id for name in names)
-
-    def newer_ended(self, job: Job, versions: Sequence[str] = ()) -> bool:
-        """Whether a newer job on the same index has ended before this one: what it deleted has a tombstone still."""
-        on = {"terms": {"index": list(versions or (job.index,))}}
-        ended = every(on, exists("finished_at"), {"range": {"id": {"gt": job.id}}})
-        return bool(self._search(self._jobs, ended, size=1, sort="_doc", source=False))
+        with translated():
+            answer = self._client.search(
+                index=self._jobs,
+                query=every(on, but=[term("id", job.id), *carrying]),
+                post_filter=every(but=[exists("finished_at")]),
+                aggs={"newer": {"filter": {"range": {"id": {"gt": job.id}}}}},
+                size=_MOST,
+                sort="id:desc",
+                source_excludes=["source"],
+            )
+        found = [Job.from_dict(hit["_source"]) for hit in answer["hits"]["hits"]]
+        idle = [one.id for one in found if not one.may_write(Tally())]
+        tallies = self.tallies(idle) if idle else {}
+        may = [one.id for one in found if one.may_write(tallies.get(one.id, Tally()))]
+        newer = answer["aggregations"]["newer"]["doc_count"] > 0 or self.last_forgotten(job.alias) > job.id
+        return Beside(max((name for name in may if name < job.id), default=""), newer, alone=not may)
 
     def keep_deleted(self, index: str, products: Iterable[str], job: str) -> None:
         """Remember that `job` wants these products of an index version gone. Raises ElasticsearchError."""
@@ -57,9 +81,10 @@ class TombstoneStore(BatchStore):
             last[keys[key]] = max(entry["job"], last.get(keys[key], ""))
         return last
 
-    def clear_deleted(self, index: str) -> None:
-        """Forget the tombstones of an index version, when no second job runs on it any more."""
-        self._delete_all(self._deleted, term("index", index))
+    def clear_deleted(self, index: str, *, until: str | None = None) -> None:
+        """Forget the tombstones of an index version, of jobs up to `until` or of all, as no older job may come any more."""
+        up_to = [] if until is None else [{"range": {"job": {"lte": until}}}]
+        self._delete_all(self._deleted, every(term("index", index), *up_to))
 
 
 def _key(index: str, product: str) -> str:

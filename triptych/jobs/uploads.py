@@ -7,7 +7,9 @@ Any worker may read an upload, on any machine, and begin again after a fault; El
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import io
+import re
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,6 +27,11 @@ _KEPT_PARTS: Final = 6
 """Parts held while an upload is read: a table by columns goes to and fro in it."""
 
 _BUFFER: Final = 1 << 16
+_MOST: Final = 1000
+
+_STAMP: Final = "%Y%m%dt%H%M%S"
+_STAMPED: Final = re.compile(r"\d{8}t\d{6}-[0-9a-f]{32}")
+"""The id of an upload: when it was kept, in UTC, and what makes it unique."""
 
 _MAPPING: Final[dict[str, Any]] = {
     "dynamic": False,
@@ -60,7 +67,7 @@ class Uploads:
     def keep(self, stream: BinaryIO) -> Upload:
         """Keep what `stream` gives. Raises InputError `upload.empty` or `upload.too_large`, and then keeps nothing of it."""
         own.ensure(self._client, self._index, _MAPPING)
-        name, total = uuid.uuid4().hex, 0
+        name, total = f"{dt.datetime.now(dt.UTC):{_STAMP}}-{uuid.uuid4().hex}", 0
         try:
             for number, data in enumerate(iter(lambda: _filled(stream), b"")):
                 total += len(data)
@@ -104,6 +111,20 @@ class Uploads:
             self._client.indices.refresh(index=self._index, ignore_unavailable=True)
             found = self._client.count(index=self._index, query={"term": {"upload": name}}, ignore_unavailable=True)
         return int(found["count"])
+
+    def older_than(self, seconds: float) -> set[str]:
+        """Uploads that were kept so long ago, by the clocks of those who kept them and of this machine; some of them."""
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)
+        with translated():
+            answer = self._client.search(
+                index=self._index,
+                size=0,
+                query={"range": {"upload": {"lt": f"{before:{_STAMP}}"}}},
+                aggs={"uploads": {"terms": {"field": "upload", "size": _MOST, "order": {"_key": "desc"}}}},
+                ignore_unavailable=True,
+            )
+        found = answer.body.get("aggregations", {}).get("uploads", {}).get("buckets", [])
+        return {bucket["key"] for bucket in found if _STAMPED.fullmatch(bucket["key"])}  # older versions' have no time
 
     def forget(self, name: str) -> None:
         """Delete an upload; one that is gone is no error."""
