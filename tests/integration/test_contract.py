@@ -13,9 +13,9 @@ import made_shop
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from jsonschema import Draft202012Validator
 from made_shop import DIMS
 from made_web import PICTURE, THINGS, WORDS, Web, made_web
+from said import check_said
 
 from search_api import Searcher, SearchRequest, SearchResult, openapi
 from triptych.errors import QueryError
@@ -28,24 +28,6 @@ pytestmark = pytest.mark.integration
 def web(services: Services, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with made_web(services, tmp_path_factory.mktemp("contract"), f"contract-{run_id}") as made:
         yield made
-
-
-def strictly(part: Any) -> Any:
-    """A schema that takes no member it does not name."""
-    if isinstance(part, list):
-        return [strictly(one) for one in part]
-    if not isinstance(part, dict):
-        return part
-    found = {name: strictly(one) for name, one in part.items()}
-    return {"additionalProperties": False, **found} if "properties" in found and "$ref" not in found else found
-
-
-STRICT = strictly(openapi.document()["components"])
-
-
-def check_said(name: str, answer: Any) -> None:
-    """The document has every member of an answer."""
-    Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": STRICT}).validate(answer)
 
 
 def test_several_searches_at_once_have_their_own_answers_and_problems(web: Web) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from processes import Command
+from said import check_said
 
 from indexer import sweeper
 from search_api.app import create_app
@@ -74,6 +75,7 @@ def session() -> str:
 def sent(client: FlaskClient, made: str, session: str, *events: dict[str, Any]) -> Any:
     answer = client.post("/v1/events", json={"index": made, "session": session, "events": list(events)})
     assert answer.status_code == 200, answer.json
+    check_said("EventsAnswer", answer.json)
     return answer.json
 
 
@@ -193,7 +195,9 @@ def test_a_session_is_forgotten_and_no_other(
     other = f"{session} other"
     for one in (session, other):
         sent(client, made, one, *[{"kind": "click", "product": f"p{n:03}"} for n in range(150)])
-    assert client.delete("/v1/events", query_string={"session": session}).json == {"deleted": 150}
+    forgotten = client.delete("/v1/events", query_string={"session": session}).json
+    check_said("ForgottenAnswer", forgotten)
+    assert forgotten == {"deleted": 150}
     assert kept(store, made, names.known(session)) == []
     assert len(kept(store, made, names.known(other))) == 150
     assert client.delete("/v1/events", query_string={"session": session}).json == {"deleted": 0}

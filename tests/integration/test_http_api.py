@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from processes import spaces_here
+from said import check_said
 
 from engine import redis_server
 from triptych.services import Services
@@ -367,6 +368,7 @@ def product_path(index: str, key: str) -> str:
 def test_product_by_id(web: Api, shop_products: list[dict[str, Any]]) -> None:
     answer = web.call("GET", product_path(web.index, "demo-002"))
     assert answer.status == 200
+    check_said("ProductAnswer", answer.body)
     assert answer.body == {"id": "demo-002", "product": shop_products[1]}
 
 
@@ -396,6 +398,7 @@ def test_unknown_product_is_a_problem(web: Api) -> None:
 def test_health(web: Api) -> None:
     assert web.call("GET", "/v1/health/live").body == {"status": "live"}
     ready = web.call("GET", "/v1/health/ready")
+    check_said("ReadyAnswer", ready.body)
     assert (ready.status, ready.body["status"]) == (200, "ready")
     assert {name: check["ok"] for name, check in ready.body["services"].items()} == {
         "elasticsearch": True,

@@ -17,6 +17,7 @@ import pytest
 from flask.testing import FlaskClient
 from media_server import MediaServer, reply, serving
 from pyarrow import parquet
+from said import check_said
 from worlds import World
 
 from search_api.app import create_app
@@ -147,7 +148,10 @@ def test_a_dry_run_is_done_by_a_worker_and_enters_no_job(world: World, client: F
         place, body = answer.headers["Location"], answer.get_json()
         assert (answer.status_code, place) == (202, f"/v1/dry-runs/{body['id']}")
         world.wait(lambda: client.get(place).get_json()["state"] in ("done", "failed"), "the dry run")
-        return dict(client.get(place).get_json())
+        found = dict(client.get(place).get_json())
+        check_said("SubmittedAnswer", body)
+        check_said("DryRunAnswer", found)
+        return found
 
     found = tried(jsonl([*LINES, {"id": ""}]), "feed.jsonl")
     assert found["state"] == "done"
@@ -352,14 +356,20 @@ def test_dead_letters_are_counted_shown_exported_and_redriven(world: World, clie
     job = send(client, {"index": name}, jsonl(records)).get_json()["id"]
     end = events(client, job)[-1][1]
     assert (end["state"], end["written"], end["partial"], end["dead"]) == ("completed_with_dead_letters", 2, 1, 1)
-    reasons = client.get(f"/v1/jobs/{job}").get_json()["reasons"]
+    told = client.get(f"/v1/jobs/{job}").get_json()
+    check_said("JobAnswer", told)
+    reasons = told["reasons"]
     assert {reason["code"]: reason["letters"] for reason in reasons} == {"media.host_not_allowed": 1, "record.invalid": 1}
-    shown = client.get(f"/v1/jobs/{job}/letters?modality=image").get_json()["letters"]
+    check_said("JobsAnswer", client.get("/v1/jobs").get_json())
+    answer = client.get(f"/v1/jobs/{job}/letters?modality=image").get_json()
+    check_said("LettersAnswer", answer)
+    shown = answer["letters"]
     assert [letter["product_id"] for letter in shown] == ["p1"]
     exported = [json.loads(line) for line in client.get(f"/v1/jobs/{job}/export").get_data().splitlines()]
     assert sorted(json.loads(letter["record"])["id"] for letter in exported) == ["", "p1"]
     answer = client.post(f"/v1/jobs/{job}/redrive", json={"modality": "image"})
     redriven = answer.get_json()
+    check_said("RedriveAnswer", redriven)
     assert (answer.status_code, redriven["redrive_of"], redriven["redriven"]["records"]) == (202, job, 1)
     assert events(client, redriven["id"])[-1][1]["partial"] == 1
     forced = client.post(f"/v1/jobs/{job}/redrive", json={"modality": "image", "force": True}).get_json()
@@ -373,7 +383,9 @@ def test_a_job_is_paused_resumed_and_stopped(world: World, client: FlaskClient, 
     job = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
     refused = client.delete(f"/v1/jobs/{job}")
     assert (refused.status_code, refused.get_json()["code"]) == (400, "job.not_ended")
-    assert client.post(f"/v1/jobs/{job}/pause").get_json()["state"] == "paused"
+    paused = client.post(f"/v1/jobs/{job}/pause").get_json()
+    check_said("JobSummary", paused)
+    assert paused["state"] == "paused"
     world.begin_worker()
     assert client.get(f"/v1/jobs/{job}").get_json()["state"] == "paused"
     answer = client.post(f"/v1/jobs/{job}/resume")

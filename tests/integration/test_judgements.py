@@ -11,6 +11,7 @@ import made_shop
 import pytest
 from flask.testing import FlaskClient
 from processes import Command
+from said import check_said
 
 from evaluation.metrics import read_qrels
 from evaluation.runs import read_queries
@@ -45,6 +46,7 @@ def sent(client: FlaskClient, index: str, *judgements: tuple[dict[str, Any], dic
     body = {"index": index, "judgements": [{"query": query, "grades": grades} for query, grades in judgements]}
     answer = client.post("/v1/judgements", json=body)
     assert answer.status_code == 200, answer.json
+    check_said("JudgementsAnswer", answer.json)
     return answer.json
 
 
