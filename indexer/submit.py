@@ -241,7 +241,8 @@ def _enter(job: Job, lines: Iterator[records.RawRecord], services: Services, beg
             raise taken_over(job.id)
         if current.wanted == Wanted.STOP or time.monotonic() > until:
             return False
-        services.jobs.add(Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority))
+        made = Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority, products=batch.products)
+        services.jobs.add(made)
         offer_batch(services.queue, job.id, number, kind=batch.kind, priority=job.priority)
         if seconds is not None:
             until = min(until, time.monotonic() + seconds)

@@ -115,7 +115,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
     letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
     counts = Counts.of(result.outcomes, letters)
-    if jobs.finish(claim, counts):
+    if jobs.finish(claim, counts, result.outcomes):
         log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _judge(services, job, counts)
         if _may_be_last(services):

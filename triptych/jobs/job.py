@@ -216,7 +216,8 @@ class Batch:
     `records` holds `{"line": n, "text": "<the line>"}` or, for a line that could not even be read, `{"line": n, "code": ...,
     "message": ...}`. `attempts` counts how often it was started, this time included;
     `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record.
-    `kind` and `priority` say how its message goes out.
+    `kind` and `priority` say how its message goes out. `products` are the ids of the records' products, in order; empty where
+    they are not known yet.
     """
 
     job: str
@@ -227,6 +228,7 @@ class Batch:
     progress: Mapping[str, Any] | None = None
     kind: str = "words"
     priority: int = 5
+    products: tuple[str | None, ...] = ()
 
     @property
     def id(self) -> str:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 _PAGE: Final = 50
 """Letters in one answer: each may hold a record of a megabyte."""
 
+_MOST_OF_ONE: Final = 1000
+"""Letters of one record: each of its media may leave one, and one for its being written."""
+
 _KEPT: Final = "10m"
 _MOST_BYTES: Final = 20_000_000
 """Of one bulk request."""
@@ -76,6 +79,13 @@ class LetterStore(Ledger):
         """The dead letters of a job in the catalogue's order, at most `size`, without their records."""
         self._refresh(self._dead)
         hits = self._search(self._dead, which.to_query(job), size=size, sort="line:asc", source_excludes=["record"])
+        return [hit["_source"] for hit in hits]
+
+    def letters_at(self, job: str, line: int) -> list[dict[str, Any]]:
+        """The dead letters of the record of one line of a job, without the record."""
+        self._refresh(self._dead)
+        at = every(term("job", job), term("line", line))
+        hits = self._search(self._dead, at, size=_MOST_OF_ONE, sort="at:asc", source_excludes=["record"])
         return [hit["_source"] for hit in hits]
 
     def reasons(self, job: str, *, which: LetterFilter = ALL) -> list[dict[str, Any]]:
