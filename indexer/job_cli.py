@@ -1,4 +1,4 @@
-"""Commands of jobs: `triptych job list|show|watch|pause|resume|stop|letters|export|redrive|forget`."""
+"""Commands of jobs: `triptych job list|show|record|watch|pause|resume|stop|letters|export|redrive|forget`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,33 @@ def list_jobs(*, as_json: bool) -> None:
 def show(job_id: str, *, as_json: bool) -> None:
     """The counters and the dead letters of job ID. The four outcomes and `pending` add up to the records read."""
     show_job(describe(_services(), job_id), as_json=as_json)
+
+
+@job.command()
+@_the_job
+@click.argument("product", metavar="[PRODUCT]", required=False)
+@click.option("--line", type=click.IntRange(1), metavar="N", help="The record of this line of the catalogue instead.")
+@as_json
+def record(job_id: str, product: str | None, *, line: int | None, as_json: bool) -> None:
+    """What became of the record of PRODUCT, or of a line, in job ID: state, stage, attempt, content hash, and why."""
+    which = product if line is None else line
+    if which is None or (product is not None and line is not None):
+        raise click.UsageError("Say which record: PRODUCT, or --line N.")
+    found = _services().control.record(job_id, which)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        return
+    later = f" by job {found.overtaken_by}" if found.overtaken_by else ""
+    ended = f" (it ended as {found.outcome})" if found.outcome not in (None, found.state) else ""
+    click.echo(f"line {found.line}, product {found.product or '-'}: {found.state}{later}{ended}")
+    click.echo(f"stage {found.stage}, attempt {found.attempt}, batch {found.batch}, content hash {found.hash or '-'}")
+    if found.lines:
+        click.echo(f"the same id is on line {', '.join(map(str, found.lines))} too")
+    if found.failure:
+        click.echo(f"an earlier attempt failed: {found.failure}")
+    for why in found.reasons:
+        part = " ".join(text for text in (why["modality"], why["reference"]) if text)
+        click.echo(f"{why['stage']}{' of ' + part if part else ''}: {why['message']} ({why['code']})")
 
 
 @job.command()

@@ -280,7 +280,7 @@ def _enter(
             raise taken_over(job.id)
         if current.wanted == Wanted.STOP or time.monotonic() > until:
             return False
-        entry = Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority)
+        entry = Batch(job.id, number, batch.records, kind=batch.kind, priority=job.priority, products=batch.products)
         waits(partial(services.jobs.add, entry, uuid.uuid4().hex))
         offer_batch(services.queue, job.id, number, kind=batch.kind, priority=job.priority)
         if seconds is not None:

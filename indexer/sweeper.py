@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from indexer.upgrade import swapping
+from indexer.upgrade import building, swapping
 from triptych.elastic.events import EventStore
 from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Job, Wanted
 from triptych.jobs.orphans import drop_orphans
 from triptych.jobs.queue import KINDS, queue_name, send_batch, send_finish, send_read, waiting_in
 from triptych.jobs.store import Seen
-from triptych.jobs.upgrades import UpgradeState
+from triptych.jobs.upgrades import Upgrade, UpgradeState
 from triptych.jobs.watch import Seldom, Watch
 from triptych.services import Services
 
@@ -57,7 +57,8 @@ class Sweeper:
     def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._services = services
         self._lease = services.settings.batch_lease_seconds
-        self._running, self._queued, self._readers, self._swaps = (Watch(clock) for _ in range(4))
+        self._running, self._queued, self._readers, self._swaps, self._built = (Watch(clock) for _ in range(5))
+        self._refused: set[str] = set()
 
     def sweep(self) -> None:
         """Give back and send again every batch nobody works on, and the closing of every job that is done but open."""
@@ -65,13 +66,15 @@ class Sweeper:
         try:
             active, running = jobs.active(), jobs.running()
         except ElasticsearchError:  # nobody can give a sign of life either: leases begin anew when it is back
-            for watch in (self._running, self._queued, self._readers, self._swaps):
+            for watch in (self._running, self._queued, self._readers, self._swaps, self._built):
                 watch.clear()
             raise
         self._give_back(running, set(active))
         self._send_lost(active)
         self._find_abandoned()
-        self._settle_swaps()
+        upgrades = self._services.upgrades.all_open()
+        self._settle_swaps(upgrades)
+        self._restore_settings(upgrades)
         for page in jobs.unfinished():
             for name, tally in jobs.tallies([job.id for job in page]).items():
                 if tally.counts.pending == 0:
@@ -101,9 +104,9 @@ class Sweeper:
         batch = seen.batch
         send_batch(self._services.queue, batch.job, batch.number, kind=batch.kind, priority=batch.priority)
 
-    def _settle_swaps(self) -> None:
+    def _settle_swaps(self, upgrades: Sequence[Upgrade]) -> None:
         """Writes must not wait for a process that is lost."""
-        swaps = {one.alias: one for one in self._services.upgrades.all_open() if one.state is not UpgradeState.OPEN}
+        swaps = {one.alias: one for one in upgrades if one.state is not UpgradeState.OPEN}
         alive = {alias: (one.state, one.holder, one.beat) for alias, one in swaps.items()}
         for alias in self._swaps.unchanged(alive, seconds=swapping.LOST_SECONDS):
             log.warning("the swap of %s was lost with its process; settling it", alias)
@@ -111,6 +114,19 @@ class Sweeper:
                 swapping.settle(self._services, swaps[alias])
             except TriptychError as error:  # aliases are not a worker's to change; the rest of the sweep goes on
                 log.warning("%s An administrator ends the swap: triptych reindex promote %s", error, alias)
+
+    def _restore_settings(self, upgrades: Sequence[Upgrade]) -> None:
+        """A new version has its own settings again when nobody has filled it for a lease."""
+        built = {one.new: one for one in upgrades if one.settings and one.serving != one.new}
+        idle = {name: one.alias for name, one in built.items() if not building.is_filled(self._services, one)}
+        for name in self._built.unchanged(idle, seconds=self._lease):
+            try:
+                if building.end(self._services, built[name]):
+                    log.info("%s is filled; it has the settings again that it had before", name)
+            except TriptychError as error:  # settings are not a worker's to change
+                if name not in self._refused:
+                    log.warning("%s An administrator gives %s its settings back: triptych reindex promote", error, name)
+                self._refused.add(name)
 
     def _find_abandoned(self) -> None:
         """Jobs whose submitter was lost while it read wait for somebody who reads on; if nobody can, they have failed."""

@@ -24,7 +24,7 @@ from triptych.elastic.attached import index_of
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import NotFoundError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
-from triptych.jobs.job import Counts, DeadRows, Job
+from triptych.jobs.job import Counts, Job
 from triptych.jobs.queue import DRY_RUN, FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, send_finish, waiting
 from triptych.jobs.store import Claim, letter_id, now
 from triptych.logs import about
@@ -115,7 +115,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
     letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
     counts = Counts.of(result.outcomes, letters)
-    if jobs.finish(claim, counts, DeadRows.of(result.outcomes)):
+    if jobs.finish(claim, counts, result.outcomes):
         log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _judge(services, job, counts)
         if _may_be_last(services):

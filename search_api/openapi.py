@@ -20,6 +20,7 @@ from search_api.openapi_endpoints import ENDPOINTS, Endpoint
 from search_api.schemas import ExplainBody, JobBody, LetterBody, MsearchBody, ReweighBody, SearchBody
 from search_api.similar import SimilarResult
 from triptych import __version__
+from triptych.jobs.records import Record
 
 _REF = "#/components/schemas/{model}"
 
@@ -49,9 +50,9 @@ def document() -> dict[str, Any]:
     models = [(model, "validation") for model in bodies_]
     _, bodies = models_json_schema([*models, *MODELS], ref_template=_REF)  # type: ignore[list-item]
     schemas = dict(bodies["$defs"])
-    for kind in (SearchResult, SimilarResult):
+    for kind in (SearchResult, SimilarResult, Record):
         answer = TypeAdapter(kind).json_schema(mode="serialization", ref_template=_REF)
-        schemas |= {**answer.pop("$defs"), kind.__name__: answer}
+        schemas |= {**answer.pop("$defs", {}), kind.__name__: answer}
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -89,8 +90,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         {"name": key, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
         for key, text in endpoint.optional.items()
     ]
-    if "{id}" in endpoint.path:
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}})
+    for key in (name for name in ("id", "product") if f"{{{name}}}" in endpoint.path):
+        parameters.append({"name": key, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}})
     if parameters:
         found["parameters"] = parameters
     if endpoint.body:

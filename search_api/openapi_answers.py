@@ -156,12 +156,10 @@ class ReadyAnswer(BaseModel):
     services: dict[str, dict[str, Any]]
 
 
-MODELS: tuple[tuple[type[BaseModel], Any], ...] = tuple(
-    (model, "serialization")
-    for model in (
-        *(Problem, MsearchAnswer, ExplainAnswer, ProductAnswer),
-        *(EventsAnswer, ForgottenAnswer, JudgementsAnswer, LiveAnswer, ReadyAnswer),
-        *openapi_jobs.MODELS,
-    )
+_MODELS: tuple[type[BaseModel], ...] = (
+    *(Problem, MsearchAnswer, ExplainAnswer, ProductAnswer),
+    *(EventsAnswer, ForgottenAnswer, JudgementsAnswer, LiveAnswer, ReadyAnswer),
+    *openapi_jobs.MODELS,
 )
+MODELS: tuple[tuple[type[BaseModel], Any], ...] = tuple((model, "serialization") for model in _MODELS)
 """What the document has beside the models that read requests."""

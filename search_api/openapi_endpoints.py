@@ -136,6 +136,13 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="get",
+        path="/v1/jobs/{id}/records/{product}",
+        summary="What became of a product's record in a job: state, stage, attempt, content hash, and why",
+        answer="Record",
+        errors=_FAULTS,
+    ),
+    Endpoint(
+        method="get",
         path="/v1/jobs/{id}/export",
         summary="All dead letters of a job with their records, as JSON lines",
         optional=_LETTERS,

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     )
     fetch_attempts: _Positive = Field(4, description="times a medium is asked for while its server fails")
     fetch_redirects: int = Field(5, ge=0, description="most redirects followed for one medium")
-    fetch_per_host: _Positive = Field(4, description="requests at once to one host, per process")
+    fetch_per_host: _Positive = Field(4, description="requests at once to one host, of all workers together")
     fetch_spool_bytes: int = Field(1_000_000_000, ge=0, description="most bytes of fetched media on disk, per batch")
     fetch_known: int = Field(100_000, ge=0, description="URLs whose ETag and digest Redis keeps; 0: none")
     decode_seconds: float = Field(10.0, gt=0, description="time that decoding one picture or sound may take")

@@ -76,7 +76,7 @@ def start(
 
     Exit code as of `index add`.
     """
-    from indexer.upgrade import starting  # noqa: PLC0415
+    from indexer.upgrade import building, starting  # noqa: PLC0415
     from triptych.jobs.routing import priority_of  # noqa: PLC0415
 
     services = _services()
@@ -84,6 +84,7 @@ def start(
     upgrade = starting.start(services, index, wanted, quiet=as_json)
     if follow and upgrade.job is not None:
         follow_job(services, services.jobs.get(upgrade.job), quiet=as_json)
+        building.settle(services, upgrade)
     data = describe(services, upgrade.job) if upgrade.job is not None else None
     if as_json:
         click.echo(json.dumps({"alias": upgrade.alias, "old": upgrade.old, "new": upgrade.new, "job": data}))

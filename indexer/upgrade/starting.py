@@ -1,6 +1,7 @@
 """Begin an upgrade, fill its new version, tell how it stands, and drop the version that is not in use.
 
-start: what encoders learn -> the record -> the new version, no alias yet -> a job that carries all documents into it
+start: what encoders learn -> the record -> the new version, no alias yet -> its settings for being filled (building.py)
+       -> a job that carries all documents into it
        The new version of an attached index is a further object field of ours in it (fields.py).
 Each step looks first whether it is done, so `start` again goes on where it was cut off.
 """
@@ -20,7 +21,7 @@ from indexer.fit import fit_shown
 from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
 from indexer.submit import reader_lives, submit
-from indexer.upgrade import fields, rounds, swapping
+from indexer.upgrade import building, fields, rounds, swapping
 from triptych.elastic import lifecycle
 from triptych.elastic.attached import index_of, version_of
 from triptych.elastic.client import translated
@@ -144,6 +145,7 @@ def _newest_root(services: Services, alias: str) -> str | None:
 def _filled(services: Services, upgrade: Upgrade, priority: int) -> Upgrade:
     """The upgrade with a job that carries what is new, unless one does already, or nothing is."""
     upgrade = _noted(services, upgrade)
+    building.settle(services, upgrade)
     if upgrade.job is not None:
         return upgrade
     if upgrade.seen.get(upgrade.serving) is not None and rounds.behind(services, upgrade) == 0:
@@ -154,6 +156,7 @@ def _filled(services: Services, upgrade: Upgrade, priority: int) -> Upgrade:
     root = root if how is None else root_of(how)
     location = f"elasticsearch:{index_of(upgrade.serving)}"
     source = Source(SourceSpec(location, format="elasticsearch"), location, root, None, lambda _: found.records)
+    upgrade = building.begin(services, upgrade)
     job = submit(source, upgrade.waiting, services, priority=priority)
     return services.upgrades.update(upgrade, job=job.id, pending=dict(found.shards))
 

@@ -1,7 +1,8 @@
 """Swap the two versions of an index, so that nothing written is lost and no query fails:
 
-    encoders here and in every process of the API -> rounds until little is left -> levels and weight sets
-        -> writes are held, those under way end -> the last round -> whole? -> alias, in one step -> writes go on
+    encoders here and in every process of the API -> its own settings again -> rounds until little is left -> levels and weight
+        sets -> its copies are made -> writes are held, those under way end -> the last round -> whole? -> alias, in one step
+        -> writes go on
 
 Whoever holds the writes gives signs of life; if it is lost, the workers' sweepers let writes go on, or finish the swap where it
 had begun (`settle`). Going back is the same the other way round.
@@ -17,8 +18,9 @@ from typing import Final
 
 from indexer import calibrate
 from indexer.attach.watching import checkpoints
-from indexer.upgrade import fields, rounds
+from indexer.upgrade import building, fields, rounds
 from triptych.elastic.attached import index_of
+from triptych.elastic.building import wait_for_copies
 from triptych.elastic.client import translated
 from triptych.elastic.lifecycle import read_schema, switch, write_weight_sets
 from triptych.errors import EncoderError, InputError, NotFoundError, TriptychError
@@ -73,10 +75,15 @@ def _swap(
     check_encoders(services, read_schema(services.elasticsearch, upgrade.waiting))
     wait_for_servers(services, upgrade, patience)
     lost = None if accept_losses else _refuse
+    if upgrade.waiting == upgrade.new:
+        building.end(services, upgrade)
     upgrade = _caught_up(services, upgrade, lost, say)
     say("measuring the levels of its legs")
     _share_weight_sets(services, upgrade)
     calibrate.calibrate(services, upgrade.waiting)
+    if not fields.is_field(upgrade.waiting):
+        say("waiting for its copies")
+        wait_for_copies(services.elasticsearch, upgrade.waiting, seconds=patience)
     held = _held(services, upgrade)
     with heartbeat(lambda: services.upgrades.beat(held), seconds=BEAT_SECONDS, what=f"the swap of {alias}"):
         try:

@@ -82,6 +82,10 @@ def _reading(views: Blueprint, services: Services) -> None:
         which, size = _which(request), _size(request, 100, MOST_LETTERS)
         return json_response({"letters": control.letters(job_id, which, size=size), "reasons": control.reasons(job_id, which)})
 
+    @views.get("/<job_id>/records/<path:product>")
+    def record(job_id: str, product: str) -> Response:
+        return json_response(control.record(job_id, product).to_dict())
+
     @views.get("/<job_id>/export")
     def export(job_id: str) -> Response:
         lines = (orjson.dumps(letter) + b"\n" for letter in control.export(job_id, _which(request)))

@@ -21,10 +21,11 @@ from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
 from indexer.sweeper import Sweeper
 from indexer.tasks import finish_job, index_batch
+from triptych.domain import Outcome
 from triptych.errors import InputError, TriptychError
 from triptych.jobs import batches
 from triptych.jobs import job as states
-from triptych.jobs.job import Batch, Counts, DeadRows, Job
+from triptych.jobs.job import Batch, Counts, Job
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import waiting
 from triptych.jobs.tombstones import Beside
@@ -410,6 +411,6 @@ def test_a_worker_changes_its_batch_without_reading_it_and_notices_who_took_it(
     assert not quiet.jobs.renew(claim)
     other = quiet.jobs.claim(job.id, 0, "another")
     assert other is not None
-    assert not quiet.jobs.finish(claim, Counts(read=1, written=1), DeadRows())
-    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1), DeadRows())
+    assert not quiet.jobs.finish(claim, Counts(read=1, written=1), [Outcome.WRITTEN])
+    assert quiet.jobs.finish(other, Counts(read=1, unchanged=1), [Outcome.UNCHANGED])
     assert numbers(quiet, job.id) == [1, 0, 1, 0, 0, 0]

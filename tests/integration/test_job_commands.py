@@ -1,4 +1,4 @@
-"""`triptych job letters|export|redrive|watch|forget` on one small job of real services: what they print, write and end with.
+"""`triptych job letters|record|export|redrive|watch|forget` on a small job of real services: what they print and write.
 
 The job's records: a good one, one whose picture is missing, one of a wrong form, a second one of the same id. Batches are
 run in this process.
@@ -21,6 +21,7 @@ from processes import SHOP
 from indexer.cli import index
 from indexer.job_cli import job as jobs
 from indexer.tasks import finish_job, index_batch
+from search_api.app import create_app
 from triptych.errors import InputError, NotFoundError
 from triptych.jobs.letters import LetterFilter
 from triptych.services import Services
@@ -127,6 +128,86 @@ def test_an_export_has_the_whole_records(shop: Shop) -> None:
     records = shop.run("export", shop.job, "--records")
     assert [json.loads(line) for line in records.stdout.splitlines()] == RECORDS[1:]
     assert "3 records of job" in records.stderr
+
+
+def test_what_became_of_each_record(shop: Shop) -> None:
+    def told(*which: str) -> dict[str, Any]:
+        found = shop.json("record", shop.job, *which)
+        assert (found["job"], found["batch"], found["attempt"]) == (shop.job, 0, 1)
+        return dict(found)
+
+    def shown(found: dict[str, Any]) -> tuple[Any, ...]:
+        codes = [why["code"] for why in found["reasons"]]
+        return found["line"], found["product"], found["state"], found["outcome"], found["stage"], codes, found["lines"]
+
+    assert shown(told("good")) == (1, "good", "written", "written", "write", [], [4])
+    assert shown(told("late")) == (2, "late", "partial", "partial", "fetch", ["media.not_found"], [])
+    assert shown(told("bad")) == (3, "bad", "dead", "dead", "parse", ["record.invalid"], [])
+    assert shown(told("--line", "4")) == (4, "good", "dead", "dead", "parse", ["record.duplicate_id"], [])
+    assert told("--line", "2") == told("late")
+    kept = {key: shop.services.elasticsearch.get(index=shop.name, id=key)["_source"]["triptych"] for key in ("good", "late")}
+    assert [told("good")["hash"], told("late")["hash"], told("bad")["hash"]] == [
+        kept["good"]["hash"],
+        kept["late"]["hash"],
+        None,
+    ]
+    assert len(kept["good"]["hash"]) == 64
+    said = shop.run("record", shop.job, "late").stdout
+    for words in ("line 2, product late: partial", "stage fetch", "late.jpg", "media.not_found", kept["late"]["hash"]):
+        assert words in said
+    assert "the same id is on line 4 too" in shop.run("record", shop.job, "good").stdout
+    for unknown in (("none",), ("--line", "5")):
+        with pytest.raises(NotFoundError) as caught:
+            raise_of(shop.run("record", shop.job, *unknown))
+        assert caught.value.code == "job.record_not_found"
+    assert [shop.run("record", shop.job, *wrong).exit_code for wrong in ((), ("good", "--line", "1"))] == [2, 2]
+
+
+def test_a_record_from_its_entering_to_what_later_jobs_make_of_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(job: str, which: str | int = "a/b") -> tuple[Any, ...]:
+        found = shop.services.control.record(job, which)
+        return found.state, found.outcome, found.stage, found.attempt, found.hash is not None, found.overtaken_by
+
+    jobs_ = shop.services.jobs
+    record = {"id": "a/b", "title": "A", "vectors": {"given": [1.0, 0.0]}}
+    first = shop.add([record])
+    assert told(first) == ("pending", None, "queued", 0, False, None)
+    claim = jobs_.claim(first, 0, "somebody")
+    assert claim is not None
+    assert told(first, 1) == ("pending", None, "running", 1, False, None)
+    jobs_.release(claim)
+    monkeypatch.setattr(jobs_, "_keep_names", lambda *_: None)  # its process is lost once the batch is done
+    shop.work(first)
+    monkeypatch.undo()
+    assert told(first) == told(first, 1) == ("written", "written", "write", 1, True, None)
+
+    same, newer, gone = shop.add([record]), shop.add([{**record, "title": "B"}]), shop.add([{"id": "a/b", "_op": "delete"}])
+    shop.work(same)
+    assert told(same) == ("unchanged", "unchanged", "compare", 1, True, None)
+    assert told(first)[0] == "written", "another job found it so"
+    shop.work(newer)
+    assert told(newer) == ("written", "written", "write", 1, True, None)
+    assert told(same) == ("overtaken", "unchanged", "compare", 1, False, newer)
+    assert told(first) == ("overtaken", "written", "write", 1, False, newer)
+    shop.work(gone)
+    assert told(gone) == ("deleted", "deleted", "write", 1, False, None)
+    assert told(newer) == ("overtaken", "written", "write", 1, False, None), "it is gone"
+    said = shop.run("record", first, "a/b").stdout
+    assert "line 1, product a/b: overtaken (it ended as written)" in said
+
+
+def test_a_record_over_http(shop: Shop) -> None:
+    client = create_app(shop.services).test_client()
+    first = next(job.id for job in reversed(shop.services.jobs.newest(size=100)) if job.id > shop.job)
+    answer = client.get(f"/v1/jobs/{first}/records/a/b")
+    assert (answer.status_code, answer.get_json()) == (200, shop.json("record", first, "a/b"))
+    assert client.get(f"/v1/jobs/{shop.job}/records/late").get_json()["reasons"][0]["code"] == "media.not_found"
+    for path, code in (
+        (f"/v1/jobs/{shop.job}/records/none", "job.record_not_found"),
+        ("/v1/jobs/none/records/x", "job.not_found"),
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer.get_json()["code"]) == (404, code)
 
 
 def test_redriven_and_watched_to_its_end(shop: Shop) -> None:

@@ -19,6 +19,7 @@ from indexer.sources.spec import SourceSpec
 from indexer.submit import submit
 from indexer.upgrade import starting, swapping
 from search_api import Searcher, SearchRequest
+from triptych.elastic import building
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import InputError, NotFoundError, TriptychError
 from triptych.jobs.job import Batch
@@ -232,10 +233,13 @@ def test_writers_are_held_only_for_the_swap(place: Place) -> None:
 
 
 def test_start_killed_goes_on(place: Place, command: Command) -> None:
+    """Killed when the new version has the settings for being filled: who goes on gives it its own back."""
+    client = place.services.elasticsearch
     place.add(*(product(number) for number in range(1, 40)))
+    client.indices.put_settings(index=place.version(), settings={"refresh_interval": "7s"})
     process = command.start("reindex", "start", place.name, "--profile", str(place.outlines), log=place.folder / "log")
     until = time.monotonic() + 60
-    while place.services.upgrades.get(place.name) is None:
+    while (begun := place.services.upgrades.get(place.name)) is None or building.before(client, begun.new):
         assert time.monotonic() < until
         time.sleep(0.02)
     end(process, signal_number=signal.SIGKILL)
@@ -244,6 +248,7 @@ def test_start_killed_goes_on(place: Place, command: Command) -> None:
     assert (said["new"], said["job"]["state"]) == (first.new, "completed")
     assert place.fields(said["new"]) == place.fields(said["old"])
     assert place.version() == said["old"]
+    assert building.before(client, first.new) == {"auto_expand_replicas": "0-1", "refresh_interval": "7s"} == first.settings
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["held", "swapping"])

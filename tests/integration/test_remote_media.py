@@ -7,11 +7,14 @@ import hashlib
 import json
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -27,7 +30,8 @@ from triptych.domain import Media, Modality
 from triptych.errors import MediaError
 from triptych.media.fetcher import AT_ONCE, Fetcher
 from triptych.media.remote import exchange as exchanging
-from triptych.media.remote import hosts, web
+from triptych.media.remote import hosts, slots, web
+from triptych.media.remote.deadline import Deadline
 from triptych.services import Services
 from triptych.settings import Settings
 
@@ -186,6 +190,144 @@ def test_files_and_data_uris_stand_beside_urls(fetcher: Callable[..., Fetcher], 
         assert [batch.data(one) for one in media[:3]] == [b"file", BODY, b"uri"]
     codes = [value.code if isinstance(value := found[one], MediaError) else len(value) for one in media]
     assert codes == [64, 64, 64, "media.not_found", "media.unsupported_reference"]
+
+
+# Turns, over all workers
+
+
+def crowd(server: MediaServer, urls: list[str], seconds: float = 0.15) -> list[int]:
+    """Let the server answer these slowly; the greatest number of requests that it saw at once, kept up to date."""
+    now, most, counting = [0], [0], threading.Lock()
+
+    def slow(sock: socket.socket, request: Any) -> None:
+        with counting:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(seconds)
+        with counting:
+            now[0] -= 1  # before the answer, after which the next may come
+        reply(200, request.path.encode())(sock, request)
+
+    server.routes |= dict.fromkeys(urls, slow)
+    return most
+
+
+def together(*calls: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
+
+
+def test_all_workers_together_ask_a_host_no_more_than_allowed(fetcher: Callable[..., Fetcher], server: MediaServer) -> None:
+    urls = [f"/{number}.jpg" for number in range(18)]
+    most = crowd(server, urls)
+    queue = f"q-{uuid.uuid4().hex[:8]}"
+    workers = [fetcher(queue=queue, fetch_per_host=3) for _ in range(3)]
+    found: list[str | MediaError] = []
+    shares = [list(map(server.url, urls[start::3])) for start in range(3)]
+    together(*(lambda w=worker, s=share: found.extend(digest(w, *s)) for worker, share in zip(workers, shares, strict=True)))
+    assert sorted(map(str, found)) == sorted(hashlib.sha256(path.encode()).hexdigest() for path in urls)
+    assert most == [3]
+
+
+def test_the_turn_of_a_killed_worker_comes_free(
+    fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer, tmp_path: Path
+) -> None:
+    server.routes["/b.jpg"] = silence(server)
+    here = fetcher(fetch_per_host=1, fetch_seconds=2.0)
+    port = client.connection_pool.connection_kwargs["port"]
+    made = {name: getattr(here.settings, name) for name in ("fetch_hosts", "fetch_private", "fetch_ports", "queue")}
+    script = f"""
+import pathlib, redis
+from triptych.domain import Media, Modality
+from triptych.media.fetcher import Fetcher
+from triptych.settings import Settings
+fetcher = Fetcher(Settings(fetch_per_host=1, fetch_seconds=2.0, **{made!r}), redis.Redis(port={port}))
+with fetcher.batch(pathlib.Path("nowhere")) as batch:
+    batch.data(Media(Modality.IMAGE, {server.url("/b.jpg")!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        wait_for(lambda: bool(server.seen), "the request of the other process", seconds=30)
+        process.kill()
+    held = f"{here.settings.queue}:h1:127.0.0.1:held"
+    assert client.zcard(held) == 1, "nobody gave it back"
+    began = time.monotonic()
+    assert data(here, server.url("/a.jpg")) == BODY
+    assert 1 < time.monotonic() - began < 2 + slots.MARGIN_SECONDS + 3
+    assert client.zcard(held) == 0
+
+
+def test_turns_are_taken_in_order_and_by_none_that_is_gone(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "PATIENCE_SECONDS", 0.3)
+    shared = slots.Slots(client, Settings(queue=f"q-{uuid.uuid4().hex[:8]}", fetch_per_host=1))
+
+    def ask(token: str) -> int | None:
+        return shared.ask("cdn.example", token, seconds=60)
+
+    assert ask("first") == 0
+    assert [ask("second"), ask("third"), ask("second")] == [1, 2, 1]
+    assert shared.ask("other.example", "x", seconds=60) == 0
+    shared.give("cdn.example", "first")
+    assert [ask("third"), ask("newcomer")] == [1, 2], "the second was before them"
+    wait_for(lambda: ask("third") == 0, "the end of the patience with the second", seconds=10)
+    with pytest.raises(TimeoutError):
+        shared.take("cdn.example", seconds=60, until=Deadline(0.1))
+
+
+def test_who_gets_no_turn_in_the_time_of_its_batch_is_a_dead_letter(
+    fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer
+) -> None:
+    here = fetcher(fetch_per_host=1, fetch_batch_seconds=0.4)
+    shared = slots.Slots(client, here.settings)
+    token = shared.take("127.0.0.1", seconds=60, until=Deadline(60))
+    codes = [failing(here, server.url("/a.jpg")) for _ in range(hosts.FAILURES + 1)]
+    assert set(codes) == {("batch_timeout", True)}
+    assert (token is not None, server.seen) == (True, [])
+    shared.give("127.0.0.1", str(token))
+    assert data(here, server.url("/a.jpg")) == BODY, "that others had the host says nothing of it"
+
+
+def test_without_redis_each_process_counts_for_itself_and_says_so_once(
+    fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    urls = [f"/{number}.jpg" for number in range(6)]
+    most = crowd(server, urls, seconds=0.05)
+    monkeypatch.setattr(slots, "REST_SECONDS", 0.0)  # it is asked each time, and still said once
+    caplog.set_level("INFO", logger=slots.__name__)
+    connection = redis.Redis(port=1, socket_connect_timeout=0.2)
+    away = Fetcher(fetcher(fetch_per_host=2).settings, connection)
+    assert [len(str(found)) for found in digest(away, *map(server.url, urls))] == [64] * len(urls)
+    assert most == [2]
+    said = [one.message for one in caplog.records if one.name == slots.__name__]
+    assert [text.split(":")[0] for text in said] == [
+        "requests to hosts are counted by each process for itself while Redis is away"
+    ]
+    connection.connection_pool.reset()
+    connection.connection_pool.connection_kwargs["port"] = client.connection_pool.connection_kwargs["port"]
+    assert data(away, server.url("/a.jpg")) == BODY
+    assert caplog.records[-1].message == "requests to hosts are counted over all workers again"
+
+
+def test_files_and_data_uris_ask_redis_nothing(
+    fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"file")
+    here = fetcher()
+
+    def asked() -> int:
+        return int(client.info("stats")["total_commands_processed"])
+
+    def fetched(*references: str) -> int:
+        before = asked()
+        with here.batch(tmp_path) as batch:
+            media = [picture(text) for text in references]
+            batch.digests(media)
+            assert all(batch.data(one) for one in media)
+        return asked() - before
+
+    asking = fetched()
+    assert fetched("a.jpg", "data:,uri") == asking
+    assert fetched("a.jpg", server.url("/a.jpg")) > asking
 
 
 # Conditional requests

@@ -51,10 +51,10 @@ def test_retry_after_as_a_date() -> None:
 def test_a_rest_is_bounded_and_longer_than_the_time_left_is_an_error() -> None:
     host = Host("cdn.example", 1)
     host.rest(1e9)
-    with pytest.raises(MediaError) as caught, host.slot(Deadline(1.0)):
+    with pytest.raises(MediaError) as caught, host.slot(Deadline(1.0), Deadline(60)):
         pytest.fail("the host is not asked")
     assert (caught.value.code, caught.value.retryable) == ("media.host_resting", True)
-    with pytest.raises(MediaError), host.slot(Deadline(MOST_WAIT_SECONDS - 5)):
+    with pytest.raises(MediaError), host.slot(Deadline(MOST_WAIT_SECONDS - 5), Deadline(60)):
         pytest.fail("the slot was given back, and the rest is still on")
 
 
@@ -84,7 +84,7 @@ def test_waiting_for_a_slot_takes_none_of_the_time() -> None:
     held, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with host.slot(Deadline(60)):
+        with host.slot(Deadline(60), Deadline(60)):
             held.set()
             let_go.wait(30)
 
@@ -93,7 +93,7 @@ def test_waiting_for_a_slot_takes_none_of_the_time() -> None:
     held.wait(30)
     threading.Timer(0.7, let_go.set).start()
     began = time.monotonic()
-    with host.slot(deadline):
+    with host.slot(deadline, Deadline(60)):
         waited = time.monotonic() - began
         left = deadline.left
     thread.join()
@@ -136,7 +136,7 @@ def test_a_resolver_that_hangs_takes_no_more_than_the_time_of_the_medium(
     own = settings.model_copy(update={"fetch_hosts": "cdn.example", "fetch_seconds": 0.3})
     began = time.monotonic()
     with pytest.raises(MediaError) as caught:
-        Web(own, Allowed.of(own)).get("https://cdn.example/a.jpg?sign=hunter2", None)
+        Web(own, Allowed.of(own)).get("https://cdn.example/a.jpg?sign=hunter2", None, Deadline(60))
     took = time.monotonic() - began
     let_go.set()
     assert (caught.value.code, caught.value.retryable) == ("media.fetch_timeout", True)

@@ -1,7 +1,8 @@
 """The ledger's batches: who works on which, and what came of it.
 
-An entry says how a batch stands. Its records lie beside it, in another index, until it is done: a worker's sign of life
-rewrites the entry and not a megabyte of records. No entry holds a time that another machine would have to believe: whether a
+An entry says how a batch stands, and once it is done how each of its records ended, a letter each. Its records lie beside it,
+in another index, until it is done, and after that their lines and their products' ids: a worker's sign of life rewrites the
+entry and not a megabyte of records. No entry holds a time that another machine would have to believe: whether a
 worker still lives is seen from its entry changing (`watch`).
 """
 
@@ -14,11 +15,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Final
 
+from triptych.domain import Outcome
 from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Batch, BatchState, Counts, DeadRows, EndedBatch, Tally, batch_id
 from triptych.jobs.ledger import Entry, Ledger, every, exists, term
+from triptych.jobs.places import LETTERS
+from triptych.jobs.routing import named, opened
 
 _MOST_SEEN: Final = 1000
 
@@ -75,7 +79,9 @@ class BatchStore(Ledger):
         `body` names its records, and by that this entry: whoever tries again after an error gives the same.
         """
         body = body or uuid.uuid4().hex
-        self._create(self._records, body, {"job": batch.job, "records": list(batch.records)})
+        names = batch.products or [named(raw, opened(raw)) for raw in batch.records]
+        whole = {"job": batch.job, "number": batch.number, "products": list(names), "records": list(batch.records)}
+        self._create(self._records, body, whole)
         entry = {
             "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "body": body,
             "kind": batch.kind, "priority": batch.priority,
@@ -101,13 +107,13 @@ class BatchStore(Ledger):
         entry = found.source
         if entry["state"] != BatchState.QUEUED:
             return None
-        records = self._records_of(entry)
+        records, products = self._records_of(entry)
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
         buried = attempts > 1 or bool(entry.get("buried"))
         batch = replace(
             _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress"),
-            deleting=tuple(entry.get("deleting") or ()),
+            deleting=tuple(entry.get("deleting") or ()), products=products,
         )  # fmt: skip
         until = self._lease_end()
         taken = self._write(self._batches, found, changes)
@@ -149,19 +155,22 @@ class BatchStore(Ledger):
         """
         return self._change_own(claim, lambda entry: {"deleting": sorted({*(entry.get("deleting") or ()), *lines})})
 
-    def finish(self, claim: Claim, counts: Counts, rows: DeadRows) -> bool:
-        """Mark a batch done with its counts and drop its records. False if another worker has it and counts it."""
+    def finish(self, claim: Claim, counts: Counts, outcomes: Sequence[Outcome]) -> bool:
+        """Mark a batch done with its counts and the outcomes of its records, in order; of the records only lines and products
+        are kept. False if another worker has it and counts it.
+        """
         body: list[str] = []
 
         def done(entry: Mapping[str, Any]) -> Mapping[str, Any]:
             body[:] = [entry["body"]] if entry.get("body") else []
-            nothing: dict[str, Any] = {"records": [], "body": None, "progress": None, "deleting": None}
-            return {"state": BatchState.DONE, **nothing, **asdict(counts), "dead_rows": astuple(rows)}
+            ends = {"ends": "".join(LETTERS[outcome] for outcome in outcomes), "dead_rows": astuple(DeadRows.of(outcomes))}
+            nothing: dict[str, Any] = {"records": [], "progress": None, "deleting": None}
+            return {"state": BatchState.DONE, **nothing, **ends, **asdict(counts)}
 
         if not self._change_own(claim, done):
             return False
         for name in body:
-            self._drop_records(name)
+            self._keep_names(name, claim.batch)
         return True
 
     def give_back(self, seen: Seen) -> bool:
@@ -258,9 +267,23 @@ class BatchStore(Ledger):
             for hit in hits
         ]
 
-    def _records_of(self, entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-        body = entry.get("body")
-        return tuple(self._read(self._records, body).source["records"] if body else entry["records"])
+    def _records_of(self, entry: Mapping[str, Any]) -> tuple[tuple[Mapping[str, Any], ...], tuple[str | None, ...]]:
+        """A batch's records and their products' ids; the ids are not known of one that an older version entered."""
+        if not entry.get("body"):
+            return tuple(entry["records"]), ()
+        whole = self._read(self._records, entry["body"]).source
+        return tuple(whole["records"]), tuple(whole.get("products", ()))
+
+    def _keep_names(self, body: str, batch: Batch) -> None:
+        """Keep of a done batch's records their lines and their products. Where that is not reached, the whole records stay."""
+        names = batch.products or [named(raw, opened(raw)) for raw in batch.records]
+        lines = [record["line"] for record in batch.records]
+        with translated():
+            self._client.index(
+                index=self._records,
+                id=body,
+                document={"job": batch.job, "number": batch.number, "products": list(names), "lines": lines},
+            )
 
     def _drop_records(self, body: str) -> None:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from triptych.domain import Modality
-from triptych.jobs.routing import glance, kind_of
+from triptych.jobs.routing import holds, kind_of, named, opened
 
 CHEAP: Final = 32
 """So many records that need no encoder weigh as much as one that does: a price, a deletion, vectors that come with it."""
@@ -15,10 +15,12 @@ CHEAP: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The records of one batch, in order, and the kind of queue that takes it (`routing.kind_of`)."""
+    """The records of one batch, in order, with the ids of their products, and the kind of queue that takes it
+    (`routing.kind_of`)."""
 
     kind: str
     records: tuple[Mapping[str, Any], ...]
+    products: tuple[str | None, ...] = ()
 
 
 def cut(
@@ -30,17 +32,20 @@ def cut(
     would take longer than its work.
     """
     batch: list[Mapping[str, Any]] = []
+    names: list[str | None] = []
     kinds: set[Modality] = set()
     filled = cost = 0
     for record in records:
-        seen = glance(record)
+        inside = opened(record)
+        seen = holds(inside)
         weight, price = len(record.get("text", "").encode()), 1 if seen.isdisjoint(encoded) else CHEAP
         if batch and (cost + price > size * CHEAP or filled + weight > most_bytes):
-            yield Cut(kind_of(kinds), tuple(batch))
-            batch, kinds, filled, cost = [], set(), 0, 0
+            yield Cut(kind_of(kinds), tuple(batch), tuple(names))
+            batch, names, kinds, filled, cost = [], [], set(), 0, 0
         batch.append(record)
+        names.append(named(record, inside))
         kinds |= seen
         filled += weight
         cost += price
     if batch:
-        yield Cut(kind_of(kinds), tuple(batch))
+        yield Cut(kind_of(kinds), tuple(batch), tuple(names))

@@ -20,13 +20,14 @@ from triptych.elastic.client import Client
 from triptych.elastic.engine import mget
 from triptych.elastic.lifecycle import current_version
 from triptych.errors import InputError, QueueError, TriptychError
-from triptych.jobs import batching, breaker
+from triptych.jobs import batching, breaker, records
 from triptych.jobs import job as states
 from triptych.jobs.forgetting import Forgotten, check_forgettable
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Counts, Job, JobState
 from triptych.jobs.letters import ALL, LetterFilter, usable
 from triptych.jobs.queue import Queue, offer_batch, send_batch, send_finish
+from triptych.jobs.records import Record
 from triptych.jobs.store import JobStore
 from triptych.jobs.uploads import Uploads
 from triptych.schema import FIELD
@@ -128,6 +129,13 @@ class Control:
         self._jobs.get(job)
         return self._jobs.dead_letters(job, which=which, size=size)
 
+    def record(self, job: str, which: str | int) -> Record:
+        """What became of the record of a product (its id) or of a line (its number) in a job.
+
+        Raises NotFoundError `job.not_found`, `job.record_not_found`.
+        """
+        return records.find(self._jobs, self._client, self._jobs.get(job), which)
+
     def reasons(self, job: str, which: LetterFilter = ALL) -> list[dict[str, Any]]:
         """How many dead letters of a job there are of each code, stage and modality, most first. Raises NotFoundError."""
         self._jobs.get(job)
@@ -155,8 +163,8 @@ class Control:
         old = self._jobs.get(job)
         version = current_version(self._client, old.alias)
         skipped = {"without_record": 0, "superseded": 0, "duplicates": 0}
-        records = self._redrivable(old, which, None if force else version, skipped)
-        first = next(records, None)
+        found = self._redrivable(old, which, None if force else version, skipped)
+        first = next(found, None)
         if first is None:
             raise InputError(
                 f"Job {job} has no such dead letter whose record can be tried again.",
@@ -173,14 +181,14 @@ class Control:
             behind=None if force else old.id,
             priority=old.priority,
         )
-        number = self._enter(new, chain([first], records))
+        number = self._enter(new, chain([first], found))
         self._jobs.leave(new.id, new.reader, reading=False)
         if self._jobs.counts(new.id).pending == 0:
             with suppress(QueueError):  # a sweeper closes it
                 send_finish(self._queue, new.id)
         return Redriven(self._jobs.get(new.id), number, **skipped)
 
-    def _enter(self, new: Job, records: Iterator[dict[str, Any]]) -> int:
+    def _enter(self, new: Job, found: Iterator[dict[str, Any]]) -> int:
         """Enter and send the batches of a redrive; how many records it is."""
         entered = 0
         size, most = self._settings.batch_size, self._settings.batch_bytes
@@ -189,8 +197,9 @@ class Control:
         )
         try:
             with alive:
-                for number, batch in enumerate(batching.cut(records, size=size, most_bytes=most)):
-                    self._jobs.add(Batch(new.id, number, batch.records, kind=batch.kind, priority=new.priority))
+                for number, batch in enumerate(batching.cut(found, size=size, most_bytes=most)):
+                    made = Batch(new.id, number, batch.records, kind=batch.kind, priority=new.priority, products=batch.products)
+                    self._jobs.add(made)
                     offer_batch(self._queue, new.id, number, kind=batch.kind, priority=new.priority)
                     entered += len(batch.records)
         except TriptychError as error:

@@ -257,6 +257,7 @@ class Batch:
     "message": ...}`. `attempts` counts how often it was started, this time included;
     `failure` says why an earlier attempt failed, where that is known; `progress` how far one came that went record by record;
     `deleting` the lines of the products that one was about to delete. `kind` and `priority` say how its message goes out.
+    `products` are the ids of the records' products, in order; empty where they are not known yet.
     """
 
     job: str
@@ -268,6 +269,7 @@ class Batch:
     deleting: tuple[int, ...] = ()
     kind: str = "words"
     priority: int = 5
+    products: tuple[str | None, ...] = ()
 
     @property
     def id(self) -> str:

@@ -26,6 +26,8 @@ _PAGE: Final = 50
 
 _ASKED: Final = 1000
 """Products looked for at once."""
+_MOST_OF_ONE: Final = 1000
+"""Letters of one record: each of its media may leave one, and one for its being written."""
 
 _KEPT: Final = "10m"
 _MOST_BYTES: Final = 20_000_000
@@ -103,6 +105,13 @@ class LetterStore(Ledger):
         query = every({"terms": {"index": list(aliases)}})
         hits = self._search(self._dead, query, size=1, sort="job:asc", source_includes=["job"])
         return str(hits[0]["_source"]["job"]) if hits else None
+
+    def letters_at(self, job: str, line: int) -> list[dict[str, Any]]:
+        """The dead letters of the record of one line of a job, without the record."""
+        self._refresh(self._dead)
+        at = every(term("job", job), term("line", line))
+        hits = self._search(self._dead, at, size=_MOST_OF_ONE, sort="at:asc", source_excludes=["record"])
+        return [hit["_source"] for hit in hits]
 
     def reasons(self, job: str, *, which: LetterFilter = ALL) -> list[dict[str, Any]]:
         """How many dead letters there are of each `code`, `stage` and `modality` (None: the whole record), most first."""

@@ -19,13 +19,29 @@ _HOLDS: Final = {
 
 def glance(raw: Mapping[str, Any]) -> frozenset[Modality]:
     """What a record that is not yet checked has to be embedded; nothing for one that cannot be read, is deleted or updated."""
+    return holds(opened(raw))
+
+
+def opened(raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A record's JSON that is not yet checked; None for one that cannot be read: a dead letter, wherever it is worked on."""
     try:
         record = orjson.loads(raw.get("text", ""))
     except orjson.JSONDecodeError:
-        return frozenset()  # it becomes a dead letter, wherever it is worked on
-    if not isinstance(record, dict) or str(record.get("_op")) in {Operation.DELETE, Operation.UPDATE}:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def holds(record: Mapping[str, Any] | None) -> frozenset[Modality]:
+    """`glance` of what is open already."""
+    if record is None or str(record.get("_op")) in {Operation.DELETE, Operation.UPDATE}:
         return frozenset()
     return frozenset(modality for name, modality in _HOLDS.items() if record.get(name))
+
+
+def named(raw: Mapping[str, Any], record: Mapping[str, Any] | None) -> str | None:
+    """The id of the product that a record is of, None where it has none; `record` is what is in it (`opened`)."""
+    name = raw.get("product_id") or (record or {}).get("id")
+    return name if isinstance(name, str) and name else None
 
 
 def kind_of(holds: Collection[Modality]) -> str:

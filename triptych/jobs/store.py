@@ -19,9 +19,10 @@ from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, NotFoundError
 from triptych.jobs.batches import Claim, Position, Seen
 from triptych.jobs.forgetting import Forgetting
-from triptych.jobs.job import Job, JobState, Tally, redrive_id, redrive_number, root_of
+from triptych.jobs.job import Job, JobState, Tally, Wanted, redrive_id, redrive_number, root_of
 from triptych.jobs.ledger import every, exists, now, term
 from triptych.jobs.letters import LetterStore, letter_id
+from triptych.jobs.places import PlaceStore
 from triptych.jobs.tombstones import TombstoneStore
 
 __all__ = ["Claim", "JobStore", "Position", "Seen", "letter_id", "now"]
@@ -32,7 +33,7 @@ _PAGE: Final = 200
 _TRIES: Final = 20
 
 
-class JobStore(TombstoneStore, LetterStore, Forgetting):
+class JobStore(TombstoneStore, LetterStore, PlaceStore, Forgetting):
     """Reads and writes the ledger. One per process; the client is safe to share between threads."""
 
     def open(  # noqa: PLR0913
@@ -219,6 +220,11 @@ class JobStore(TombstoneStore, LetterStore, Forgetting):
         Paused and stopped ones too: of those the last batch may have ended since.
         """
         return self._pages(every(term("reading", False), but=[exists("finished_at"), exists("error")]))
+
+    def may_write(self, version: str) -> bool:
+        """Whether a job that names an index version itself runs, or may go on after a pause."""
+        ended = [exists("finished_at"), exists("error"), term("wanted", Wanted.STOP)]
+        return bool(self._jobs_where(every(term("alias", version), but=ended), size=1, sort="id:asc"))
 
     def unread(self) -> list[Job]:
         """All jobs that run and whose catalogues are not read to their end, oldest first."""

@@ -39,7 +39,8 @@ class Upgrade:
     `seen`: up to which sequence number the changes of each version's shards were carried to the other one. `job` carries
     documents over at the moment, and will have looked through `pending` when it has ended. `holder` is the process for which
     writes wait, and `beat` counts its signs of life. `root` is the folder of media that no job of the ledger tells of. `former`
-    are versions of earlier upgrades, which are gone.
+    are versions of earlier upgrades, which are gone. `settings` is what the new version had of those that are changed while
+    it is filled (triptych.elastic.building); None: nothing was changed.
     """
 
     alias: str
@@ -58,6 +59,7 @@ class Upgrade:
     beat: int = 0
     swapped_at: str | None = None
     former: tuple[str, ...] = ()
+    settings: Mapping[str, str | None] | None = None
 
     @property
     def waiting(self) -> str:
@@ -143,6 +145,10 @@ class UpgradeStore(Ledger):
     def saw(self, upgrade: Upgrade, version: str, shards: Mapping[str, int], **changes: Any) -> Upgrade:
         """Keep up to where a version's changes were carried to the other one."""
         return self._turn(upgrade.alias, lambda now_: replace(now_, seen={**now_.seen, version: dict(shards)}, **changes))
+
+    def keep_settings(self, upgrade: Upgrade, settings: Mapping[str, str | None]) -> Upgrade:
+        """Keep what the new version's settings are before it is filled; what another process kept first stays."""
+        return self._turn(upgrade.alias, lambda now_: replace(now_, settings=dict(settings)) if now_.settings is None else now_)
 
     def hold(self, seen: Upgrade) -> Upgrade | None:
         """Let all writes wait for this process; None if the upgrade changed since it was `seen`, or its holder gave a sign."""

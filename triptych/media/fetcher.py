@@ -27,6 +27,7 @@ from triptych.media.remote.allowed import Allowed
 from triptych.media.remote.buckets import BUCKETS, Buckets
 from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.known import Known, KnownMedia
+from triptych.media.remote.slots import Slots
 from triptych.media.remote.spool import Spool
 from triptych.media.remote.urls import HTTP_PORTS, scheme_of
 from triptych.media.remote.web import Fetched, Web
@@ -39,8 +40,8 @@ AT_ONCE = 8
 class Source(Protocol):
     """Where media come from over the network."""
 
-    def get(self, reference: str, known: Known | None) -> Fetched | None:
-        """The bytes; None if they are those of `known`. Raises MediaError."""
+    def get(self, reference: str, known: Known | None, until: Deadline) -> Fetched | None:
+        """The bytes; None if they are those of `known`. Waits for others' requests at most `until`. Raises MediaError."""
 
 
 class Fetcher:
@@ -50,7 +51,7 @@ class Fetcher:
         self.settings = settings
         self.known = KnownMedia(client, settings)
         allowed = Allowed.of(settings)
-        web, buckets = Web(settings, allowed), Buckets(settings, allowed)
+        web, buckets = Web(settings, allowed, Slots(client, settings)), Buckets(settings, allowed)
         self._sources: dict[str, Source] = {**dict.fromkeys(HTTP_PORTS, web), **dict.fromkeys(BUCKETS, buckets)}
 
     @contextmanager
@@ -101,7 +102,7 @@ class BatchMedia:
                 return spooled
             with self._counted() as deadline:
                 self._check_time(media, deadline)
-                return self._keep(media, source.get(media.reference, None)).data
+                return self._keep(media, source.get(media.reference, None, deadline)).data
         except MediaError as error:
             error.field = media.modality
             raise
@@ -121,10 +122,10 @@ class BatchMedia:
         try:
             if source is None:
                 return _sha256(self._local(media))
-            if deadline is not None:
-                self._check_time(media, deadline)
+            deadline = deadline or Deadline(self._left)
+            self._check_time(media, deadline)
             known = self._fetcher.known.get(media.reference)
-            got = source.get(media.reference, known)
+            got = source.get(media.reference, known, deadline)
             if got is None and known is not None:
                 self._fetcher.known.put(media.reference, known)  # used now: not the oldest any more
                 return known.sha256

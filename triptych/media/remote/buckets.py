@@ -18,6 +18,7 @@ from triptych.errors import MediaError
 from triptych.media.fetch import check_bytes
 from triptych.media.remote.allowed import Allowed
 from triptych.media.remote.bounded import within
+from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.exchange import CONNECT_SECONDS, SILENCE_SECONDS
 from triptych.media.remote.hosts import Hosts
 from triptych.media.remote.known import Known
@@ -49,7 +50,7 @@ class Buckets:
         self._making = threading.Lock()
         self._hosts = Hosts(settings.fetch_per_host)
 
-    def get(self, reference: str, known: Known | None) -> Fetched | None:
+    def get(self, reference: str, known: Known | None, until: Deadline) -> Fetched | None:  # noqa: ARG002  it waits for nobody
         """The bytes of an object; None if its ETag is that of `known`.
 
         TRIPTYCH_FETCH_SECONDS bounds all attempts together. Raises MediaError.

@@ -20,6 +20,7 @@ from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.exchange import Answer, exchange, late
 from triptych.media.remote.hosts import Hosts
 from triptych.media.remote.known import Known
+from triptych.media.remote.slots import Slots
 from triptych.media.remote.urls import Url
 from triptych.settings import Settings
 
@@ -29,6 +30,9 @@ FIRST_WAIT_SECONDS = 0.5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which trying again may help."""
+
+_LAST = frozenset({"media.host_resting", "media.batch_timeout"})
+"""What is not tried again: there is no time for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +48,37 @@ class Fetched:
 class Web:
     """Fetches by http and https. Safe to share between threads."""
 
-    def __init__(self, settings: Settings, allowed: Allowed) -> None:
+    def __init__(self, settings: Settings, allowed: Allowed, slots: Slots | None = None) -> None:
         self._settings, self._allowed = settings, allowed
-        self._hosts = Hosts(settings.fetch_per_host)
+        self._hosts = Hosts(settings.fetch_per_host, slots)
 
-    def get(self, reference: str, known: Known | None) -> Fetched | None:
+    def get(self, reference: str, known: Known | None, until: Deadline) -> Fetched | None:
         """The bytes of a URL; None if they are those of `known`.
 
-        TRIPTYCH_FETCH_SECONDS bounds all attempts and redirects together. Raises MediaError; after the last attempt too.
+        TRIPTYCH_FETCH_SECONDS bounds all attempts and redirects together, without the time they wait for others' requests to
+        the host, and `until` that waiting. Raises MediaError; after the last attempt too.
         """
         url = urls.parse(reference)
         self._allowed.check(url)
         with self._hosts[url.host].guarding():
-            return self._attempts(url, known, Deadline(self._settings.fetch_seconds))
+            return self._attempts(url, known, Deadline(self._settings.fetch_seconds), until)
 
-    def _attempts(self, url: Url, known: Known | None, deadline: Deadline) -> Fetched | None:
+    def _attempts(self, url: Url, known: Known | None, deadline: Deadline, until: Deadline) -> Fetched | None:
         for attempt in range(1, self._settings.fetch_attempts + 1):
             try:
-                return self._follow(url, known, deadline)
+                return self._follow(url, known, deadline, until)
             except MediaError as error:
                 wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(1, 1.5)  # noqa: S311  no secret
-                last = attempt == self._settings.fetch_attempts or error.code == "media.host_resting"
+                last = attempt == self._settings.fetch_attempts or error.code in _LAST
                 if last or not error.retryable or wait >= deadline.left:
                     raise
                 time.sleep(wait)
         raise AssertionError("unreachable")  # there is at least one attempt
 
-    def _follow(self, url: Url, known: Known | None, deadline: Deadline) -> Fetched | None:
+    def _follow(self, url: Url, known: Known | None, deadline: Deadline, until: Deadline) -> Fetched | None:
         """One attempt, along its redirects; each target is checked as the first was."""
         for _ in range(self._settings.fetch_redirects + 1):
-            answer = self._ask(url, known, deadline)
+            answer = self._ask(url, known, deadline, until)
             if answer.status not in _REDIRECTS:
                 return _taken(url, answer, known)
             url = self._redirected(url, answer)
@@ -83,9 +88,9 @@ class Web:
             remedy="Give the URL at which they end, or raise TRIPTYCH_FETCH_REDIRECTS.",
         )
 
-    def _ask(self, url: Url, known: Known | None, deadline: Deadline) -> Answer:
+    def _ask(self, url: Url, known: Known | None, deadline: Deadline, until: Deadline) -> Answer:
         host = self._hosts[url.host]
-        with host.slot(deadline):
+        with host.slot(deadline, until):
             answer = exchange(
                 url,
                 self._addresses(url, deadline),
