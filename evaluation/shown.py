@@ -16,6 +16,8 @@ from evaluation.kept import Asked
 from evaluation.metrics import Judgements
 from evaluation.results import Group, Names, Result, alike, groups_of, worst
 from evaluation.statistics import Estimate, estimate
+from evaluation.tuning import Outcome
+from evaluation.weighing import CLASSES, kept
 
 WORST = 10
 _WIDTH = 150  # of tables that are no terminal's
@@ -173,4 +175,29 @@ def weights_table(before: Mapping[str, float], after: Mapping[str, float]) -> Ta
     for leg in dict.fromkeys([*before, *after]):
         cells = [f"{some[leg]:.3f}" if leg in some else "" for some in (before, after)]
         found.add_row(escape(leg), *cells)
+    return found
+
+
+def effects_table(outcome: Outcome, name: str) -> Table:
+    """What new weights for all queries do to each class of them, and what a class gets."""
+    stay = kept(outcome)
+    found = Table(
+        "class",
+        "queries",
+        "now",
+        "by the new weights, held out",
+        "difference [80 %]",
+        "gets",
+        title="By class",
+        title_justify="left",
+    )
+    for key in CLASSES:
+        one = outcome.effects.get(key)
+        cells = ["0", "", "", ""]
+        if one is not None:
+            cells = [str(one.queries), f"{one.now:.3f}", f"{one.then:.3f}", _signed(one.gain.estimate)]
+        own = key in outcome.classes and outcome.classes[key].accepted
+        why = "nobody judged it" if one is None else "it would be worse off"
+        gets = f"what it has ({name}.{key}): {why}" if key in stay else f"weights of its own ({name}.{key})" if own else name
+        found.add_row(key, *cells, escape(gets))
     return found

@@ -15,8 +15,9 @@ from triptych.errors import InputError, TriptychError
 
 if TYPE_CHECKING:
     from evaluation.judged import Judged
-    from evaluation.kept import Asked
+    from evaluation.kept import Asked, Scored
     from evaluation.tuning import Outcome, Plan, Tuned
+    from triptych.schema import IndexSchema
     from triptych.services import Services
 
 
@@ -83,25 +84,18 @@ def tune(
     unknown = sorted(heads - {query.id for query in asked.queries})
     if unknown:
         raise InputError(f"There is no judged query {unknown[0]!r}.", code="evaluation.bad_queries", field="head")
-    plan = tuning.Plan(k, judged_only, trials, folds, head=frozenset(heads), sure=confidence)
-    outcome = tuning.tune(asked.scored, given.judgements, asked.schema, plan)
-    least = _best_legs(asked, given, plan, outcome)
-    sets = weighing.sets_of(outcome, name, asked.schema, least)
+    plan = tuning.Plan(k, judged_only, trials, folds, head=frozenset(heads), sure=confidence, name=name)
+    least = _best_legs(asked, given, plan)
+    outcome = tuning.tune(asked.scored, given.judgements, asked.schema, plan, least)
+    sets = weighing.sets_of(outcome, name, asked.schema)
     if sets and not dry_run:
         _write(services, asked, sets, name)
     written = sorted(sets) if not dry_run else []
     if as_json:
-        legs = {"best_leg": least.pop(weighing.WHOLE), "best_leg_of_class": least}
+        legs = {"best_leg": least[tuning.WHOLE], "best_leg_of_class": {key: least[key] for key in outcome.classes}}
         click.echo(json.dumps({**_json(outcome), **legs, "sets": sets, "written": written, "version": asked.version}))
     else:
-        before = asked.schema.weight_sets.get(name) or weighing.defaults(asked.schema)
-        _show(outcome, before, sets, written=written, name=name)
-        for key, one in {weighing.WHOLE: outcome.whole, **outcome.classes}.items():
-            if one.held_out < least[key]:
-                told = f"Of the class {key} the" if key else "The"
-                click.echo(
-                    f"{told} best single leg reaches {least[key]:.3f} (chosen with hindsight): no fusion is recommended."
-                )
+        _show(outcome, asked.schema, sets, written=written, name=name)
 
 
 def _given(
@@ -118,12 +112,14 @@ def _given(
     return judged.read(judgements, queries, media=media)
 
 
-def _best_legs(asked: Asked, given: Judged, plan: Plan, outcome: Outcome) -> dict[str, float]:
-    """What the best single leg reaches on the queries that are tuned on: on all of them, and on those of each class tuned."""
-    from evaluation.weighing import WHOLE  # noqa: PLC0415
+def _best_legs(asked: Asked, given: Judged, plan: Plan) -> dict[str, float]:
+    """What the best single leg reaches on the queries that are tuned on: on all of them, and on those of each class."""
+    from evaluation.tuning import WHOLE  # noqa: PLC0415
 
-    parts = {key: tuple(one for one in asked.scored if one.query_class == key) for key in outcome.classes}
-    return {key: _best_leg(replace(asked, scored=some), given, plan) for key, some in {WHOLE: asked.scored, **parts}.items()}
+    parts: dict[str, list[Scored]] = {WHOLE: list(asked.scored)}
+    for one in asked.scored:
+        parts.setdefault(one.query_class, []).append(one)
+    return {key: _best_leg(replace(asked, scored=tuple(some)), given, plan) for key, some in parts.items() if some}
 
 
 def _best_leg(asked: Asked, given: Judged, plan: Plan) -> float:
@@ -157,27 +153,38 @@ def _write(services: Services, asked: Asked, sets: Mapping[str, Mapping[str, flo
 
 
 def _json(outcome: Outcome) -> dict[str, Any]:
-    return {"whole": asdict(outcome.whole), "classes": {name: asdict(one) for name, one in outcome.classes.items()}}
+    return {
+        "whole": asdict(outcome.whole),
+        "classes": {name: asdict(one) for name, one in outcome.classes.items()},
+        "effects": {name: asdict(one) for name, one in outcome.effects.items()},
+    }
 
 
 def _show(
     outcome: Outcome,
-    before: Mapping[str, float],
+    schema: IndexSchema,
     sets: Mapping[str, Mapping[str, float]],
     *,
     written: Sequence[str],
     name: str,
 ) -> None:
-    from evaluation.shown import console, weights_table  # noqa: PLC0415
+    from evaluation.shown import console, effects_table, weights_table  # noqa: PLC0415
+    from evaluation.weighing import defaults, kept  # noqa: PLC0415
+    from search_api.weights import of_set  # noqa: PLC0415
 
     out = console()
     for title, one in {"all queries": outcome.whole, **outcome.classes}.items():
         out.print(f"[bold]{title}[/bold] ({one.queries}): {_figures(one)}")
         for sentence in one.sentences:
             out.print(f"  {sentence}", markup=False)
+    if outcome.whole.accepted:
+        out.print(effects_table(outcome, name))
+    stay = {f"{name}.{key}" for key in kept(outcome)}
     for key, shares in sets.items():
-        out.print(f"\nWeight set {key}:", markup=False)
-        out.print(weights_table(before, shares))
+        if key not in stay:
+            before = of_set(schema.weight_sets, name, key.removeprefix(name).removeprefix(".")) or defaults(schema)
+            out.print(f"\nWeight set {key}:", markup=False)
+            out.print(weights_table(before, shares))
     if written:
         out.print(f"Written: {', '.join(written)}. Search with weight_set {name!r}.", markup=False)
     else:
