@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from evaluation.clicks_bias import Propensities, Seen
-from evaluation.judging import id_of
+from evaluation.judging import fit, id_of
 from evaluation.metrics import Judgements
 from triptych.elastic.events import SHOWN
 
@@ -147,7 +147,7 @@ def judge(given: Sequence[Answer], propensities: Propensities, limits: Limits | 
             few += 1
             continue
         values = relevance(mine, propensities, limits)
-        plain = {product: value for product, value in values.items() if not any(letter.isspace() for letter in product)}
+        plain = {product: value for product, value in values.items() if fit(product)}
         unfit += len(values) - len(plain)
         grades = graded(plain)
         if not any(grades.values()):
