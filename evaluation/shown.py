@@ -51,6 +51,7 @@ def run_json(asked: Asked, judged: Judged, result: Result, names: Names) -> dict
         "from_disk": asked.from_disk,
         "refused": dict(asked.refused),
         "unjudged": list(judged.unjudged),
+        "not_in_index": list(asked.absent),
         "judged_only": names.judged_only,
         "measures": {name: asdict(one) for name, one in estimates(asked, result, names).items()},
         "groups": [asdict(group) for group in groups_of(asked, result, names.shown)],
@@ -78,7 +79,14 @@ def _heading(asked: Asked, judged: Judged, result: Result) -> str:
     parts += [f"{asked.from_disk} from kept scores"] if asked.from_disk else []
     parts += [f"{len(asked.refused)} refused, which count 0"] if asked.refused else []
     parts += [f"{len(judged.unjudged)} left out because nobody judged them"] if judged.unjudged else []
-    return "; ".join(parts) + "."
+    return " ".join(["; ".join(parts) + ".", *lacking(asked)])
+
+
+def lacking(asked: Asked) -> list[str]:
+    """A sentence where judged products are not in the index."""
+    count = len(asked.absent)
+    are = "1 judged product is" if count == 1 else f"{count} judged products are"
+    return [f"{are} not in the index, which no configuration can find."] if count else []
 
 
 def group_table(groups: Sequence[Group], names: Names) -> Table:
@@ -114,6 +122,7 @@ def verdict_json(asked: Asked, verdict: Verdict, results: Sequence[Result], name
         "version": asked.version,
         "queries": len(verdict.best.values),
         "from_disk": asked.from_disk,
+        "not_in_index": list(asked.absent),
         "measure": names.main,
         "best": verdict.best.configuration.name,
         "recommended": None if verdict.recommended is None else verdict.recommended.name,

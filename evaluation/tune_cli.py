@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evaluation.judged import Judged
     from evaluation.kept import Asked, Scored
     from evaluation.tuning import Outcome, Plan, Tuned
+    from evaluation.windows import Windowed
     from triptych.schema import IndexSchema
     from triptych.services import Services
 
@@ -74,7 +75,8 @@ def tune(
 
     Only what is better on queries held out is written: by its lower bound, by a test, and without making a head query worse.
     """
-    from evaluation import judged, tuning, weighing  # noqa: PLC0415
+    from evaluation import judged, tuning, weighing, windows  # noqa: PLC0415
+    from evaluation.shown import lacking  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
@@ -88,14 +90,19 @@ def tune(
     least = _best_legs(asked, given, plan)
     outcome = tuning.tune(asked.scored, given.judgements, asked.schema, plan, least)
     sets = weighing.sets_of(outcome, name, asked.schema)
+    tried = _windows(asked, given, plan, sets, window)
     if sets and not dry_run:
         _write(services, asked, sets, name)
     written = sorted(sets) if not dry_run else []
     if as_json:
         legs = {"best_leg": least[tuning.WHOLE], "best_leg_of_class": {key: least[key] for key in outcome.classes}}
-        click.echo(json.dumps({**_json(outcome), **legs, "sets": sets, "written": written, "version": asked.version}))
+        told = {**_json(outcome), **legs, "sets": sets, "written": written, "windows": [asdict(one) for one in tried]}
+        click.echo(json.dumps({**told, "version": asked.version, "not_in_index": list(asked.absent)}))
     else:
+        for sentence in lacking(asked):
+            click.echo(sentence)
         _show(outcome, asked.schema, sets, written=written, name=name)
+        click.echo(windows.told(tried, f"nDCG@{k}"))
 
 
 def _given(
@@ -131,6 +138,18 @@ def _best_leg(asked: Asked, given: Judged, plan: Plan) -> float:
     names = Names(plan.k, judged_only=plan.judged_only)
     values = result_of(asked, given.judgements, BASELINES[BEST_LEG], names).values
     return fmean(values[one.query.id][names.main] for one in asked.scored)
+
+
+def _windows(asked: Asked, given: Judged, plan: Plan, sets: Mapping[str, Mapping[str, float]], depth: int) -> list[Windowed]:
+    """What each window reaches by the weights as they would be once these sets are written."""
+    from evaluation.in_force import in_force  # noqa: PLC0415
+    from evaluation.results import Names  # noqa: PLC0415
+    from evaluation.weighing import merged  # noqa: PLC0415
+    from evaluation.windows import windows  # noqa: PLC0415
+
+    schema = asked.schema.model_copy(update={"weight_sets": merged(asked.schema.weight_sets, sets, plan.name)})
+    names = Names(plan.k, judged_only=plan.judged_only)
+    return windows(replace(asked, schema=schema), given.judgements, in_force(schema, plan.name), names, depth)
 
 
 def _write(services: Services, asked: Asked, sets: Mapping[str, Mapping[str, float]], name: str) -> None:

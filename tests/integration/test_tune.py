@@ -108,6 +108,31 @@ def test_what_tuning_writes_is_what_a_search_then_gets(place: Place) -> None:
     assert again["written"] == []
 
 
+def test_a_person_is_told_what_each_class_gets_and_what_a_window_is_worth(place: Place) -> None:
+    more = ["--trials", "500", "--dry-run", "--name", "other"]
+    done = CliRunner().invoke(evaluate, ["tune", *place.given, *more], env=place.environment)
+    assert done.exit_code == 0, (done.output, done.exception)
+    told = " ".join(done.stdout.split())
+    assert "what it has (other.sku): nobody judged it" in told
+    assert "Weight set other:" in told
+    assert "Weight set other.sku" not in told, "it does not change"
+    assert "nDCG@10 by the window (10: " in told
+    assert "Nothing is written." in told
+
+
+def test_judged_products_that_the_index_lacks_are_told(place: Place, tmp_path: Path) -> None:
+    judgements = (place.folder / "qrels.txt").read_text(encoding="utf-8")
+    (tmp_path / "qrels.txt").write_text(f"{judgements}q0 0 sold-out 1\nq1 0 sold-out 1\nother 0 else 1\n", encoding="utf-8")
+    given = [str(tmp_path / "qrels.txt"), *place.given[1:]]
+    html = tmp_path / "report.html"
+    for command in ("run", "compare"):
+        done = CliRunner().invoke(evaluate, [command, *given, "--json"], env=place.environment)
+        assert json.loads(done.stdout)["not_in_index"] == ["sold-out"], command
+    done = CliRunner().invoke(evaluate, ["run", *given, "--html", str(html)], env=place.environment)
+    for text in (" ".join(done.stdout.split()), html.read_text(encoding="utf-8")):
+        assert "1 judged product is not in the index" in text
+
+
 def test_weights_of_another_version_are_not_written(place: Place) -> None:
     asked = Kept(place.services, Searcher(place.services)).ask(place.index, place.judged.queries)
     client = place.services.elasticsearch
