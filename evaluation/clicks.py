@@ -3,21 +3,26 @@
     entries (what answers showed, what users did) -> answers -> propensities (clicks_bias) -> relevance -> grades
 
 What stands first is clicked because it stands first. Under the position-based model a product is clicked where it is both
-examined, with a probability that only its position decides (the propensity), and relevant. So clicks are weighted by the
-inverse of their propensities (Joachims, Swaminathan and Schnabel 2017, doi:10.1145/3018661.3018699), here in the
-self-normalised form (Swaminathan and Joachims 2015): what a product gained over the examinations it had, the sum of its
-propensities. Weights are clipped, and products that were hardly examined are not judged: there the correction adds more noise
-than it takes bias away.
+examined, with a probability that only its position decides (the propensity p), and relevant. Two estimators of the relevance:
+
+coec  what a product gained over the examinations it had, the sum of its propensities: clicks over expected clicks (Zhang and
+      Jones 2007, "Comparing Click Logs and Editorial Labels for Training Query Rewriting", Query Log Analysis workshop of WWW)
+ipw   the mean over all answers of what it gained, each gain times 1 / p: inverse propensity weighting (Joachims, Swaminathan
+      and Schnabel 2017, doi:10.1145/3018661.3018699)
+
+Both expect the relevance itself where the propensities are right. In ipw one click far behind counts as much as many in front,
+so it varies more: `coec` is the default. No propensity counts as less than 1 / `weight`, and products that were hardly examined
+are not judged: there the correction adds more noise than it takes bias away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from evaluation.clicks_bias import Propensities, Seen
-from evaluation.judging import id_of
+from evaluation.judging import fit, id_of
 from evaluation.metrics import Judgements
 from triptych.elastic.events import SHOWN
 
@@ -41,6 +46,10 @@ class Answer:
     session: str | None = None
 
 
+Estimator = Literal["coec", "ipw"]
+"""How relevance is told from gains and propensities; see above."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is believed: words that `sessions` different sessions acted on, products that were examined some `examined` times.
@@ -52,6 +61,7 @@ class Limits:
     sessions: int = 10
     examined: float = 20.0
     weight: float = 10.0
+    estimator: Estimator = "coec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +157,7 @@ def judge(given: Sequence[Answer], propensities: Propensities, limits: Limits | 
             few += 1
             continue
         values = relevance(mine, propensities, limits)
-        plain = {product: value for product, value in values.items() if not any(letter.isspace() for letter in product)}
+        plain = {product: value for product, value in values.items() if fit(product)}
         unfit += len(values) - len(plain)
         grades = graded(plain)
         if not any(grades.values()):
@@ -160,14 +170,19 @@ def judge(given: Sequence[Answer], propensities: Propensities, limits: Limits | 
 
 
 def relevance(mine: Sequence[Answer], propensities: Propensities, limits: Limits) -> dict[str, float]:
-    """What each product gained per examination, of those that answers to the same words let be examined often enough."""
+    """The relevance of each product that answers to the same words let be examined often enough, by `limits.estimator`."""
     gained: dict[str, float] = {}
+    shown: dict[str, int] = {}
     examined: dict[str, float] = {}
+    inverse = limits.estimator == "ipw"
     for one in mine:
         for product, position in one.shown.items():
-            gained[product] = gained.get(product, 0.0) + one.gains.get(product, 0.0)
-            examined[product] = examined.get(product, 0.0) + max(propensities.at(position), 1 / limits.weight)
-    return {product: gained[product] / times for product, times in examined.items() if times >= limits.examined}
+            p = max(propensities.at(position), 1 / limits.weight)
+            gained[product] = gained.get(product, 0.0) + one.gains.get(product, 0.0) / (p if inverse else 1)
+            shown[product] = shown.get(product, 0) + 1
+            examined[product] = examined.get(product, 0.0) + p
+    whole: Mapping[str, float] = shown if inverse else examined
+    return {product: gained[product] / whole[product] for product, times in examined.items() if times >= limits.examined}
 
 
 def graded(values: Mapping[str, float]) -> dict[str, int]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from evaluation.clicks import Estimator
 
 
 @click.command("from-clicks")
@@ -32,6 +35,13 @@ import click
 @click.option(
     "--most-weight", default=10.0, show_default=True, type=click.FloatRange(1), help="No click weighs more, however far behind."
 )
+@click.option(
+    "--estimator",
+    default="coec",
+    show_default=True,
+    type=click.Choice(["coec", "ipw"]),
+    help="Clicks over expected clicks, or inverse propensity weighting.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def from_clicks(
     *,
@@ -42,6 +52,7 @@ def from_clicks(
     min_sessions: int,
     min_examined: float,
     most_weight: float,
+    estimator: Estimator,
     as_json: bool,
 ) -> None:
     """Make judgements of the events that the API took, corrected for where products stood."""
@@ -55,7 +66,7 @@ def from_clicks(
     since = None if days is None else dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days - 1)
     answers = clicks.answers(EventStore(services.elasticsearch, services.settings).entries(alias, since=since))
     known = clicks_bias.harvested(clicks.seen(answers)) if eta is None else clicks_bias.Propensities(eta)
-    found = clicks.judge(answers, known, clicks.Limits(min_sessions, min_examined, most_weight))
+    found = clicks.judge(answers, known, clicks.Limits(min_sessions, min_examined, most_weight, estimator))
     out.mkdir(parents=True, exist_ok=True)
     judging.write(out / "qrels.txt", found.judgements)
     (out / "queries.jsonl").unlink(missing_ok=True)

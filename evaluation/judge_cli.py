@@ -77,12 +77,15 @@ def judge(judgements: Path, query: str | None, product: str | None, grade: int |
         return
     if query is not None:
         raise click.UsageError("Give either a judgement or --pool.")
-    count = 0
-    for row in judging.read_pool(todo):
-        rating = (row["rating"] or "").strip() or _asked(row)
+    rows = judging.read_pool(todo)
+    filled = judging.filled_in(rows)
+    judging.add_all(judgements, filled)
+    count = sum(map(len, filled.values()))
+    for row in rows:
+        rating = row["rating"].strip() or _asked(row)
         if rating == "q":
             break
-        if rating != "s":
+        if rating != "s" and row["docid"] not in filled.get(row["query_id"], {}):
             judging.add(judgements, row["query_id"], row["docid"], judging.grade_of(rating, row["docid"]))
             count += 1
     click.echo(f"{count} judgements are in {judgements}.")
@@ -99,23 +102,33 @@ def _asked(row: dict[str, str]) -> str:
 @click.argument("file", type=FILE)
 @click.option("--out", required=True, type=OUT, help="The judgements, in TREC form.")
 @click.option("--queries-out", type=OUT, help="The queries of a Quepid export, as JSON lines.")
+@click.option(
+    "--relevant-from",
+    "least",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="The lowest rating that is relevant: it becomes grade 1, lower ones 0.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def import_(file: Path, *, out: Path, queries_out: Path | None, as_json: bool) -> None:
+def import_(file: Path, *, out: Path, queries_out: Path | None, least: int, as_json: bool) -> None:
     """Import judgements: FILE in TREC form, or ratings that Quepid exported as CSV. They are put over those OUT has."""
     from evaluation import judging  # noqa: PLC0415
 
-    if file.suffix.lower() == ".csv":
-        found = judging.read_quepid(file)
-        if queries_out is not None:
-            judging.write_queries(queries_out, found.queries)
-    else:
-        found = judging.Imported(judging.known(file), ())
-    grades = {query: dict(some) for query, some in judging.known(out).items()}
-    for query, some in found.judgements.items():
-        grades.setdefault(query, {}).update(some)
-    judging.write(out, grades)
-    told = {"judgements": sum(map(len, found.judgements.values())), "queries": len(found.judgements), "skipped": found.skipped}
+    quepid = file.suffix.lower() == ".csv"
+    found = judging.read_quepid(file) if quepid else judging.Imported(judging.known(file), ())
+    judging.add_all(out, judging.relevant_from(found.judgements, least))
+    if quepid and queries_out is not None:
+        judging.write_queries(queries_out, found.queries)
+    told = {
+        "judgements": sum(map(len, found.judgements.values())),
+        "queries": len(found.judgements),
+        "skipped": found.skipped,
+        "unfit_ids": found.unfit_ids,
+    }
     if as_json:
         click.echo(json.dumps(told))
-    else:
-        click.echo(f"{told['judgements']} judgements of {told['queries']} queries; {found.skipped} rows had no rating.")
+        return
+    click.echo(f"{told['judgements']} judgements of {told['queries']} queries; {found.skipped} rows had no rating.")
+    if found.unfit_ids:
+        click.echo(f"{found.unfit_ids} rows were left out: the ids of their products have blanks.")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from evaluation.kept import Asked, Kept
 from evaluation.metrics import Judgements, read_qrels
 from evaluation.runs import Query, read_queries
 from search_api.query import DEFAULT_WINDOW
 from search_api.searcher import Searcher
+from triptych.elastic.attached import index_of
+from triptych.elastic.engine import mget
 from triptych.errors import InputError
 from triptych.services import Services
 
 _T = TypeVar("_T")
+
+_AT_ONCE: Final = 1000
+"""Products that are looked up in one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +85,22 @@ def _read(path: Path, reader: Callable[[Path], _T], code: str) -> _T:
 def ask(
     services: Services, alias: str, judged: Judged, *, window: int = DEFAULT_WINDOW, fresh: bool = False, quiet: bool = False
 ) -> Asked:
-    """Ask an index all judged queries, those of which the scores are not kept yet or all (`fresh`), with a bar on stderr."""
+    """Ask an index all judged queries, those of which the scores are not kept yet or all (`fresh`), with a bar on stderr; and
+    which judged products it lacks.
+    """
     kept = Kept(services, Searcher(services), fresh=fresh)
     with progress("asking", quiet=quiet) as told:
-        return kept.ask(alias, judged.queries, window=window, progress=told)
+        asked = kept.ask(alias, judged.queries, window=window, progress=told)
+    graded = {product for query in judged.queries for product in judged.judgements.get(query.id, {})}
+    return replace(asked, absent=_absent(services, asked.version, sorted(graded)))
+
+
+def _absent(services: Services, version: str, products: Sequence[str]) -> tuple[str, ...]:
+    """Those of the products that an index version lacks: no configuration can find them."""
+    there: set[str] = set()
+    for at in range(0, len(products), _AT_ONCE):
+        there |= set(mget(services.elasticsearch, index_of(version), products[at : at + _AT_ONCE], includes=["triptych.key"]))
+    return tuple(product for product in products if product not in there)
 
 
 @contextmanager

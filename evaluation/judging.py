@@ -16,6 +16,7 @@ from typing import Any, Final
 from filelock import FileLock
 
 from evaluation.metrics import Judgements, read_qrels
+from evaluation.runs import QueryLine
 from triptych.errors import InputError
 
 _QUERY: Final = ("query", "query text", "querytext", "query_text")
@@ -26,11 +27,14 @@ POOL_FIELDS: Final = ("query_id", "query", "docid", "title", "rating")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Judgements from elsewhere and their queries as JSON lines. `skipped` counts rows without a rating."""
+    """Judgements from elsewhere and their queries as JSON lines. `skipped` counts rows without a rating, `unfit_ids` those
+    whose product has an id with a blank, which the TREC form cannot hold.
+    """
 
     judgements: Judgements
     queries: tuple[Mapping[str, str], ...]
     skipped: int = 0
+    unfit_ids: int = 0
 
 
 def pool(rankings: Iterable[Mapping[str, Sequence[str]]], judgements: Judgements, depth: int) -> dict[str, list[str]]:
@@ -57,17 +61,25 @@ def pool(rankings: Iterable[Mapping[str, Sequence[str]]], judgements: Judgements
 def add(path: Path, query: str, product: str, grade: int) -> int | None:
     """Add a judgement to a file in TREC form, in place of an older one of the same pair, whose grade is returned.
 
-    Raises InputError `evaluation.bad_judgements` for an id with a blank in it, which the form cannot hold, or a damaged file.
+    Raises InputError `evaluation.bad_judgements` as `write`, and for a damaged file.
     """
-    for name, value in (("query", query), ("product", product)):
-        if not value or any(letter.isspace() for letter in value):
-            raise _bad(f"The id {value!r} of the {name} has a blank or is empty.", name)
+    return add_all(path, {query: {product: grade}}).get(query, {}).get(product)
+
+
+def add_all(path: Path, judgements: Judgements) -> Judgements:
+    """Put judgements over those of a file; all or none. Returns those that it had. Raises InputError as `add`."""
     with FileLock(f"{path}.lock"):
-        grades = known(path)
-        old = grades.get(query, {}).get(product)
-        grades.setdefault(query, {})[product] = grade
+        before = known(path)
+        grades = {query: dict(some) for query, some in before.items()}
+        for query, some in judgements.items():
+            grades.setdefault(query, {}).update(some)
         write(path, grades)
-    return old
+    return before
+
+
+def fit(name: str) -> bool:
+    """Whether an id can stand in a file in TREC form, between blanks."""
+    return bool(name) and not any(letter.isspace() for letter in name)
 
 
 def known(path: Path) -> dict[str, dict[str, int]]:
@@ -79,7 +91,13 @@ def known(path: Path) -> dict[str, dict[str, int]]:
 
 
 def write(path: Path, judgements: Judgements) -> None:
-    """Write judgements in TREC form."""
+    """Write judgements in TREC form. Raises InputError `evaluation.bad_judgements` for an id with a blank in it, which the form
+    cannot hold: nothing is written then.
+    """
+    for query, grades in judgements.items():
+        for name, value in (("query", query), *(("product", product) for product in grades)):
+            if not fit(value):
+                raise _bad(f"The id {value!r} of the {name} has a blank or is empty.", name)
     lines = [f"{query} 0 {product} {grade}\n" for query, grades in judgements.items() for product, grade in grades.items()]
     beside = path.with_name(f"{path.name}.new")
     beside.write_text("".join(lines), encoding="utf-8")
@@ -92,9 +110,8 @@ def write_queries(path: Path, queries: Iterable[Mapping[str, str]]) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), start=1):
         if line.strip():
             try:
-                old = json.loads(line)
-                known[old["qid"]] = old
-            except (ValueError, KeyError, TypeError) as error:
+                known[QueryLine.of(line).qid] = json.loads(line)
+            except ValueError as error:
                 raise InputError(
                     f"{path}, line {number}: not a query ({error}).", code="evaluation.bad_queries", field="queries"
                 ) from error
@@ -108,8 +125,8 @@ def write_queries(path: Path, queries: Iterable[Mapping[str, str]]) -> None:
 def read_quepid(path: Path) -> Imported:
     """Ratings that Quepid exported as CSV: columns for the query's words, the document and its rating, in any order.
 
-    The ids of queries are made of their words (`id_of`). Rows without a rating are skipped; several of a pair are averaged.
-    Raises InputError `evaluation.bad_judgements` naming the line.
+    The ids of queries are made of their words (`id_of`). Rows without a rating, or with an id that has a blank, are skipped;
+    several of a pair are averaged, halves up. Raises InputError `evaluation.bad_judgements` naming the line.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
@@ -118,14 +135,24 @@ def read_quepid(path: Path) -> Imported:
         if None in columns:
             raise _bad(f"{path} has no columns for query, docid and rating; it has {', '.join(names) or 'none'}.", "judgements")
         found: dict[tuple[str, str], list[float]] = {}
-        skipped = 0
+        skipped = unfit = 0
         for row in rows:
             words, product, grade = ((row[column] or "").strip() for column in columns if column)
             if not grade:
                 skipped += 1
-                continue
-            found.setdefault((words, product), []).append(_rating(grade, f"{path}, line {rows.line_num}"))
-    return _imported(found, skipped)
+            elif not fit(product):
+                unfit += 1
+            else:
+                found.setdefault((words, product), []).append(_rating(grade, f"{path}, line {rows.line_num}"))
+    return _imported(found, skipped, unfit)
+
+
+def relevant_from(judgements: Judgements, least: int) -> dict[str, dict[str, int]]:
+    """Grades of another scale: `least` becomes 1, the next 2, and so on; what is below is not relevant, 0."""
+    return {
+        query: {product: max(min(0, grade), grade - least + 1) for product, grade in some.items()}
+        for query, some in judgements.items()
+    }
 
 
 def _rating(text: str, where: str) -> float:
@@ -139,12 +166,12 @@ def _rating(text: str, where: str) -> float:
     return value
 
 
-def _imported(found: Mapping[tuple[str, str], Sequence[float]], skipped: int) -> Imported:
+def _imported(found: Mapping[tuple[str, str], Sequence[float]], skipped: int, unfit: int) -> Imported:
     ids = {words: id_of(words) for words, _ in found}
     judgements: dict[str, dict[str, int]] = {}
     for (words, product), grades in found.items():
-        judgements.setdefault(ids[words], {})[product] = round(sum(grades) / len(grades))
-    return Imported(judgements, tuple({"qid": name, "text": words} for words, name in ids.items()), skipped)
+        judgements.setdefault(ids[words], {})[product] = math.floor(sum(grades) / len(grades) + 0.5)
+    return Imported(judgements, tuple({"qid": name, "text": words} for words, name in ids.items()), skipped, unfit)
 
 
 def id_of(words: str) -> str:
@@ -195,11 +222,26 @@ def read_pool(path: Path) -> list[dict[str, str]]:
     return [{name: _as_it_was(row.get(name)) for name in POOL_FIELDS} for row in rows]
 
 
+def filled_in(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    """The judgements that were filled in. Raises InputError for any row with an id that has a blank, or a rating that is
+    neither empty, a whole number from 0 up, nor s (skipped).
+    """
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for name in ("query_id", "docid"):
+            if not fit(row[name]):
+                raise _bad(f"The {name} {row[name]!r} has a blank or is empty.", name)
+        rating = row["rating"].strip()
+        if rating not in {"", "s"}:
+            found.setdefault(row["query_id"], {})[row["docid"]] = grade_of(rating, row["docid"])
+    return found
+
+
 def grade_of(text: str, where: str) -> int:
-    """A grade as it was filled in. Raises InputError for what is no whole number from 0 up."""
-    if not text.isdecimal():
+    """A grade as it was filled in, also as 2.0. Raises InputError for what is no whole number from 0 up."""
+    if not re.fullmatch(r"[0-9]+(\.0+)?", text):
         raise _bad(f"The rating of {where} is {text!r}.", "rating")
-    return int(text)
+    return int(text.partition(".")[0])
 
 
 def _bad(message: str, where: str) -> InputError:

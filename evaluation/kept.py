@@ -70,7 +70,7 @@ class Asked:
     """All queries asked of an index version. `refused` says why a query has no answer (no word was recognised, say), and
     `unanswered` has these queries.
 
-    `from_disk` counts the queries for which Elasticsearch was not asked.
+    `from_disk` counts the queries for which Elasticsearch was not asked, `absent` are judged products that the index lacks.
     """
 
     alias: str
@@ -80,6 +80,7 @@ class Asked:
     refused: Mapping[str, str]
     from_disk: int = 0
     unanswered: tuple[Query, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def queries(self) -> list[Query]:

@@ -14,11 +14,12 @@ import numpy as np
 from evaluation import plots
 from evaluation.comparing import Verdict
 from evaluation.configurations import BEST_LEG, TRIPTYCH
+from evaluation.explained import of_configuration, of_measure
 from evaluation.kept import Asked, Scored
 from evaluation.metrics import Judgements
 from evaluation.pictures import Pictures
 from evaluation.results import Names, Result, alike, groups_of, worst
-from evaluation.shown import WORST, estimates, interval
+from evaluation.shown import WORST, estimates, interval, lacking
 from evaluation.statistics import estimate
 from evaluation.trials import Trials
 from search_api.fusion import Method
@@ -74,15 +75,20 @@ class View:
             "made": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "queries": len(ours.values),
             "refused": dict(self._asked.refused),
+            "lacking": lacking(self._asked),
             "main": main,
             "judged_only": self._names.judged_only,
             "ours": ours.configuration.name,
             "other": self._named(other),
             "sentences": [] if verdict is None else list(verdict.sentences),
+            "sure": verdict is not None and verdict.sure,
+            "ways": [(one.configuration.name, of_configuration(one.configuration.name)) for one in results],
             "recommended": verdict is not None and verdict.recommended is not None,
             "verdict": verdict is not None,
             "comparison": plots.intervals(self._rows(results), f"{main} of each configuration, with 95 % intervals"),
-            "measures": [(name, interval(one)) for name, one in estimates(self._asked, ours, self._names).items()],
+            "measures": [
+                (name, interval(one), of_measure(name)) for name, one in estimates(self._asked, ours, self._names).items()
+            ],
             "groups": [
                 (g.name, g.queries, [f"{g.estimates[name].mean:.3f}" for name in self._names.shown[:6]])
                 for g in groups_of(self._asked, ours, self._names.shown[:6])
@@ -95,6 +101,7 @@ class View:
             "wins": [self._case(query, ours, other) for query in wins],
             "losses": [self._case(query, ours, other) for query in losses],
             "worst": [self._case(query, ours, other) for query in bad],
+            "per_query": [self._line(query, gain, ours, other) for query, gain in sorted(gains, key=lambda one: one[1])],
         }
 
     def _named(self, result: Result) -> str:
@@ -209,6 +216,19 @@ class View:
             "ours_hits": [self._hit(query, product) for product in ours.rankings[query][:_HITS]],
             "other_hits": [self._hit(query, product) for product in other.rankings[query][:_HITS]],
             "wanted": [self._hit(query, product) for product in self._wanted(query)],
+        }
+
+    def _line(self, query: str, gain: float, ours: Result, other: Result) -> dict[str, Any]:
+        """A query's row of the table of all: what both reach, and what ours shows first."""
+        one, main = self._scored.get(query), self._names.main
+        first = next(iter(ours.rankings[query]), None)
+        grade = None if first is None else self._judgements.get(query, {}).get(first)
+        return {
+            "id": query,
+            "words": "" if one is None else one.words,
+            "kind": "refused" if one is None else one.query.kind,
+            "values": [f"{ours.values[query][main]:.3f}", f"{other.values[query][main]:.3f}", f"{gain:+.3f}"],
+            "first": "nothing" if first is None else f"{first} ({'not judged' if grade is None else f'grade {grade}'})",
         }
 
     def _hit(self, query: str, product: str) -> dict[str, Any]:

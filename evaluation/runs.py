@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evaluation.metrics import Judgements, hit_at
 from search_api.query import AudioAs
@@ -48,31 +49,71 @@ class Query:
         return dataclasses.replace(self, **others)
 
 
+class QueryLine(BaseModel):
+    """A line of a file of queries. Other fields are notes of whoever made it."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    qid: Annotated[str, Field(pattern=r"^\S+$")]
+    text: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    audio_as: AudioAs | None = None
+    lang: str | None = None
+    exclude: list[str] | None = None
+    tags: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not any(one and one.strip() for one in (self.text, self.image, self.audio)):
+            raise ValueError("it has no text, image or audio")
+        return self
+
+    @classmethod
+    def of(cls, line: str) -> QueryLine:
+        """Raises ValueError with a sentence."""
+        try:
+            return cls.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
 def read_queries(path: Path, *, place: Callable[[str], Path] | None = None) -> list[Query]:
-    """Queries as JSON lines: qid, text, image, audio, audio_as, lang, exclude, tags. Raises ValueError naming the line.
+    """Queries as JSON lines, a QueryLine each. Raises ValueError naming the line, also for an id that a line before it has.
 
     `place` finds the file of an image or audio; by default they are paths beside `path`.
     """
     find = place or path.parent.joinpath
     queries = []
+    lines: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            queries.append(_query(json.loads(line), find))
-        except (ValueError, KeyError, TypeError) as error:
+            query = _query(QueryLine.of(line), find)
+        except ValueError as error:
             raise ValueError(f"{path}, line {number}: not a query ({error})") from error
+        if query.id in lines:
+            raise ValueError(f"{path}, line {number}: the query {query.id!r} is in line {lines[query.id]} already")
+        lines[query.id] = number
+        queries.append(query)
     return queries
 
 
-def _query(data: Mapping[str, Any], find: Callable[[str], Path]) -> Query:
-    """One query. Raises KeyError, TypeError or ValueError."""
-    files: dict[str, Any] = {name: find(data[name]) for name in ("image", "audio") if data.get(name)}
-    lists: dict[str, Any] = {name: tuple(data[name]) for name in ("exclude", "tags") if data.get(name)}
-    audio_as = data.get("audio_as", "sound")
-    if audio_as not in get_args(AudioAs):
-        raise ValueError(f"audio_as is {audio_as!r}")
-    return Query(data["qid"], text=data.get("text"), language=data.get("lang"), audio_as=audio_as, **files, **lists)
+def _query(line: QueryLine, find: Callable[[str], Path]) -> Query:
+    """One query. Raises ValueError where a file lies elsewhere."""
+    return Query(
+        line.qid,
+        text=line.text or None,
+        image=find(line.image) if line.image else None,
+        audio=find(line.audio) if line.audio else None,
+        language=line.lang,
+        exclude=tuple(line.exclude or ()),
+        tags=tuple(line.tags or ()),
+        audio_as=line.audio_as or "sound",
+    )
 
 
 @dataclass(frozen=True, slots=True)

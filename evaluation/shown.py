@@ -16,6 +16,8 @@ from evaluation.kept import Asked
 from evaluation.metrics import Judgements
 from evaluation.results import Group, Names, Result, alike, groups_of, worst
 from evaluation.statistics import Estimate, estimate
+from evaluation.tuning import Outcome
+from evaluation.weighing import CLASSES, kept
 
 WORST = 10
 _WIDTH = 150  # of tables that are no terminal's
@@ -49,6 +51,7 @@ def run_json(asked: Asked, judged: Judged, result: Result, names: Names) -> dict
         "from_disk": asked.from_disk,
         "refused": dict(asked.refused),
         "unjudged": list(judged.unjudged),
+        "not_in_index": list(asked.absent),
         "judged_only": names.judged_only,
         "measures": {name: asdict(one) for name, one in estimates(asked, result, names).items()},
         "groups": [asdict(group) for group in groups_of(asked, result, names.shown)],
@@ -76,7 +79,14 @@ def _heading(asked: Asked, judged: Judged, result: Result) -> str:
     parts += [f"{asked.from_disk} from kept scores"] if asked.from_disk else []
     parts += [f"{len(asked.refused)} refused, which count 0"] if asked.refused else []
     parts += [f"{len(judged.unjudged)} left out because nobody judged them"] if judged.unjudged else []
-    return "; ".join(parts) + "."
+    return " ".join(["; ".join(parts) + ".", *lacking(asked)])
+
+
+def lacking(asked: Asked) -> list[str]:
+    """A sentence where judged products are not in the index."""
+    count = len(asked.absent)
+    are = "1 judged product is" if count == 1 else f"{count} judged products are"
+    return [f"{are} not in the index, which no configuration can find."] if count else []
 
 
 def group_table(groups: Sequence[Group], names: Names) -> Table:
@@ -112,6 +122,7 @@ def verdict_json(asked: Asked, verdict: Verdict, results: Sequence[Result], name
         "version": asked.version,
         "queries": len(verdict.best.values),
         "from_disk": asked.from_disk,
+        "not_in_index": list(asked.absent),
         "measure": names.main,
         "best": verdict.best.configuration.name,
         "recommended": None if verdict.recommended is None else verdict.recommended.name,
@@ -173,4 +184,29 @@ def weights_table(before: Mapping[str, float], after: Mapping[str, float]) -> Ta
     for leg in dict.fromkeys([*before, *after]):
         cells = [f"{some[leg]:.3f}" if leg in some else "" for some in (before, after)]
         found.add_row(escape(leg), *cells)
+    return found
+
+
+def effects_table(outcome: Outcome, name: str) -> Table:
+    """What new weights for all queries do to each class of them, and what a class gets."""
+    stay = kept(outcome)
+    found = Table(
+        "class",
+        "queries",
+        "now",
+        "by the new weights, held out",
+        "difference [80 %]",
+        "gets",
+        title="By class",
+        title_justify="left",
+    )
+    for key in CLASSES:
+        one = outcome.effects.get(key)
+        cells = ["0", "", "", ""]
+        if one is not None:
+            cells = [str(one.queries), f"{one.now:.3f}", f"{one.then:.3f}", _signed(one.gain.estimate)]
+        own = key in outcome.classes and outcome.classes[key].accepted
+        why = "nobody judged it" if one is None else "it would be worse off"
+        gets = f"what it has ({name}.{key}): {why}" if key in stay else f"weights of its own ({name}.{key})" if own else name
+        found.add_row(key, *cells, escape(gets))
     return found

@@ -15,8 +15,10 @@ from triptych.errors import InputError, TriptychError
 
 if TYPE_CHECKING:
     from evaluation.judged import Judged
-    from evaluation.kept import Asked
+    from evaluation.kept import Asked, Scored
     from evaluation.tuning import Outcome, Plan, Tuned
+    from evaluation.windows import Windowed
+    from triptych.schema import IndexSchema
     from triptych.services import Services
 
 
@@ -73,7 +75,8 @@ def tune(
 
     Only what is better on queries held out is written: by its lower bound, by a test, and without making a head query worse.
     """
-    from evaluation import judged, tuning, weighing  # noqa: PLC0415
+    from evaluation import judged, tuning, weighing, windows  # noqa: PLC0415
+    from evaluation.shown import lacking  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
     services = build()
@@ -83,25 +86,23 @@ def tune(
     unknown = sorted(heads - {query.id for query in asked.queries})
     if unknown:
         raise InputError(f"There is no judged query {unknown[0]!r}.", code="evaluation.bad_queries", field="head")
-    plan = tuning.Plan(k, judged_only, trials, folds, head=frozenset(heads), sure=confidence)
-    outcome = tuning.tune(asked.scored, given.judgements, asked.schema, plan)
-    least = _best_legs(asked, given, plan, outcome)
-    sets = weighing.sets_of(outcome, name, asked.schema, least)
+    plan = tuning.Plan(k, judged_only, trials, folds, head=frozenset(heads), sure=confidence, name=name)
+    least = _best_legs(asked, given, plan)
+    outcome = tuning.tune(asked.scored, given.judgements, asked.schema, plan, least)
+    sets = weighing.sets_of(outcome, name, asked.schema)
+    tried = _windows(asked, given, plan, sets, window)
     if sets and not dry_run:
         _write(services, asked, sets, name)
     written = sorted(sets) if not dry_run else []
     if as_json:
-        legs = {"best_leg": least.pop(weighing.WHOLE), "best_leg_of_class": least}
-        click.echo(json.dumps({**_json(outcome), **legs, "sets": sets, "written": written, "version": asked.version}))
+        legs = {"best_leg": least[tuning.WHOLE], "best_leg_of_class": {key: least[key] for key in outcome.classes}}
+        told = {**_json(outcome), **legs, "sets": sets, "written": written, "windows": [asdict(one) for one in tried]}
+        click.echo(json.dumps({**told, "version": asked.version, "not_in_index": list(asked.absent)}))
     else:
-        before = asked.schema.weight_sets.get(name) or weighing.defaults(asked.schema)
-        _show(outcome, before, sets, written=written, name=name)
-        for key, one in {weighing.WHOLE: outcome.whole, **outcome.classes}.items():
-            if one.held_out < least[key]:
-                told = f"Of the class {key} the" if key else "The"
-                click.echo(
-                    f"{told} best single leg reaches {least[key]:.3f} (chosen with hindsight): no fusion is recommended."
-                )
+        for sentence in lacking(asked):
+            click.echo(sentence)
+        _show(outcome, asked.schema, sets, written=written, name=name)
+        click.echo(windows.told(tried, f"nDCG@{k}"))
 
 
 def _given(
@@ -118,12 +119,14 @@ def _given(
     return judged.read(judgements, queries, media=media)
 
 
-def _best_legs(asked: Asked, given: Judged, plan: Plan, outcome: Outcome) -> dict[str, float]:
-    """What the best single leg reaches on the queries that are tuned on: on all of them, and on those of each class tuned."""
-    from evaluation.weighing import WHOLE  # noqa: PLC0415
+def _best_legs(asked: Asked, given: Judged, plan: Plan) -> dict[str, float]:
+    """What the best single leg reaches on the queries that are tuned on: on all of them, and on those of each class."""
+    from evaluation.tuning import WHOLE  # noqa: PLC0415
 
-    parts = {key: tuple(one for one in asked.scored if one.query_class == key) for key in outcome.classes}
-    return {key: _best_leg(replace(asked, scored=some), given, plan) for key, some in {WHOLE: asked.scored, **parts}.items()}
+    parts: dict[str, list[Scored]] = {WHOLE: list(asked.scored)}
+    for one in asked.scored:
+        parts.setdefault(one.query_class, []).append(one)
+    return {key: _best_leg(replace(asked, scored=tuple(some)), given, plan) for key, some in parts.items() if some}
 
 
 def _best_leg(asked: Asked, given: Judged, plan: Plan) -> float:
@@ -135,6 +138,18 @@ def _best_leg(asked: Asked, given: Judged, plan: Plan) -> float:
     names = Names(plan.k, judged_only=plan.judged_only)
     values = result_of(asked, given.judgements, BASELINES[BEST_LEG], names).values
     return fmean(values[one.query.id][names.main] for one in asked.scored)
+
+
+def _windows(asked: Asked, given: Judged, plan: Plan, sets: Mapping[str, Mapping[str, float]], depth: int) -> list[Windowed]:
+    """What each window reaches by the weights as they would be once these sets are written."""
+    from evaluation.in_force import in_force  # noqa: PLC0415
+    from evaluation.results import Names  # noqa: PLC0415
+    from evaluation.weighing import merged  # noqa: PLC0415
+    from evaluation.windows import windows  # noqa: PLC0415
+
+    schema = asked.schema.model_copy(update={"weight_sets": merged(asked.schema.weight_sets, sets, plan.name)})
+    names = Names(plan.k, judged_only=plan.judged_only)
+    return windows(replace(asked, schema=schema), given.judgements, in_force(schema, plan.name), names, depth)
 
 
 def _write(services: Services, asked: Asked, sets: Mapping[str, Mapping[str, float]], name: str) -> None:
@@ -157,27 +172,38 @@ def _write(services: Services, asked: Asked, sets: Mapping[str, Mapping[str, flo
 
 
 def _json(outcome: Outcome) -> dict[str, Any]:
-    return {"whole": asdict(outcome.whole), "classes": {name: asdict(one) for name, one in outcome.classes.items()}}
+    return {
+        "whole": asdict(outcome.whole),
+        "classes": {name: asdict(one) for name, one in outcome.classes.items()},
+        "effects": {name: asdict(one) for name, one in outcome.effects.items()},
+    }
 
 
 def _show(
     outcome: Outcome,
-    before: Mapping[str, float],
+    schema: IndexSchema,
     sets: Mapping[str, Mapping[str, float]],
     *,
     written: Sequence[str],
     name: str,
 ) -> None:
-    from evaluation.shown import console, weights_table  # noqa: PLC0415
+    from evaluation.shown import console, effects_table, weights_table  # noqa: PLC0415
+    from evaluation.weighing import defaults, kept  # noqa: PLC0415
+    from search_api.weights import of_set  # noqa: PLC0415
 
     out = console()
     for title, one in {"all queries": outcome.whole, **outcome.classes}.items():
         out.print(f"[bold]{title}[/bold] ({one.queries}): {_figures(one)}")
         for sentence in one.sentences:
             out.print(f"  {sentence}", markup=False)
+    if outcome.whole.accepted:
+        out.print(effects_table(outcome, name))
+    stay = {f"{name}.{key}" for key in kept(outcome)}
     for key, shares in sets.items():
-        out.print(f"\nWeight set {key}:", markup=False)
-        out.print(weights_table(before, shares))
+        if key not in stay:
+            before = of_set(schema.weight_sets, name, key.removeprefix(name).removeprefix(".")) or defaults(schema)
+            out.print(f"\nWeight set {key}:", markup=False)
+            out.print(weights_table(before, shares))
     if written:
         out.print(f"Written: {', '.join(written)}. Search with weight_set {name!r}.", markup=False)
     else:

@@ -1,12 +1,15 @@
 """Weights from judged queries, and whether they are to be believed. Pure; seeds are fixed.
 
     draws of weights x queries -> nDCG of each -> per fold the mean of the best draws on the other folds -> tried on the fold
-        -> gain over the weights a user gets anyway -> accepted if its lower bound is above 0 and the test says so
+        -> gain over the weights in force -> accepted if its lower bound is above 0 and the test says so
+        -> of each class of query: is it worse off than now? -> then it keeps the weights in force
+
+In force is what a search by the weight set of that name gets now: the set itself, else the default weights.
 
 Queries that share their words are in one fold: what is tuned on a word says nothing about the same word with another photo. The
 mean of the best draws stands in for the best one, which on ten queries is mostly luck. Named head queries must not get worse:
 draws under which one does are left out. The weights for all queries are tuned first, then those of each class of query, which
-must beat them on held-out folds (docs/adr/0019).
+must beat them and those in force on held-out folds (docs/adr/0019).
 """
 
 from __future__ import annotations
@@ -21,8 +24,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.configurations import DEFAULT
+from evaluation.in_force import in_force, reached
 from evaluation.kept import Scored
 from evaluation.metrics import Judgements
+from evaluation.results import Names
 from evaluation.statistics import Difference, Estimate, difference
 from evaluation.trials import Trials, drawn, of_legs
 from search_api.candidates import Floats
@@ -36,6 +42,13 @@ _ELITE: Final = 20
 SURE: Final = 0.99
 """How sure a gain must be: weights that are worse cost sales, a gain that is missed costs ten more judgements."""
 
+WHOLE: Final = ""
+"""All queries, beside the classes."""
+
+WORSE: Final = 0.8
+"""How wide the interval of a loss is that must lie below 0 for a class to be worse off: of ten classes that are not, one is
+taken for such, and keeps what it has."""
+
 _LIKELY: Final = 0.05
 _SAME: Final = 1e-9
 _LEAST_GROUPS: Final = 4
@@ -44,7 +57,9 @@ _LEAST_GROUPS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to tune. `head` are ids of queries that must not get worse; `sure` is how sure a gain must be."""
+    """How to tune. `head` are ids of queries that must not get worse; `sure` is how sure a gain must be; `name` is the weight
+    set that is in force now.
+    """
 
     k: int = 10
     judged_only: bool = False
@@ -54,6 +69,7 @@ class Plan:
     head: frozenset[str] = frozenset()
     seed: int = 1
     sure: float = SURE
+    name: str = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +90,39 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What the weights for all queries do to a class of them: `now` is the mean of nDCG by the weights in force, `then` that by
+    the new ones on queries held out. A class that is `worse` keeps the weights in force.
+    """
+
+    queries: int
+    now: float
+    then: float
+    gain: Difference
+    worse: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What tuning found: for all queries, and by class."""
+    """What tuning found: for all queries, and by class. `effects` has every class that somebody judged, where the weights for
+    all queries are accepted.
+    """
 
     whole: Tuned
     classes: Mapping[str, Tuned] = field(default_factory=dict)
+    effects: Mapping[str, Effect] = field(default_factory=dict)
 
 
-def tune(scored: Sequence[Scored], judgements: Judgements, schema: IndexSchema, plan: Plan) -> Outcome:
-    """Tune on judged queries. Raises InputError `evaluation.too_few` for fewer than four queries of different words."""
+def tune(
+    scored: Sequence[Scored],
+    judgements: Judgements,
+    schema: IndexSchema,
+    plan: Plan,
+    least: Mapping[str, float] | None = None,
+) -> Outcome:
+    """Tune on judged queries. `least` has what must be reached on queries held out, by class and under WHOLE: what the best
+    single leg reaches there. Raises InputError `evaluation.too_few` for fewer than four queries of different words.
+    """
     if len(set(_groups(scored))) < _LEAST_GROUPS:
         raise InputError(
             f"There are fewer than {_LEAST_GROUPS} judged queries of different words.",
@@ -90,23 +130,29 @@ def tune(scored: Sequence[Scored], judgements: Judgements, schema: IndexSchema, 
             field="queries",
             remedy="Judge more queries; ten are a beginning: triptych evaluate pool.",
         )
+    least = least or {}
     bench = Bench.of(scored, judgements, schema, plan)
     every = np.arange(len(scored))
     held = bench.held_out(every, plan)
-    whole = bench.judged(every, held, bench.base, plan, "the default weights")
-    compared = held if whole.accepted else bench.base
-    against = "the weights tuned for all queries" if whole.accepted else "the default weights"
+    before = f"the weight set {plan.name!r}" if in_force(schema, plan.name).weights != DEFAULT else "the default weights"
+    whole = bench.judged(every, held, bench.base, plan, before, least.get(WHOLE, 0.0))
+    rows = {
+        name: np.array([n for n, one in enumerate(scored) if one.query_class == name], dtype=np.intp)
+        for name in dict.fromkeys(one.query_class for one in scored)
+    }
     classes: dict[str, Tuned] = {}
-    for name in dict.fromkeys(one.query_class for one in scored):
-        mine = np.array([n for n, one in enumerate(scored) if one.query_class == name], dtype=np.intp)
+    for name, mine in rows.items():
         if len(mine) < len(scored) and len({bench.groups[n] for n in mine.tolist()}) >= _LEAST_GROUPS:
-            classes[name] = bench.judged(mine, bench.held_out(mine, plan), compared, plan, against)
-    return Outcome(whole, classes)
+            gained = whole.accepted and held[mine].mean() > bench.base[mine].mean()
+            compared, against = (held, "the weights tuned for all queries") if gained else (bench.base, before)
+            classes[name] = bench.judged(mine, bench.held_out(mine, plan), compared, plan, against, least.get(name, 0.0))
+    effects: dict[str, Effect] = {name: bench.effect(mine, held) for name, mine in rows.items()} if whole.accepted else {}
+    return Outcome(whole, classes, effects)
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The draws' values on every query. `draws` (T, L), `values` (T, Q), `base` (Q,) by the default weights."""
+    """The draws' values on every query. `draws` (T, L), `values` (T, Q), `base` (Q,) by the weights in force."""
 
     ids: tuple[str, ...]
     legs: tuple[str, ...]
@@ -135,11 +181,8 @@ class Bench:
         draws = drawn(legs, plan.trials, seed=plan.seed)
         with ThreadPoolExecutor(2) as pool:  # numpy lets go of the interpreter while it sorts
             values = list(pool.map(lambda one: one(of_legs(draws, legs, one.names)), trials))
-        base = [
-            float(trial(np.array([[defaults[name] for name in trial.names]]))[0])
-            for one, trial in zip(scored, trials, strict=True)
-            for defaults in [one.defaults(schema)]
-        ]
+        way, names = in_force(schema, plan.name), Names(plan.k, judged_only=plan.judged_only)
+        base = [reached(one, trial, judgements, schema, way, names) for one, trial in zip(scored, trials, strict=True)]
         groups = _groups(scored)
         ids = tuple(one.query.id for one in scored)
         scores = [(leg.name, one.candidates.raw[:, column]) for one in scored for column, leg in enumerate(one.legs)]
@@ -198,8 +241,19 @@ class Bench:
         factors = {source: whole[source] / value if value else 1.0 for source, value in left.items()}
         return {name: weight * factors[self.sources[name]] for name, weight in found.items()}
 
-    def judged(self, rows: npt.NDArray[np.intp], held: Floats, compared: Floats, plan: Plan, against: str) -> Tuned:
-        """Tune on all these queries, and say whether held-out folds bear it out."""
+    def effect(self, rows: npt.NDArray[np.intp], held: Floats) -> Effect:
+        """Whether a class gets worse by the weights for all queries: its mean on queries held out is lower, and so is the upper
+        end of the difference's interval, where several queries make one. One query alone tells by itself.
+        """
+        now, then = self.base[rows].tolist(), held[rows].tolist()
+        gain = difference(now, then, [self.groups[row] for row in rows.tolist()], confidence=WORSE)
+        high = gain.estimate.mean if gain.estimate.high is None else gain.estimate.high
+        return Effect(len(rows), fmean(now), fmean(then), gain, worse=high < -_SAME)
+
+    def judged(
+        self, rows: npt.NDArray[np.intp], held: Floats, compared: Floats, plan: Plan, against: str, least: float
+    ) -> Tuned:
+        """Tune on all these queries, and say whether held-out folds bear it out, and whether they reach the best single leg."""
         weights = self.best(rows, plan)
         groups = [self.groups[row] for row in rows.tolist()]
         plain = difference(compared[rows].tolist(), held[rows].tolist(), groups, confidence=plan.sure)
@@ -210,14 +264,17 @@ class Bench:
         sentences = [_gained(gain, plan.k, against)] if proved else unproved(gain, plan, against, len(rows))
         if spoilt:
             sentences.append(f"Head queries would get worse: {', '.join(spoilt)}.")
+        mean = fmean(held[rows].tolist())
+        if mean < least:
+            sentences.append(f"The best single leg reaches {least:.3f} (chosen with hindsight): no fusion is recommended.")
         return Tuned(
             queries=len(rows),
             weights=self.told(dict(zip(self.legs, weights.tolist(), strict=True))),
             before=fmean(compared[rows].tolist()),
-            held_out=fmean(held[rows].tolist()),
+            held_out=mean,
             fitted=fmean(self.value(row, weights) for row in rows.tolist()),
             gain=gain,
-            accepted=proved and not spoilt,
+            accepted=proved and not spoilt and mean >= least,
             sentences=tuple(sentences),
         )
 

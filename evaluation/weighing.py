@@ -9,16 +9,16 @@ are all 0, or a search by that input alone would have nothing to rank by.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final, get_args
 
 from evaluation.tuning import Outcome
 from search_api.legs import Planned, wanted
-from search_api.query import SearchRequest
-from search_api.weights import default_weights
+from search_api.query import QueryClass, SearchRequest
+from search_api.weights import default_weights, of_set
 from triptych.errors import QueryError
 from triptych.schema import IndexSchema
 
-WHOLE = ""
-"""All queries, beside the classes."""
+CLASSES: Final = tuple(name for name in get_args(QueryClass) if name != "auto")
 
 _ANY = (SearchRequest(text="x"), SearchRequest(image=b"x"), SearchRequest(audio=b"x"))
 _SHARE, _WHOLE = 0.5, 0.8
@@ -85,17 +85,27 @@ def _sources(plan: list[Planned]) -> list[str]:
     return list(dict.fromkeys(leg.source for leg in plan))
 
 
-def sets_of(
-    outcome: Outcome, name: str, schema: IndexSchema, least: Mapping[str, float] | None = None
-) -> dict[str, dict[str, float]]:
+def sets_of(outcome: Outcome, name: str, schema: IndexSchema) -> dict[str, dict[str, float]]:
     """The weight sets to write: `name`, if tuning is to be believed, and `name.class` for each class that has its own.
 
-    `least` has what must be reached on queries held out, by class and under WHOLE: what the best single leg reaches there.
-    A search by `name` takes its class's set, else `name`, else the default weights (`search_api.weights.of_set`).
+    A class that `name` would make worse, or that nobody judged, gets what is in force as a set of its own: without shares where
+    that is the default weights. A search by `name` takes its class's set, else `name`, else the default weights
+    (`search_api.weights.of_set`).
     """
-    tuned = {WHOLE: outcome.whole, **outcome.classes}
-    worth = {key: one for key, one in tuned.items() if one.accepted and one.held_out >= (least or {}).get(key, 0.0)}
-    return {f"{name}.{key}" if key else name: completed(one.weights, schema) for key, one in worth.items()}
+    sets: dict[str, dict[str, float]] = {}
+    if outcome.whole.accepted:
+        sets[name] = completed(outcome.whole.weights, schema)
+        sets |= {f"{name}.{key}": dict(of_set(schema.weight_sets, name, key) or {}) for key in kept(outcome)}
+    own = {key: one for key, one in outcome.classes.items() if one.accepted}
+    return sets | {f"{name}.{key}": completed(one.weights, schema) for key, one in own.items()}
+
+
+def kept(outcome: Outcome) -> list[str]:
+    """The classes that keep the weights in force beside new weights for all queries."""
+    if not outcome.whole.accepted:
+        return []
+    able = [key for key in CLASSES if key not in outcome.effects or outcome.effects[key].worse]
+    return [key for key in able if key not in outcome.classes or not outcome.classes[key].accepted]
 
 
 def merged(

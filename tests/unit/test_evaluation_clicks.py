@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ class Users:
             made.append(Answer(f"query {query:02}", shown, gains, f"s{number}"))
         return made
 
-    def nearness(self, given: list[Answer], propensities: Propensities) -> float:
+    def nearness(self, given: list[Answer], propensities: Propensities, limits: Limits | None = None) -> float:
         """Kendall's tau of what is judged with the truth, the mean over the queries."""
-        found = clicks.judge(given, propensities).relevance
+        found = clicks.judge(given, propensities, limits).relevance
         assert len(found) == QUERIES
         taus = [
             kendalltau(self.truth[query], [values[f"p{product}"] for product in range(PRODUCTS)]).statistic
@@ -145,6 +146,26 @@ def test_what_was_bought_is_worth_more_than_what_was_carted_than_what_was_clicke
     found = clicks.relevance(many, Propensities(1.0), Limits(examined=10))
     assert found == pytest.approx({"a": 25 / 40, "b": 30 / 20, "c": 10 / 10})
     assert clicks.graded(found) == {"a": 2, "b": 3, "c": 3}
+
+
+def test_inverse_propensity_weighting_weighs_each_click_by_its_place() -> None:
+    """By hand, with eta 1, of 40 answers: a 10 / 1, b 10 x 2, c 5 x 4 and with a floor of 1 / 2 only 5 x 2."""
+    many = [one(a=1.0) for _ in range(10)] + [one(b=1.0) for _ in range(10)] + [one(c=1.0) for _ in range(5)] + [one()] * 15
+    limits = Limits(examined=10, estimator="ipw")
+    found = clicks.relevance(many, Propensities(1.0), limits)
+    assert found == pytest.approx({"a": 10 / 40, "b": 20 / 40, "c": 20 / 40})
+    assert clicks.relevance(many, Propensities(1.0), replace(limits, weight=2))["c"] == pytest.approx(10 / 40)
+    moved = [Answer("hat", {"a": 1}, {"a": 1.0}, "s")] * 10 + [Answer("hat", {"a": 4}, {"a": 1.0}, "s")] * 10
+    moved += [Answer("hat", {"a": 4}, {}, "s")] * 20
+    coec, ipw = (clicks.relevance(moved, Propensities(1.0), Limits(examined=1, estimator=way))["a"] for way in ("coec", "ipw"))
+    assert (coec, ipw) == (pytest.approx(20 / 17.5), pytest.approx(50 / 40)), "they differ where a product moved"
+
+
+def test_both_estimators_are_nearer_to_the_truth_than_clicks(users: Users, given: list[Answer], measured: Propensities) -> None:
+    taus = {way: users.nearness(given, measured, Limits(estimator=way)) for way in ("coec", "ipw")}
+    print(f"tau: {taus}")
+    assert min(taus.values()) > users.nearness(given, FLAT) + 0.02
+    assert taus["coec"] > taus["ipw"]
 
 
 def test_no_click_weighs_more_than_it_may() -> None:

@@ -36,6 +36,95 @@ def test_a_judgement_is_added_and_takes_the_place_of_an_older_one(tmp_path: Path
     assert read_qrels(path) == {"q": {"a": 1, "b": 0}}
 
 
+def test_no_writer_damages_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "qrels.txt"
+    judging.add(path, "q", "a", 2)
+    with pytest.raises(InputError, match="has a blank"):
+        judging.write(path, {"q": {"a": 1, "b c": 1}})
+    with pytest.raises(InputError, match="has a blank"):
+        judging.add_all(path, {"q": {"a": 1}, "r s": {"a": 1}})
+    assert read_qrels(path) == {"q": {"a": 2}}
+
+
+def test_a_row_of_quepid_that_no_file_can_hold_is_left_out_and_told(tmp_path: Path) -> None:
+    csv, out = tmp_path / "case.csv", tmp_path / "qrels.txt"
+    csv.write_text("query,docid,rating\nred,a b,3\nred,c,2\n", encoding="utf-8")
+    result = CliRunner().invoke(evaluate, ["import", str(csv), "--out", str(out)])
+    assert "1 rows were left out" in result.output
+    assert read_qrels(out) == {"red": {"c": 2}}
+
+
+def test_ratings_of_another_scale(tmp_path: Path) -> None:
+    csv, trec, out = tmp_path / "case.csv", tmp_path / "more.txt", tmp_path / "qrels.txt"
+    csv.write_text("query,docid,rating\nred,a,1\nred,b,5.4\nred,c,6\nred,d,10\nred,e,5\nred,e,6\n", encoding="utf-8")
+    trec.write_text("blue 0 a 4\nblue 0 b 7\nblue 0 c -1\n", encoding="utf-8")
+    for file in (csv, trec):
+        assert CliRunner().invoke(evaluate, ["import", str(file), "--out", str(out), "--relevant-from", "6"]).exit_code == 0
+    assert read_qrels(out) == {"red": {"a": 0, "b": 0, "c": 1, "d": 5, "e": 1}, "blue": {"a": 0, "b": 2, "c": -1}}
+
+
+@pytest.mark.parametrize(("column", "value"), [("rating", "2.5"), ("rating", "good"), ("docid", "a b"), ("query_id", "")])
+def test_a_list_is_looked_at_before_any_of_it_is_written(tmp_path: Path, column: str, value: str) -> None:
+    todo, out = tmp_path / "todo.csv", tmp_path / "qrels.txt"
+    rows = judging.pool_rows({"q": ["a", "b"]}, {}, {})
+    rows[0]["rating"] = "2.0"
+    rows[1] = {**rows[1], "rating": "1", column: value}
+    judging.write_pool(todo, rows)
+    result = CliRunner().invoke(evaluate, ["judge", str(out), "--pool", str(todo)])
+    assert isinstance(result.exception, InputError)
+    assert result.exception.code == "evaluation.bad_judgements"
+    assert not out.exists()
+    rows[1] = {**rows[0], "docid": "b", "rating": "s"}
+    judging.write_pool(todo, rows)
+    assert CliRunner().invoke(evaluate, ["judge", str(out), "--pool", str(todo)]).exit_code == 0
+    assert read_qrels(out) == {"q": {"a": 2}}
+
+
+def test_a_long_list_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    todo, out = tmp_path / "todo.csv", tmp_path / "qrels.txt"
+    rows = judging.pool_rows({"q": [f"p{n}" for n in range(50)]}, {}, {})
+    judging.write_pool(todo, [{**row, "rating": "1"} for row in rows])
+    written = []
+    really = judging.write
+    monkeypatch.setattr(judging, "write", lambda path, grades: (written.append(path), really(path, grades)))
+    assert CliRunner().invoke(evaluate, ["judge", str(out), "--pool", str(todo)]).exit_code == 0
+    assert written == [out]
+    assert len(read_qrels(out)["q"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('{"qid": 12, "text": "x"}', "qid"),
+        ('{"qid": "a b", "text": "x"}', "qid"),
+        ('{"text": "x"}', "qid"),
+        ('{"qid": "a"}', "no text, image or audio"),
+        ('{"qid": "a", "text": " "}', "no text, image or audio"),
+        ('{"qid": "a", "text": 5}', "text"),
+        ('{"qid": "a", "text": "x", "tags": "head"}', "tags"),
+        ('{"qid": "a", "text": "x", "exclude": "p123"}', "exclude"),
+        ('{"qid": "a", "text": "x", "exclude": [1]}', "exclude"),
+        ('{"qid": "a", "image": 1}', "image"),
+        ('["a"]', "valid dictionary|object"),
+        ("{", "JSON"),
+        ('{"qid": "first", "text": "x"}', "is in line 1 already"),
+    ],
+)
+def test_a_line_that_is_no_query_is_named(tmp_path: Path, line: str, word: str) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"qid": "first", "text": "x", "note": "my own", "lang": null}\n\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"line 3.*({word})") as caught:
+        read_all(path)
+    assert caught.value.code == "evaluation.bad_queries"
+
+
+def test_what_is_no_query_is_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"qid": 12, "text": "x"}\n', encoding="utf-8")
+    with pytest.raises(InputError, match="line 1"):
+        judging.write_queries(path, [{"qid": "a", "text": "a"}])
+
+
 @pytest.mark.parametrize(("query", "product"), [("red shoe", "a"), ("q", ""), ("q", "a\tb")])
 def test_an_id_that_the_form_cannot_hold_is_refused(tmp_path: Path, query: str, product: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -49,7 +138,7 @@ def test_ratings_of_quepid_become_judgements_and_queries(tmp_path: Path) -> None
     rows = ["Query Text,Doc ID,Rating", '"red, shoe",p1,3', '"red, shoe",p1,2', "Red shoe!,p2,0", "blue,p3,", "红鞋,p4,1"]
     path.write_text("\ufeff" + "\n".join(rows) + "\n", encoding="utf-8")
     found = judging.read_quepid(path)
-    assert found.judgements == {"red-shoe-ca0745": {"p1": 2}, "red-shoe-f22240": {"p2": 0}, "红鞋": {"p4": 1}}
+    assert found.judgements == {"red-shoe-ca0745": {"p1": 3}, "red-shoe-f22240": {"p2": 0}, "红鞋": {"p4": 1}}
     assert found.queries[0] == {"qid": "red-shoe-ca0745", "text": "red, shoe"}
     assert found.skipped == 1
 
@@ -96,7 +185,7 @@ def test_an_import_is_put_over_what_is_there(tmp_path: Path) -> None:
     csv.write_text("query,docid,rating\nred,a,3\nred,b,1\n", encoding="utf-8")
     trec.write_text("red 0 a 0\n", encoding="utf-8")
     result = CliRunner().invoke(evaluate, ["import", str(csv), "--out", str(out), "--queries-out", str(queries), "--json"])
-    assert json.loads(result.output) == {"judgements": 2, "queries": 1, "skipped": 0}
+    assert json.loads(result.output) == {"judgements": 2, "queries": 1, "skipped": 0, "unfit_ids": 0}
     assert json.loads(queries.read_text(encoding="utf-8")) == {"qid": "red", "text": "red"}
     assert CliRunner().invoke(evaluate, ["import", str(trec), "--out", str(out)]).exit_code == 0
     assert read_qrels(out) == {"red": {"a": 0, "b": 1}}

@@ -36,6 +36,12 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
         _qrels(tmp_path, f"q1 0 p1 2\n\n{line}\n")
 
 
+def test_a_pair_that_is_graded_twice_and_not_alike_is_refused(tmp_path: Path) -> None:
+    assert _qrels(tmp_path, "q1 0 p1 2\nq1 0 p1 2\n") == {"q1": {"p1": 2}}
+    with pytest.raises(ValueError, match="line 2: q1 p1 has the grade 2"):
+        _qrels(tmp_path, "q1 0 p1 2\nq1 0 p1 1\n")
+
+
 RANKED = ["a", "b", "c"]
 
 

@@ -13,10 +13,11 @@ from evaluation.cli import evaluate
 from evaluation.configurations import Configuration, ranking
 from evaluation.kept import Scored
 from evaluation.results import Names, measured
+from evaluation.shown import effects_table
 from evaluation.statistics import Difference, Estimate
 from evaluation.trials import Trials, drawn, hopeful, of_legs
-from evaluation.tuning import Bench, Outcome, Plan, Tuned, folds, tune, unproved
-from evaluation.weighing import WHOLE, completed, merged, sets_of
+from evaluation.tuning import WHOLE, Bench, Effect, Outcome, Plan, Tuned, folds, tune, unproved
+from evaluation.weighing import completed, kept, merged, sets_of
 from search_api.candidates import NO_MODALITY
 from search_api.fusion import Method
 from search_api.weights import share
@@ -146,7 +147,9 @@ def test_a_class_has_its_own_weights_only_where_they_beat_the_others() -> None:
     }
     found = tune([*short, *long], apart, SCHEMA, PLAN)
     assert {name: one.accepted for name, one in found.classes.items()} == {"short": True, "sentence": True}
-    assert set(sets_of(found, "t", SCHEMA)) - {"t"} == {"t.short", "t.sentence"}
+    sets = sets_of(found, "t", TWO_SPACES)
+    assert sets["t.short"]["text.text"] > sets["t.short"]["lexical"]
+    assert sets["t.sentence"]["lexical"] > sets["t.sentence"]["text.text"]
     alike = {one.query.id: _grades_by(one, by_text) for one in [*short, *long]}
     assert not any(one.accepted for one in tune([*short, *long], alike, SCHEMA, PLAN).classes.values())
 
@@ -231,15 +234,117 @@ def test_what_would_prove_a_gain_is_more_than_there_is_and_can_prove_it(sure: fl
     assert f"about {need} judged queries" in unproved(gain, replace(PLAN, sure=sure), "the default weights", count)[1]
 
 
+def _two_classes(shorts: int = 6) -> tuple[list[Scored], dict[str, dict[str, int]]]:
+    """30 sentences that the vectors answer and a few short queries that the default weights answer."""
+    long = [
+        replace(one, query=replace(one.query, id=f"l{n}")) for n, one in enumerate(_queries(30, seed=5, words="a b c d e f{}"))
+    ]
+    short = _queries(shorts, words="red w{}")
+    text = {"lexical": 0.0, "text.text": 1.0, "image.image": 0.0}
+    grades = {one.query.id: _grades_by(one, text) for one in long}
+    grades |= {one.query.id: _grades_by(one, {"lexical": 1.0, "text.text": 0.0, "image.image": 0.0}) for one in short}
+    return [*long, *short], grades
+
+
+WORDS_ONLY = TWO_SPACES.model_copy(update={"weight_sets": {"t": {"lexical": 0.99, "text.text": 0.005, "image.image": 0.005}}})
+
+
+@pytest.mark.parametrize("shorts", [1, 2, 6])
+def test_a_class_that_new_weights_make_worse_keeps_what_it_has(shorts: int) -> None:
+    """The set in force is good for short queries only. With fewer than four of them their class is not even tuned."""
+    scored, grades = _two_classes(shorts)
+    found = tune(scored, grades, WORDS_ONLY, replace(PLAN, name="t"))
+    assert found.whole.accepted
+    effect = found.effects["short"]
+    assert (effect.queries, effect.worse) == (shorts, True)
+    assert effect.now > 0.95
+    assert effect.then < effect.now - 0.3
+    assert not found.effects["sentence"].worse
+    sets = sets_of(found, "t", WORDS_ONLY)
+    assert sets["t.short"] == WORDS_ONLY.weight_sets["t"]
+    assert "t.sentence" not in sets
+    assert sets["t"]["text.text"] > sets["t"]["lexical"]
+
+
+def test_what_nobody_judged_keeps_what_it_has() -> None:
+    scored, grades = _two_classes(0)
+    schema = SCHEMA.model_copy(update={"weight_sets": {"t.sku": {"lexical": 0.9}}})
+    found = tune(scored, grades, schema, replace(PLAN, name="t"))
+    assert found.whole.accepted
+    assert kept(found) == ["sku", "short", "none"]
+    sets = sets_of(found, "t", schema)
+    assert sets["t.sku"] == {"lexical": 0.9}
+    assert sets["t.short"] == {}, "no shares: the default weights"
+
+
+def test_noise_does_not_keep_a_class_from_new_weights() -> None:
+    """Alike in truth: now .5 or 1, then the same of other queries."""
+    scored = _queries(8)
+    bench = Bench.of(scored, {one.query.id: {"p001": 1} for one in scored}, SCHEMA, PLAN)
+    base, held = np.array([0.5, 1.0] * 4), np.array([1.0, 0.4, 0.5, 1.0] * 2)
+    effect = replace(bench, base=base).effect(np.arange(8), held)
+    assert effect.then < effect.now
+    assert not effect.worse
+    assert replace(bench, base=base).effect(np.arange(8), base - 0.1).worse
+
+
+def test_the_table_says_what_each_class_gets() -> None:
+    gain = Difference(Estimate(-0.8, -0.9, -0.7), 0.03, 0, 6, 0)
+    effects = {"short": Effect(6, 1.0, 0.19, gain, worse=True), "none": Effect(9, 0.4, 0.8, gain, worse=False)}
+    table = effects_table(Outcome(_tuned(0.8), {}, effects), "t")
+    rows = dict(zip(table.columns[0].cells, zip(*(column.cells for column in table.columns[1:]), strict=True), strict=True))
+    assert rows["short"] == ("6", "1.000", "0.190", "-0.800 [-0.900, -0.700]", "what it has (t.short): it would be worse off")
+    assert rows["none"][-1] == "t"
+    assert rows["sku"] == ("0", "", "", "", "what it has (t.sku): nobody judged it")
+
+
+def test_what_is_tuned_again_must_beat_what_is_written_already() -> None:
+    """A set that nothing beats is in force: against the default weights there is a gain, against it there is none."""
+    scored = _queries(12)
+    grades = {one.query.id: _grades_by(one, {"lexical": 0.1, "text.text": 0.8, "image.image": 0.1}) for one in scored}
+    best = SCHEMA.model_copy(update={"weight_sets": {"t": {"lexical": 0.08, "text.text": 0.64, "image.image": 0.08}}})
+    first, again = tune(scored, grades, best, PLAN), tune(scored, grades, best, replace(PLAN, name="t"))
+    assert first.whole.accepted
+    assert again.whole.before == pytest.approx(1.0)
+    assert not again.whole.accepted
+    assert "the weight set 't'" in again.whole.sentences[0]
+    head = Bench.of(scored, grades, best, replace(PLAN, name="t", head=frozenset({"q0"})))
+    assert head.spoilt(np.arange(12), np.array([1.0, 0.0, 0.0]), replace(PLAN, head=frozenset({"q0"}))) == ["q0"]
+    assert head.base[0] == pytest.approx(1.0)
+
+
+def test_a_class_has_the_set_of_its_class_in_force() -> None:
+    scored, grades = _two_classes(4)
+    schema = SCHEMA.model_copy(update={"weight_sets": {"t.short": {"lexical": 0.99, "text.text": 0.0, "image.image": 0.0}}})
+    base = Bench.of(scored, grades, schema, replace(PLAN, name="t")).base
+    plain = Bench.of(scored, grades, SCHEMA, PLAN).base
+    assert base[30:].mean() > plain[30:].mean()
+    assert base[:30] == pytest.approx(plain[:30])
+
+
+def test_a_set_in_force_that_pushes_away_is_measured_as_it_searches() -> None:
+    one = _queries(1)[0]
+    schema = SCHEMA.model_copy(update={"weight_sets": {"t": {"lexical": 0.5, "text.text": 0.3, "image.image": -0.2}}})
+    way = Configuration("x", weights="t")
+    grades = {one.query.id: dict.fromkeys(ranking(one, way, schema)[:5], 1)}
+    assert Bench.of([one], grades, schema, replace(PLAN, name="t")).base[0] == pytest.approx(1.0)
+
+
 def _tuned(held_out: float, *, accepted: bool = True) -> Tuned:
     gain = Difference(Estimate(0.1, 0.05, 0.15), 0.001, 9, 0, 0)
     return Tuned(9, {"lexical": 0.3, "text.text": 0.7}, 0.5, held_out, 0.9, gain, accepted, ())
 
 
 def test_each_set_is_held_against_the_best_leg_of_its_own_queries() -> None:
-    outcome = Outcome(_tuned(0.6), {"short": _tuned(0.7), "sku": _tuned(0.5)})
-    assert set(sets_of(outcome, "t", TWO_SPACES, {WHOLE: 0.55, "short": 0.8, "sku": 0.5})) == {"t", "t.sku"}
-    assert set(sets_of(outcome, "t", TWO_SPACES, {WHOLE: 0.65, "short": 0.6, "sku": 0.6})) == {"t.short"}
+    short, long = _queries(12, words="red w{}"), _queries(12, seed=5, words="a b c d e f{}")
+    long = [replace(one, query=replace(one.query, id=f"l{n}")) for n, one in enumerate(long)]
+    text, words = {"lexical": 0.0, "text.text": 1.0, "image.image": 0.0}, {"lexical": 1.0, "text.text": 0.0, "image.image": 0.0}
+    grades = {one.query.id: _grades_by(one, text) for one in short} | {one.query.id: _grades_by(one, words) for one in long}
+    least = {WHOLE: 2.0, "short": 2.0, "sentence": 0.0}
+    found = tune([*short, *long], grades, SCHEMA, PLAN, least)
+    assert set(sets_of(found, "t", SCHEMA)) == {"t.sentence"}
+    assert "best single leg reaches 2.000" in found.whole.sentences[-1]
+    assert "best single leg reaches 2.000" in found.classes["short"].sentences[-1]
 
 
 def test_a_set_of_a_class_leaves_the_whole_set_and_a_whole_set_replaces_its_classes() -> None:
