@@ -23,7 +23,7 @@ from training.catalogue import Catalogue, Inputs
 from training.flow import Made, Make
 from training.groups import Split
 from training.measuring import mean_of
-from training.negatives import mine
+from training.negatives import by_turns, mine
 from training.over import Base
 from training.ranking import directions
 from training.vectors import Rows
@@ -165,19 +165,23 @@ class HeadTask:
         return np.concatenate(found)
 
     def _mined(self) -> Rows:
-        """Hard negatives of each of `products`: by its first input of the first modality, among all others of the second."""
-        first, *others = self._train
-        asked = self._train[first].first(self.products)
-        held = self._train[others[0]].first(self.split.train)
-        known = asked >= 0
-        documents = held[held >= 0]
-        owners = self.catalogue.inputs[others[0]].product[documents]
+        """Hard negatives of each of `products`: its words among the pictures and sounds of all, its picture among the sounds.
+
+        The nearest by each come first, by turns: cosines to pictures and to sounds are no one scale.
+        """
+        present = [modality for modality in Modality if modality in self._train]
+        return by_turns([self._near(one, other) for one, other in itertools.combinations(present, 2)])
+
+    def _near(self, asking: Modality, having: Modality) -> Rows:
+        """The nearest wrong products by one pair of modalities: by the first input of each; -1 where there are no more."""
+        asked, held = self._train[asking].first(self.products), self._train[having].first(self.split.train)
+        known, documents = asked >= 0, held[held >= 0]
         found = np.full((len(self.products), self.options.hard_negatives), -1, dtype=np.int64)
         found[known] = mine(
-            self.embed(first, asked[known]),
+            self.embed(asking, asked[known]),
             self.products[known],
-            self.embed(others[0], documents),
-            owners,
+            self.embed(having, documents),
+            self.catalogue.inputs[having].product[documents],
             self.catalogue.alike,
             most=self.options.hard_negatives,
         )

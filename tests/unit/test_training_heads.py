@@ -14,7 +14,7 @@ from training import loop
 from training.catalogue import Catalogue
 from training.groups import Split, split
 from training.heads import HeadOptions, HeadTask, Owned, towers_of
-from training.negatives import mine
+from training.negatives import by_turns, mine
 from training.over import Base
 from triptych.encoders.base import EncoderSpec, unit
 from triptych.encoders.classical.contrast import seeded
@@ -161,6 +161,31 @@ def test_hard_negatives_are_the_nearest_that_are_no_answers_nor_as_near_as_one()
     assert found.tolist() == [[3, 4, 5]]
     few = mine(query, np.array([2]), documents[:4], np.arange(4), lambda one, other: one[:, None] == other[None], most=3)
     assert few.tolist() == [[3, -1, -1]]
+
+
+def test_what_several_modalities_find_takes_turns_and_nothing_is_found_twice() -> None:
+    found = by_turns([np.array([[4, 5, 6], [7, -1, -1]]), np.array([[5, 8, 9], [-1, -1, -1]])])
+    assert found.tolist() == [[4, 5, 8], [7, -1, -1]]
+
+
+def test_of_a_query_without_an_answer_nothing_is_too_near_so_nothing_is_mined() -> None:
+    documents = unit(np.eye(3, dtype=np.float32))
+    found = mine(documents[:1], np.array([9]), documents, np.arange(3), lambda a, b: a[:, None] == b[None], most=2)
+    assert found.tolist() == [[-1, -1]]
+
+
+def test_words_are_asked_of_pictures_and_of_sounds_for_hard_negatives(tmp_path: Path) -> None:
+    options = dataclasses.replace(SMALL, hard_negatives=4, mine_every=1)
+    with a_catalogue(tmp_path / "vectors", modalities=(TEXT, IMAGE, AUDIO), share=0.3) as catalogue:
+        assert list(catalogue.inputs) == [AUDIO, IMAGE, TEXT], "as in production"
+        task = task_of(catalogue, options)
+        task.begin(1)
+        hard = task.network.hard.numpy()  # type: ignore[union-attr,operator]
+    assert (hard[:, 0] >= 0).mean() > 0.9
+    seen = np.unique(hard[hard >= 0])
+    assert np.isin(seen, catalogue.inputs[IMAGE].product).any()
+    assert np.isin(seen, catalogue.inputs[AUDIO].product).any()
+    assert not (hard == task.products[:, None]).any()
 
 
 def test_one_head_for_all_wants_vectors_of_one_width() -> None:
