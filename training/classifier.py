@@ -139,7 +139,7 @@ class ClassifierTask:
         return sum(-(-len(self._rows[m]) // self.options.batch) for m in self.modalities)
 
     def _labelled(self, modality: Modality, products: Rows, *, copies: bool) -> Rows:
-        which = self.catalogue.inputs[modality].of(products, copies=copies)
+        which = self.catalogue.inputs[modality].of(products, copies=copies, queries=copies)
         return which[self.label[self.catalogue.inputs[modality].product[which]] >= 0]
 
     def _mean(self, modality: Modality) -> Vectors:
@@ -232,7 +232,7 @@ def predict(
     found: dict[str, Probabilities] = {}
     for modality in modalities:
         inputs = catalogue.inputs[modality]
-        which = inputs.of(products, copies=False)
+        which = inputs.of(products, copies=False, queries=False)
         place = np.searchsorted(products, inputs.product[which])
         rows = classifiers.probabilities(modality, inputs.read(which))
         sums = np.zeros((len(products), rows.shape[1]), dtype=np.float64)

@@ -20,6 +20,7 @@ import torch
 
 from indexer.sources.source import Source
 from training import card, loop, over
+from training.asked import one_side
 from training.augment import Augment
 from training.catalogue import Catalogue, Progress
 from training.groups import Split, split
@@ -129,7 +130,7 @@ def train(services: Services, source: Source, asked: Asked, make: Make, progress
         run.times["embedding"] = time.monotonic() - started
         run = dataclasses.replace(run, bases={m: b for m, b in run.bases.items() if len(catalogue.inputs[m].product)})
         sides = split(catalogue.group, catalogue.keys, validation=asked.validation, test=asked.test, seed=asked.seed)
-        return _trained(run, catalogue, sides, make)
+        return _trained(run, one_side(catalogue, sides, seed=asked.seed), sides, make)
 
 
 def _trained(run: _Run, catalogue: Catalogue, sides: Split, make: Make) -> dict[str, Any]:
@@ -205,7 +206,8 @@ def _data(catalogue: Catalogue, reading: Reading) -> dict[str, Any]:
         **{f"{modality} inputs": len(some.row) for modality, some in catalogue.inputs.items()},
         "languages": list(reading.languages) or "all",
         "texts of a product": reading.texts,
-        "queries": sum(map(len, reading.queries.values())),
+        "queries": len(catalogue.wanted),
+        "products of queries": sum(map(len, catalogue.wanted)),
         "group_languages": list(reading.group_languages) or "all",
         "group_by": list(reading.group_by),
         "positives_by": list(reading.positives_by),

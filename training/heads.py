@@ -3,11 +3,13 @@
     batch of products (and a hard negative of each) -> one input of each modality, some modalities left out
         -> frozen vectors, with some noise -> heads -> cosines of each pair of modalities -> InfoNCE, triplets, or both
 
-Positives are all products of the same group or of the same value of a field, so a variant is never a negative.
+Positives are all products of the same group or of the same value of a field, so a variant is never a negative; of a query those
+that it led to.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -129,8 +131,9 @@ class HeadTask:
         parts = []
         for one, other in itertools.combinations(found, 2):
             rows, columns = batch[seen[one][0]], batch[seen[other][0]]
-            positives = torch.from_numpy(self.catalogue.alike(rows, columns)).to(self._device)
-            parts.append(self._told(found[one] @ found[other].T, positives))
+            positives = self.catalogue.alike(rows, columns)
+            positives |= self.catalogue.led(one, seen[one][1], columns) | self.catalogue.led(other, seen[other][1], rows).T
+            parts.append(self._told(found[one] @ found[other].T, torch.from_numpy(positives).to(self._device)))
         return torch.stack(parts).mean() if parts else next(self.network.parameters()).sum() * 0
 
     def _told(self, cosines: Tensor, positives: Tensor) -> Tensor:
@@ -179,10 +182,10 @@ class HeadTask:
         found = np.full((len(self.products), self.options.hard_negatives), -1, dtype=np.int64)
         found[known] = mine(
             self.embed(asking, asked[known]),
-            self.products[known],
+            asked[known],
             self.embed(having, documents),
             self.catalogue.inputs[having].product[documents],
-            self.catalogue.alike,
+            functools.partial(self.catalogue.answers, asking),
             most=self.options.hard_negatives,
         )
         return found
@@ -287,7 +290,7 @@ class Owned:
         return kept, self._order[chosen]
 
     def first(self, products: Rows) -> Rows:
-        """The first input of each product, -1 where it has none: (n,)."""
+        """The first input of each product, which of words is its own and no query, -1 where it has none: (n,)."""
         if not len(self._products):
             return np.full(len(products), -1, dtype=np.int64)
         at = np.searchsorted(self._products, products).clip(max=len(self._products) - 1)

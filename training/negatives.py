@@ -17,11 +17,11 @@ _NEAR = 0.95
 (TopK-PercPos of NV-Retriever, Moreira et al. 2024, arXiv:2407.15831)."""
 
 Alike = Callable[[Rows, Rows], npt.NDArray[np.bool_]]
-"""Which of the second products answer for which of the first: (n, m)."""
+"""Which products, (m,), answer which of what is asked, (n,): (n, m)."""
 
 
 def mine(queries: Vectors, asked: Rows, documents: Vectors, held: Rows, alike: Alike, *, most: int) -> Rows:
-    """For each query, (n, dims), of product `asked`, (n,), at most `most` products: (n, most); -1 where there are no more.
+    """For each query, (n, dims), which is `asked`, (n,), at most `most` products: (n, most); -1 where there are no more.
 
     `documents` (m, dims) are vectors of the products `held` (m,). All are of length 1. A query without any answer among them
     has none: how near is too near is told by its answer. Computed in blocks: memory holds _ROWS x _COLUMNS scores.

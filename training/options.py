@@ -21,6 +21,9 @@ _OPTIONS = (
     click.option(
         "--queries", type=click.Path(path_type=Path), help='JSON lines {"query": "...", "product": "id"}: learnt too.'
     ),
+    click.option(
+        "--judgements", type=click.Path(path_type=Path), help="In TREC's form, of --queries with qid and text (evaluate)."
+    ),
     click.option("--group-languages", metavar="CODE,...", default="", help="Whose equal texts join products; default: all."),
     click.option("--group-by", multiple=True, metavar="FIELD", help="Equal values stay on one side of the split."),
     click.option("--validation", default=0.1, show_default=True, type=_SHARE, help="Share of products to stop by."),
@@ -51,12 +54,20 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def asked_of(options: dict[str, Any], **more: Any) -> Asked:
     """Takes the shared options out of a command's; what is left is the source's. `more` are of the reading."""
     from training.flow import Asked  # noqa: PLC0415  torch
-    from training.queries import read  # noqa: PLC0415
 
     taken = {name: options.pop(name) for name in _NAMES}
-    queries = taken.pop("queries")
-    reading = _reading(taken, queries=read(queries) if queries is not None else {}, **more)
+    reading = _reading(taken, queries=_queries(taken.pop("queries"), taken.pop("judgements")), **more)
     return Asked(reading=reading, **{**taken, "over": tuple(taken["over"])})
+
+
+def _queries(queries: Path | None, judgements: Path | None) -> Any:
+    from training.queries import read, read_judged  # noqa: PLC0415
+
+    if queries is None:
+        if judgements is not None:
+            raise click.UsageError("--judgements says which products --queries want: give both.")
+        return {}
+    return read(queries) if judgements is None else read_judged(queries, judgements)
 
 
 def _reading(taken: dict[str, Any], **more: Any) -> Any:
@@ -77,6 +88,6 @@ def listed(codes: str) -> tuple[str, ...]:
 
 
 _NAMES = (
-    "out", "over", "languages", "texts", "queries", "group_languages", "group_by", "validation", "test", "copies",
+    "out", "over", "languages", "texts", "queries", "judgements", "group_languages", "group_by", "validation", "test", "copies",
     "epochs", "patience", "learning_rate", "seed", "compress",
 )  # fmt: skip

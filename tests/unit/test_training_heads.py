@@ -11,11 +11,12 @@ import torch
 from training_toys import AUDIO, IMAGE, TEXT, a_catalogue, towers
 
 from training import loop
-from training.catalogue import Catalogue
+from training.catalogue import NO_QUERY, Catalogue
 from training.groups import Split, split
 from training.heads import HeadOptions, HeadTask, Owned, towers_of
 from training.negatives import by_turns, mine
 from training.over import Base
+from training.ranking import answers_of, documents_of
 from triptych.encoders.base import EncoderSpec, unit
 from triptych.encoders.classical.contrast import seeded
 from triptych.errors import InputError
@@ -150,6 +151,42 @@ def test_products_of_a_group_and_of_a_value_answer_each_other(tmp_path: Path) ->
         found = given.alike(np.arange(4), np.arange(4))
     wanted = [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
     assert found.astype(int).tolist() == wanted
+
+
+def queried(catalogue: Catalogue) -> Catalogue:
+    """A query more, that led to products 0 and 1."""
+    text = catalogue.inputs[TEXT]
+    count = len(text.product)
+    asked = dataclasses.replace(
+        text,
+        product=np.append(text.product, [0, 1]),
+        row=np.append(text.row, [2, 2]),
+        copy=np.append(text.copy, [0, 0]),
+        language=(*text.language, "", ""),
+        query=np.append(np.full(count, NO_QUERY), [0, 0]),
+    )
+    return dataclasses.replace(catalogue, inputs={**catalogue.inputs, TEXT: asked}, wanted=(np.array([0, 1]),))
+
+
+def test_a_query_is_drawn_toward_all_that_it_led_to_and_answered_by_them(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=6) as catalogue:
+        given = queried(catalogue)
+        answers = answers_of(given, TEXT, np.array([5, 6]), np.arange(6))
+        assert answers(slice(None)).astype(int).tolist() == [[0, 0, 0, 0, 0, 1], [1, 1, 0, 0, 0, 0]]
+        seen: list[np.ndarray] = []
+        every = Split(np.arange(6), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        options = dataclasses.replace(SMALL, modality_dropout=0.0)
+        task = HeadTask(given, every, towers(*given.inputs), options, torch.device("cpu"))
+        task._told = lambda _cosines, positives: seen.append(positives.numpy()) or torch.zeros(())  # type: ignore[method-assign,func-returns-value]
+        for seed in range(20):
+            with seeded(seed):
+                task.loss(np.arange(6))
+        owners = documents_of(given, np.arange(6), TEXT, lambda modality, which: given.inputs[modality].read(which))[1]
+        np.testing.assert_allclose(owners[0], unit(given.inputs[TEXT].read(np.array([0])))[0], atol=1e-6)
+    found = {tuple(positives[:2, :2].astype(int).ravel().tolist()) for positives in seen}  # pictures of 0, 1 by words of 0, 1
+    assert found == {(1, 0, 0, 1), (1, 1, 0, 1), (1, 0, 1, 1), (1, 1, 1, 1)}, (
+        "titles are answered by their own, the query by both"
+    )
 
 
 def test_hard_negatives_are_the_nearest_that_are_no_answers_nor_as_near_as_one() -> None:
