@@ -200,16 +200,21 @@ class ClassifierTask:
         return predict(self.classifiers, self.catalogue, products, self.modalities)
 
     def measured(self, products: Rows) -> dict[str, dict[str, float]]:
-        """Accuracy and calibration on a side, of each modality and joined, among products of known classes."""
+        """Accuracy and calibration on a side, of each modality and joined, among products of known classes.
+
+        "unknown" counts those that have a value that is none of the classes: they are left out.
+        """
         wanted = products[self.label[products] >= 0]
         if not len(wanted):
             return {}
+        unknown = sum(self.catalogue.label[number] is not None for number in products) - len(wanted)
         found = self.predicted(wanted)
         weights = {name: self.classifiers.weight(name) for name in found}
         found[f"joined by {self.options.join}"] = joined(found, weights, self.options.join)
         right = self.label[wanted]
         usual = max(Counter(right.tolist()).values()) / len(right)
-        return {name: _measures(rows, right, usual) for name, rows in found.items() if not np.isnan(rows).all()}
+        there = {name: rows for name, rows in found.items() if not np.isnan(rows).all()}
+        return {name: {**_measures(rows, right, usual), "unknown": unknown} for name, rows in there.items()}
 
     def arrays(self) -> Arrays:
         """What is kept: weights, means, temperatures, weights of modalities."""
@@ -271,6 +276,6 @@ def maker(options: ClassifierOptions) -> Make:
                 if m in task.modalities
             },
         }
-        return Made(KIND, task, facts, asdict(options), "accuracy")
+        return Made(KIND, task, facts, asdict(options), "accuracy", section="classifiers")
 
     return make

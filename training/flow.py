@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = ".training"
 Measures = Mapping[str, Mapping[str, float]]
+Section = Literal["spaces", "classifiers"]  # of a profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class Trained(loop.Task, Protocol):
 class Made:
     """What a kind of training makes of an embedded catalogue: its task, the facts of its file, options for the card.
 
-    `main` names the measure that compression is judged by. `entry` gives the space that a profile can name;
-    `precomputed`: its vectors come with the records.
+    `main` names the measure that compression is judged by. `entry` gives the space that a profile can name; without one
+    it is named in a `section` of a profile by its file: a space whose vectors come with the records, or classifiers.
     """
 
     kind: str
@@ -99,7 +100,7 @@ class Made:
     options: Mapping[str, Any]
     main: str
     entry: Callable[[Mapping[Modality, Base], str], dict[str, Any]] | None = None
-    precomputed: bool = False
+    section: Section = "spaces"
 
 
 Make = Callable[[Catalogue, Split, Mapping[Modality, Base], torch.device], Made]
@@ -165,10 +166,11 @@ def _trained(run: _Run, catalogue: Catalogue, sides: Split, make: Make) -> dict[
         },
         "options": {**_plain(made.options), **{name: getattr(asked, name) for name in _OPTIONS}},
     }
+    found["section"] = made.section
     if made.entry is not None:
         found |= _named(run, made.entry(run.bases, f"./{found['name']}"))
-    if made.precomputed:
-        found |= _precomputed(run, made, found["sha256"])
+    else:
+        found |= _by_file(run, made, f"./{found['name']}", found["sha256"])
     card.write(asked.out, found)
     return found
 
@@ -246,16 +248,25 @@ def _named(run: _Run, entry: dict[str, Any]) -> dict[str, Any]:
         options={**profile.options, name: family.options()},
     )
     fingerprint = registry.spec_of(whole, name, run.services.settings).fingerprint
-    lines = [f"  {name}:", *(f"    {key}: {_yaml(value)}" for key, value in entry.items())]
-    return {"fingerprint": fingerprint, "profile": "\n".join(lines)}
+    return {"fingerprint": fingerprint, "profile": _lines(name, entry)}
 
 
-def _precomputed(run: _Run, made: Made, sha256: str) -> dict[str, Any]:
-    """The same of a space whose vectors come with the records: its fingerprint is that of the file."""
+def _by_file(run: _Run, made: Made, model: str, sha256: str) -> dict[str, Any]:
+    """The same of what is known by its file: a space whose vectors come with the records, or classifiers of a field."""
     licence = " and ".join(sorted({base.encoder.spec.licence for base in run.bases.values()}))
     fingerprint = f"{made.kind}-{sha256[:16]}"
+    if made.section == "classifiers":
+        spaces = {str(m): base.space for m, base in run.bases.items() if m in made.facts["towers"]}
+        return {
+            "fingerprint": fingerprint,
+            "profile": _lines(made.facts["field"], {"model": model, "over": spaces, "licence": licence}),
+        }
     entry = {"family": "precomputed", "fingerprint": fingerprint, "dims": made.facts["dims"], "licence": licence}
-    return {"fingerprint": fingerprint, "profile": "\n".join([f"  {made.kind}:", *(f"    {k}: {v}" for k, v in entry.items())])}
+    return {"fingerprint": fingerprint, "profile": _lines(made.kind, entry)}
+
+
+def _lines(name: str, entry: Mapping[str, Any]) -> str:
+    return "\n".join([f"  {name}:", *(f"    {key}: {_yaml(value)}" for key, value in entry.items())])
 
 
 def _yaml(value: Any) -> str:

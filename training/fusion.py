@@ -237,6 +237,6 @@ def maker(options: FusionOptions) -> Make:
             "hidden": options.hidden,
             "towers": {name: asdict(tower) for name, tower in towers.items()},
         }
-        return Made(KIND, task, facts, asdict(options), "R@10", precomputed=True)
+        return Made(KIND, task, facts, asdict(options), "R@10")
 
     return make

@@ -161,7 +161,7 @@ CARD: dict[str, Any] = {
     "compression": {"weights": "int8"},
     "split": {"seed": 7, "sides": {"train": {"products": 2, "groups": 1}}},
     "metrics": {"validation": {}, "test": {"text>image": {"R@10": 0.5}}}, "training": {"epochs": 2}, "options": {"dims": 4},
-    "profile": "  aligned:\n    family: trained_head",
+    "section": "spaces", "profile": "  aligned:\n    family: trained_head",
 }  # fmt: skip
 
 
@@ -176,6 +176,7 @@ def test_the_card_is_written_for_machines_and_for_people(tmp_path: Path) -> None
         "seed: 7",
         "int8",
         "family: trained_head",
+        "In a profile, under spaces",
         "2026-11-29",
     ):
         assert said in page
