@@ -90,8 +90,9 @@ class Trained(loop.Task, Protocol):
 class Made:
     """What a kind of training makes of an embedded catalogue: its task, the facts of its file, options for the card.
 
-    `main` names the measure that compression is judged by. `entry` gives the space that a profile can name; without one
-    it is named in a `section` of a profile by its file: a space whose vectors come with the records, or classifiers.
+    `main` names the measure that compression is judged by. `entry` gives the space that a profile can name, `spaces` several by
+    name; without either it is named in a `section` of a profile by its file: a space whose vectors come with the records, or
+    classifiers. `learned` is told in the card.
     """
 
     kind: str
@@ -100,7 +101,9 @@ class Made:
     options: Mapping[str, Any]
     main: str
     entry: Callable[[Mapping[Modality, Base], str], dict[str, Any]] | None = None
+    spaces: Callable[[Mapping[Modality, Base], str], dict[str, dict[str, Any]]] | None = None
     section: Section = "spaces"
+    learned: Callable[[], Mapping[str, Any]] = dict
 
 
 Make = Callable[[Catalogue, Split, Mapping[Modality, Base], torch.device], Made]
@@ -163,6 +166,7 @@ def _trained(run: _Run, catalogue: Catalogue, sides: Split, make: Make) -> dict[
             "train_seconds": round(state.seconds, 1),
             "read_and_embed_seconds": round(run.times["embedding"], 1),
             "device": str(device),
+            **made.learned(),
         },
         "options": {**_plain(made.options), **{name: getattr(asked, name) for name in _OPTIONS}},
     }
@@ -261,6 +265,9 @@ def _by_file(run: _Run, made: Made, model: str, sha256: str) -> dict[str, Any]:
             "fingerprint": fingerprint,
             "profile": _lines(made.facts["field"], {"model": model, "over": spaces, "licence": licence}),
         }
+    if made.spaces is not None:
+        lines = [_lines(name, entry) for name, entry in made.spaces(run.bases, model).items()]
+        return {"fingerprint": fingerprint, "profile": "\n".join(lines)}
     entry = {"family": "precomputed", "fingerprint": fingerprint, "dims": made.facts["dims"], "licence": licence}
     return {"fingerprint": fingerprint, "profile": _lines(made.kind, entry)}
 

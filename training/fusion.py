@@ -203,12 +203,12 @@ def product_vectors(fusion: Fusion, held: Mapping[Modality, Inputs], products: R
     found = [np.zeros((0, fusion.dims), dtype=np.float32)]
     for at in range(0, len(products), _BLOCK):
         some = products[at : at + _BLOCK]
-        given = {str(m): _means(held[m], some) for m in modalities}
+        given = {str(m): means_of(held[m], some) for m in modalities}
         found.append(fusion.vectors(given, len(some)))
     return np.concatenate(found)
 
 
-def _means(inputs: Inputs, products: Rows) -> tuple[Rows, Vectors]:
+def means_of(inputs: Inputs, products: Rows) -> tuple[Rows, Vectors]:
     """The places of the products that have inputs, and the mean of each one's vectors, as an index makes it."""
     which = inputs.of(products, copies=False)
     owners, place = np.unique(inputs.product[which], return_inverse=True)

@@ -38,9 +38,10 @@ Answers = Callable[[slice], npt.NDArray[np.bool_]]
 """Which documents answer some of the queries: bool (queries of the slice, m). Of an array it is its `__getitem__`."""
 
 
-def first_places(queries: Vectors, documents: Vectors, answers: Answers) -> Found:
+def first_places(queries: Vectors, documents: Vectors, answers: Answers, passed: Answers | None = None) -> Found:
     """Rank all documents, (m, dims), for each query, (n, dims). Queries without any answer are left out.
 
+    `passed` are no answers, and not in the way of any: what the query was made of.
     Equal scores count against the answer: an encoder that gives all the same vector finds nothing. Memory holds the scores and
     the answers of _BLOCK queries.
     """
@@ -50,6 +51,8 @@ def first_places(queries: Vectors, documents: Vectors, answers: Answers) -> Foun
         right = answers(block)
         usable = right.any(axis=1)
         scores, right = queries[block][usable] @ documents.T, right[usable]
+        if passed is not None:
+            scores[passed(block)[usable]] = -np.inf
         best = np.where(right, scores, -np.inf).max(axis=1, initial=-np.inf)
         places.append(1 + ((scores >= best[:, None]) & ~right).sum(axis=1))
         counts.append(right.sum(axis=1))

@@ -117,10 +117,15 @@ def test_training_stops_when_the_score_rises_no_more(tmp_path: Path) -> None:
     with a_catalogue(tmp_path / "vectors", count=60) as catalogue:
         task = task_of(catalogue)
         scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
-        task.score = lambda: next(scores)  # type: ignore[method-assign]
         kept: list[dict[str, np.ndarray]] = []
+
+        def score() -> float:
+            kept.append(dict(task.arrays()))
+            return next(scores)
+
+        task.score = score  # type: ignore[method-assign]
         plan = dataclasses.replace(PLAN, epochs=50, patience=2)
-        state = loop.train(task, plan, tmp_path / "state", "recipe", lambda *_: kept.append(dict(task.arrays())))
+        state = loop.train(task, plan, tmp_path / "state", "recipe")
     assert (state.epoch, state.best_epoch, state.best_score) == (4, 2, 0.3)
     assert all(np.array_equal(kept[1][name], array) for name, array in task.arrays().items())
 

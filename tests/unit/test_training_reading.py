@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from indexer.records import parse
@@ -15,6 +16,7 @@ from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
 from training import card
 from training.augment import Augment
+from training.cli import train
 from training.predicting import filled
 from training.products import Reading, joining_texts, texts_of, value_of
 from training.queries import read, read_judged
@@ -112,6 +114,14 @@ def test_what_is_no_judged_query_is_named(tmp_path: Path, given: dict[str, str],
     with pytest.raises(InputError, match=said) as caught:
         judged(tmp_path, **given)
     assert caught.value.code == "training.queries"
+
+
+def test_judgements_without_queries_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.jsonl").write_text(RECORD)
+    given = ["heads", str(tmp_path / "catalogue.jsonl"), "--out", str(tmp_path / "out"), "--judgements", "qrels.txt"]
+    done = CliRunner().invoke(train, given)
+    assert done.exit_code == 2
+    assert "--queries" in done.output
 
 
 def test_queries_that_are_judged_elsewhere_ask_for_their_judgements(tmp_path: Path) -> None:
