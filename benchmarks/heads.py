@@ -113,7 +113,7 @@ def measured(services: Services, source: Source, folder: Path, seed: int, consol
         asked_ = {name: encoders[name].embed_queries(texts, Modality.TEXT) for name in PARTS}
         answers = np.array([[stamp.descriptions.get(language) == text for stamp in stamps] for text in texts])
         for way, parts in ways.items():
-            found = first_places(_joined(asked_, parts), _joined(held, parts), answers).measures()
+            found = first_places(_joined(asked_, parts), _joined(held, parts), answers.__getitem__).measures()
             counts = (len(texts), len(stamps), found["R@1"], found["R@10"], found["chance R@10"])
             yield Row(seed, way, language, *counts), card["training"]["train_seconds"]
 

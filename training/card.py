@@ -41,7 +41,7 @@ def page(card: Card) -> str:
     parts += _section("Training", _pairs(card["training"]))
     parts += _section("Options", _pairs(card["options"]))
     if card.get("profile"):
-        parts += _section("In a profile", ["```yaml", card["profile"].rstrip(), "```"])
+        parts += _section(f"In a profile, under {card['section']}", ["```yaml", card["profile"].rstrip(), "```"])
     return "\n".join(parts) + "\n"
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from indexer.documents import passage
 from indexer.embedding import AT_ONCE
 from indexer.sources.source import Source
+from training.asked import Asked
 from training.groups import Groups
 from training.products import Reading, joining_texts, products_of, texts_of, value_of
 from training.vectors import Rows, VectorFile, digest_of
@@ -39,7 +41,10 @@ Progress = Callable[[str, int, int | None], None]
 """Told what is done, how many of them, and of how many where that is known."""
 
 _AT_ONCE = 64  # products read together: their media are fetched side by side, their texts embedded together
-NO_VALUE = -1
+NO_VALUE = NO_QUERY = -1
+
+_OF_ONE_MEDIUM = 20
+"""Products that a picture or sound may belong to and still join them: variants. One of more products is a placeholder."""
 
 
 class Change(Protocol):
@@ -57,7 +62,8 @@ class Change(Protocol):
 class Inputs:
     """All inputs of one modality: whose they are, (m,), the row of each one's vector, (m,), its language or "", copies.
 
-    `copy` is 0 for the thing itself and counts its changed copies, (m,).
+    `copy` is 0 for the thing itself and counts its changed copies, (m,). `query` is the number of the query that an input is,
+    NO_QUERY where it is the product's own, (m,); None where no input is one.
     """
 
     product: Rows
@@ -65,19 +71,24 @@ class Inputs:
     copy: Rows
     language: tuple[str, ...]
     vectors: VectorFile
+    query: Rows | None = None
 
     def read(self, which: Rows) -> Vectors:
         """The vectors of these inputs, (n, dims), float32."""
         return self.vectors.read(self.row[which])
 
-    def of(self, products: Rows, *, copies: bool) -> Rows:
-        """The numbers of the inputs that these products have."""
-        return np.flatnonzero(np.isin(self.product, products) & (copies | (self.copy == 0)))
+    def of(self, products: Rows, *, copies: bool, queries: bool = True) -> Rows:
+        """The numbers of the inputs that these products have, with their changed copies and the queries for them or without."""
+        wanted = np.isin(self.product, products) & (copies | (self.copy == 0))
+        return np.flatnonzero(wanted if queries or self.query is None else wanted & (self.query == NO_QUERY))
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """A catalogue that is embedded: n products by number, their groups (n,), codes of positive values (n, fields), labels."""
+    """A catalogue that is embedded: n products by number, their groups (n,), codes of positive values (n, fields), labels.
+
+    `wanted` has the products that each query led to, by its number.
+    """
 
     name: str
     ids: tuple[str, ...]
@@ -86,6 +97,7 @@ class Catalogue:
     label: tuple[str | None, ...]
     inputs: Mapping[Modality, Inputs]
     passages: Inputs | None = None
+    wanted: tuple[Rows, ...] = ()
 
     @property
     def keys(self) -> dict[int, str]:
@@ -102,6 +114,8 @@ class Catalogue:
             found.update(array.tobytes())
         for modality, some in sorted(self.inputs.items()):
             found.update(modality.encode() + some.product.tobytes() + some.row.tobytes() + some.copy.tobytes())
+        for products in self.wanted:
+            found.update(products.tobytes() + b"\0")
         return found.hexdigest()
 
     def alike(self, products: Rows, others: Rows) -> Any:
@@ -112,6 +126,21 @@ class Catalogue:
             found |= (mine[:, None] == theirs[None]) & (mine != NO_VALUE)[:, None]
         return found
 
+    def led(self, modality: Modality, which: Rows, products: Rows) -> npt.NDArray[np.bool_]:
+        """To which products, or variants of them, (m,), the queries among these inputs, (n,), led: bool (n, m)."""
+        found = np.zeros((len(which), len(products)), dtype=np.bool_)
+        query = self.inputs[modality].query
+        if query is not None:
+            groups = self.group[products]
+            for place in np.flatnonzero(query[which] != NO_QUERY):
+                found[place] = np.isin(groups, self.group[self.wanted[query[which[place]]]])
+        return found
+
+    def answers(self, modality: Modality, which: Rows, products: Rows) -> npt.NDArray[np.bool_]:
+        """Which products answer which inputs of a modality, bool (n, m): those like the one it is of, those it led to."""
+        found: npt.NDArray[np.bool_] = self.alike(self.inputs[modality].product[which], products)
+        return found | self.led(modality, which, products)
+
 
 class _Rows:
     """What grows while a catalogue is read."""
@@ -121,17 +150,20 @@ class _Rows:
         self.row: list[int] = []
         self.copy: list[int] = []
         self.language: list[str] = []
+        self.query: list[int] = []
 
-    def add(self, product: int, row: int | None, *, copy: int = 0, language: str = "") -> None:
+    def add(self, product: int, row: int | None, *, copy: int = 0, language: str = "", query: int = NO_QUERY) -> None:
         if row is not None:
             self.product.append(product)
             self.row.append(row)
             self.copy.append(copy)
             self.language.append(language)
+            self.query.append(query)
 
     def done(self, vectors: VectorFile) -> Inputs:
         product, row, copy = (np.array(some, dtype=np.int64) for some in (self.product, self.row, self.copy))
-        return Inputs(product, row, copy, tuple(self.language), vectors)
+        query = np.array(self.query, dtype=np.int64)
+        return Inputs(product, row, copy, tuple(self.language), vectors, query if (query != NO_QUERY).any() else None)
 
 
 class Reader:
@@ -151,6 +183,7 @@ class Reader:
         self._values: list[dict[str, int]] = [{} for _ in reading.positives_by]
         self._found = {modality: _Rows() for modality in encoders}
         self._passages = _Rows()
+        self._queries = Asked()
 
     def read(self, source: Source, progress: Progress) -> Catalogue:
         """The whole catalogue. Raises InputError `training.nothing` where it has no product."""
@@ -174,13 +207,18 @@ class Reader:
             progress("products", len(ids), None)
         if not ids:
             raise InputError(f"{source.name} has no product.", code="training.nothing", field="catalogue")
+        inputs = {modality: rows.done(self._files[modality]) for modality, rows in self._found.items()}
+        for modality, mine in inputs.items():
+            if modality is not Modality.TEXT:
+                self._groups.join_by(mine.product, mine.row, most=_OF_ONE_MEDIUM)
         return Catalogue(
             name=source.name,
             ids=tuple(ids),
             group=self._groups.of_all(),
             positive=np.array(positives, dtype=np.int64).reshape(len(ids), len(self._reading.positives_by)),
             label=tuple(labels),
-            inputs={modality: rows.done(self._files[modality]) for modality, rows in self._found.items()},
+            wanted=self._queries.wanted(),
+            inputs=inputs,
             passages=self._passages.done(self._files[Modality.TEXT]) if Modality.TEXT in self._files else None,
         )
 
@@ -189,20 +227,22 @@ class Reader:
         return NO_VALUE if value is None else known.setdefault(value, len(known))
 
     def _texts(self, products: Sequence[tuple[int, Product]]) -> None:
-        wanted: list[tuple[int, str, str]] = []
+        wanted: list[tuple[int, str, str, int]] = []
         for number, product in products:
             mine = texts_of(product, self._reading)
-            shared: list[Any] = joining_texts(product, self._reading)
-            shared += [(name, value) for name in self._reading.group_by if (value := value_of(product, name)) is not None]
-            self._groups.add(shared)
-            wanted += [(number, language, text) for language, text in mine]
+            shared = [digest_of(text) for text in joining_texts(product, self._reading)]
+            values = {name: value_of(product, name) for name in self._reading.group_by}
+            self._groups.add(shared + [digest_of(name, value) for name, value in values.items() if value is not None])
+            wanted += [(number, language, text, NO_QUERY) for language, text in mine]
+            asked = self._queries.of(number, self._reading.queries.get(product.id, ()))
+            wanted += [(number, "", text, query) for query, text in asked]
         if Modality.TEXT not in self._encoders:
             return
         encoder, file = self._encoders[Modality.TEXT], self._files[Modality.TEXT]
-        fresh = {digest_of(text): text for _, _, text in wanted if digest_of(text) not in file}
+        fresh = {digest_of(text): text for _, _, text, _ in wanted if digest_of(text) not in file}
         self._embed(iter(fresh.items()), Modality.TEXT, lambda inputs: bases.as_query(encoder, inputs, Modality.TEXT))
-        for number, language, text in wanted:
-            self._found[Modality.TEXT].add(number, file.row(digest_of(text)), language=language)
+        for number, language, text, query in wanted:
+            self._found[Modality.TEXT].add(number, file.row(digest_of(text)), language=language, query=query)
 
     def _passages_of(self, products: Sequence[tuple[int, Product]]) -> None:
         encoder, file = self._encoders[Modality.TEXT], self._files[Modality.TEXT]

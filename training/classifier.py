@@ -139,7 +139,7 @@ class ClassifierTask:
         return sum(-(-len(self._rows[m]) // self.options.batch) for m in self.modalities)
 
     def _labelled(self, modality: Modality, products: Rows, *, copies: bool) -> Rows:
-        which = self.catalogue.inputs[modality].of(products, copies=copies)
+        which = self.catalogue.inputs[modality].of(products, copies=copies, queries=copies)
         return which[self.label[self.catalogue.inputs[modality].product[which]] >= 0]
 
     def _mean(self, modality: Modality) -> Vectors:
@@ -200,16 +200,21 @@ class ClassifierTask:
         return predict(self.classifiers, self.catalogue, products, self.modalities)
 
     def measured(self, products: Rows) -> dict[str, dict[str, float]]:
-        """Accuracy and calibration on a side, of each modality and joined, among products of known classes."""
+        """Accuracy and calibration on a side, of each modality and joined, among products of known classes.
+
+        "unknown" counts those that have a value that is none of the classes: they are left out.
+        """
         wanted = products[self.label[products] >= 0]
         if not len(wanted):
             return {}
+        unknown = sum(self.catalogue.label[number] is not None for number in products) - len(wanted)
         found = self.predicted(wanted)
         weights = {name: self.classifiers.weight(name) for name in found}
         found[f"joined by {self.options.join}"] = joined(found, weights, self.options.join)
         right = self.label[wanted]
         usual = max(Counter(right.tolist()).values()) / len(right)
-        return {name: _measures(rows, right, usual) for name, rows in found.items() if not np.isnan(rows).all()}
+        there = {name: rows for name, rows in found.items() if not np.isnan(rows).all()}
+        return {name: {**_measures(rows, right, usual), "unknown": unknown} for name, rows in there.items()}
 
     def arrays(self) -> Arrays:
         """What is kept: weights, means, temperatures, weights of modalities."""
@@ -232,7 +237,7 @@ def predict(
     found: dict[str, Probabilities] = {}
     for modality in modalities:
         inputs = catalogue.inputs[modality]
-        which = inputs.of(products, copies=False)
+        which = inputs.of(products, copies=False, queries=False)
         place = np.searchsorted(products, inputs.product[which])
         rows = classifiers.probabilities(modality, inputs.read(which))
         sums = np.zeros((len(products), rows.shape[1]), dtype=np.float64)
@@ -271,6 +276,6 @@ def maker(options: ClassifierOptions) -> Make:
                 if m in task.modalities
             },
         }
-        return Made(KIND, task, facts, asdict(options), "accuracy")
+        return Made(KIND, task, facts, asdict(options), "accuracy", section="classifiers")
 
     return make

@@ -1,7 +1,8 @@
-"""Commands of `triptych train`: heads, classifier, predict, fusion, embed, query, clear. Light: torch comes with the work."""
+"""Commands of `triptych train`: what is trained, and what is made by it. Light: torch comes with the work."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.sources.options import source_options
-from training.options import asked_of, listed, training_options
+from training.options import asked_of, fitting_options, listed, training_options
 
 if TYPE_CHECKING:
     from training.flow import Asked, Make
@@ -166,6 +167,22 @@ def fusion(
 
     chosen = FusionOptions(dims=dims, hidden=hidden, batch=batch, modality_dropout=modality_dropout)
     _train(catalogue, asked_of(options, passages=True), maker(chosen), options, as_json=as_json)
+
+
+@train.command()
+@click.argument("catalogue")
+@source_options
+@fitting_options
+@_DIMS
+@click.option("--positives-by", multiple=True, metavar="FIELD", help="Others of an equal value are to be found, not itself.")
+@click.option("--trials", default=200, show_default=True, type=click.IntRange(0, 100_000), help="Weights that are tried.")
+def whitening(catalogue: str, *, dims: int, positives_by: tuple[str, ...], trials: int, as_json: bool, **options: Any) -> None:
+    """Whiten the vectors of CATALOGUE's words, pictures and sounds, and weigh them, for a fused space of a profile."""
+    from training.whitening import WhiteningOptions, maker  # noqa: PLC0415
+
+    chosen = WhiteningOptions(dims=dims, trials=trials, seed=options["seed"])
+    asked = dataclasses.replace(asked_of(options, passages=True, positives_by=positives_by), epochs=0)
+    _train(catalogue, asked, maker(chosen), options, as_json=as_json)
 
 
 @train.command()

@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
 from indexer.sources.source import Source
 from training import card, loop, over
+from training.asked import one_side
 from training.augment import Augment
 from training.catalogue import Catalogue, Progress
 from training.groups import Split, split
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = ".training"
 Measures = Mapping[str, Mapping[str, float]]
+Section = Literal["spaces", "classifiers"]  # of a profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ class Trained(loop.Task, Protocol):
 class Made:
     """What a kind of training makes of an embedded catalogue: its task, the facts of its file, options for the card.
 
-    `main` names the measure that compression is judged by. `entry` gives the space that a profile can name;
-    `precomputed`: its vectors come with the records.
+    `main` names the measure that compression is judged by. `entry` gives the space that a profile can name, `spaces` several by
+    name; without either it is named in a `section` of a profile by its file: a space whose vectors come with the records, or
+    classifiers. `learned` is told in the card.
     """
 
     kind: str
@@ -98,7 +101,9 @@ class Made:
     options: Mapping[str, Any]
     main: str
     entry: Callable[[Mapping[Modality, Base], str], dict[str, Any]] | None = None
-    precomputed: bool = False
+    spaces: Callable[[Mapping[Modality, Base], str], dict[str, dict[str, Any]]] | None = None
+    section: Section = "spaces"
+    learned: Callable[[], Mapping[str, Any]] = dict
 
 
 Make = Callable[[Catalogue, Split, Mapping[Modality, Base], torch.device], Made]
@@ -129,7 +134,7 @@ def train(services: Services, source: Source, asked: Asked, make: Make, progress
         run.times["embedding"] = time.monotonic() - started
         run = dataclasses.replace(run, bases={m: b for m, b in run.bases.items() if len(catalogue.inputs[m].product)})
         sides = split(catalogue.group, catalogue.keys, validation=asked.validation, test=asked.test, seed=asked.seed)
-        return _trained(run, catalogue, sides, make)
+        return _trained(run, one_side(catalogue, sides, seed=asked.seed), sides, make)
 
 
 def _trained(run: _Run, catalogue: Catalogue, sides: Split, make: Make) -> dict[str, Any]:
@@ -161,13 +166,15 @@ def _trained(run: _Run, catalogue: Catalogue, sides: Split, make: Make) -> dict[
             "train_seconds": round(state.seconds, 1),
             "read_and_embed_seconds": round(run.times["embedding"], 1),
             "device": str(device),
+            **made.learned(),
         },
         "options": {**_plain(made.options), **{name: getattr(asked, name) for name in _OPTIONS}},
     }
+    found["section"] = made.section
     if made.entry is not None:
         found |= _named(run, made.entry(run.bases, f"./{found['name']}"))
-    if made.precomputed:
-        found |= _precomputed(run, made, found["sha256"])
+    else:
+        found |= _by_file(run, made, f"./{found['name']}", found["sha256"])
     card.write(asked.out, found)
     return found
 
@@ -205,7 +212,8 @@ def _data(catalogue: Catalogue, reading: Reading) -> dict[str, Any]:
         **{f"{modality} inputs": len(some.row) for modality, some in catalogue.inputs.items()},
         "languages": list(reading.languages) or "all",
         "texts of a product": reading.texts,
-        "queries": sum(map(len, reading.queries.values())),
+        "queries": len(catalogue.wanted),
+        "products of queries": sum(map(len, catalogue.wanted)),
         "group_languages": list(reading.group_languages) or "all",
         "group_by": list(reading.group_by),
         "positives_by": list(reading.positives_by),
@@ -244,16 +252,28 @@ def _named(run: _Run, entry: dict[str, Any]) -> dict[str, Any]:
         options={**profile.options, name: family.options()},
     )
     fingerprint = registry.spec_of(whole, name, run.services.settings).fingerprint
-    lines = [f"  {name}:", *(f"    {key}: {_yaml(value)}" for key, value in entry.items())]
-    return {"fingerprint": fingerprint, "profile": "\n".join(lines)}
+    return {"fingerprint": fingerprint, "profile": _lines(name, entry)}
 
 
-def _precomputed(run: _Run, made: Made, sha256: str) -> dict[str, Any]:
-    """The same of a space whose vectors come with the records: its fingerprint is that of the file."""
+def _by_file(run: _Run, made: Made, model: str, sha256: str) -> dict[str, Any]:
+    """The same of what is known by its file: a space whose vectors come with the records, or classifiers of a field."""
     licence = " and ".join(sorted({base.encoder.spec.licence for base in run.bases.values()}))
     fingerprint = f"{made.kind}-{sha256[:16]}"
+    if made.section == "classifiers":
+        spaces = {str(m): base.space for m, base in run.bases.items() if m in made.facts["towers"]}
+        return {
+            "fingerprint": fingerprint,
+            "profile": _lines(made.facts["field"], {"model": model, "over": spaces, "licence": licence}),
+        }
+    if made.spaces is not None:
+        lines = [_lines(name, entry) for name, entry in made.spaces(run.bases, model).items()]
+        return {"fingerprint": fingerprint, "profile": "\n".join(lines)}
     entry = {"family": "precomputed", "fingerprint": fingerprint, "dims": made.facts["dims"], "licence": licence}
-    return {"fingerprint": fingerprint, "profile": "\n".join([f"  {made.kind}:", *(f"    {k}: {v}" for k, v in entry.items())])}
+    return {"fingerprint": fingerprint, "profile": _lines(made.kind, entry)}
+
+
+def _lines(name: str, entry: Mapping[str, Any]) -> str:
+    return "\n".join([f"  {name}:", *(f"    {key}: {_yaml(value)}" for key, value in entry.items())])
 
 
 def _yaml(value: Any) -> str:

@@ -25,7 +25,7 @@ from training.groups import Split
 from training.heads import Owned
 from training.measuring import first_places, mean_of
 from training.over import Base
-from training.ranking import MOST_QUERIES, queries_of
+from training.ranking import MOST_QUERIES, answers_of, queries_of
 from training.vectors import Rows
 from training.weights import arrays_of, put_back
 from triptych.domain import Modality, Vectors
@@ -128,7 +128,7 @@ class FusionTask:
         return (self.products[order[at : at + self.options.batch]] for at in range(0, len(order), self.options.batch))
 
     def loss(self, batch: Rows) -> Tensor:
-        asked, asking = self._queries(batch)
+        asked, asking, led = self._queries(batch)
         having: dict[str, tuple[Tensor, Tensor]] = {}
         chance = torch.rand(len(batch)).numpy()
         for modality, owned in self._having.items():
@@ -137,23 +137,24 @@ class FusionTask:
             having[str(modality)] = self._tensors(places[kept], self._held[modality].read(chosen[kept]))
         queries, documents = self.fusion(asking, len(batch)), self.fusion(having, len(batch))
         there = (queries.abs().sum(dim=1) > 0)[:, None] & (documents.abs().sum(dim=1) > 0)[None]
-        positives = torch.from_numpy(self.catalogue.alike(batch, batch)).to(self._device) & there
+        positives = torch.from_numpy(self.catalogue.alike(batch, batch) | led).to(self._device) & there
         scale = self.network.log_scale.clamp(max=losses.HOTTEST).exp()  # type: ignore[operator]
         return losses.info_nce(queries @ documents.T * scale, positives)
 
-    def _queries(self, batch: Rows) -> tuple[npt.NDArray[np.str_], dict[str, tuple[Tensor, Tensor]]]:
-        """The modality that each product is asked by, one that it has, and the inputs."""
+    def _queries(self, batch: Rows) -> tuple[npt.NDArray[np.str_], dict[str, tuple[Tensor, Tensor]], npt.NDArray[np.bool_]]:
+        """The modality that each product is asked by, one that it has; the inputs; which products of the batch they led to."""
         drawn = {str(m): owned.draw(batch, drop=0.0) for m, owned in self._asking.items()}
         chance = torch.rand(len(drawn), len(batch)).numpy()
         for number, (places, _) in enumerate(drawn.values()):
             chance[number, np.setdiff1d(np.arange(len(batch)), places)] = -1
         asked = np.array(list(drawn))[chance.argmax(axis=0)]
-        found = {}
+        found, led = {}, np.zeros((len(batch), len(batch)), dtype=np.bool_)
         for modality, (places, chosen) in drawn.items():
             kept = asked[places] == modality
             rows = self.catalogue.inputs[Modality(modality)].read(chosen[kept])
             found[modality] = self._tensors(places[kept], rows)
-        return asked, found
+            led[places[kept]] = self.catalogue.led(Modality(modality), chosen[kept], batch)
+        return asked, found, led
 
     def _tensors(self, places: Rows, rows: Vectors) -> tuple[Tensor, Tensor]:
         noisy = torch.from_numpy(rows) + self.options.noise * rows.shape[1] ** -0.5 * torch.randn(rows.shape)
@@ -171,11 +172,10 @@ class FusionTask:
             inputs = self.catalogue.inputs[asked]
             which = queries_of(inputs, products)[:MOST_QUERIES]
             queries = self.fusion.vectors({str(asked): (np.arange(len(which)), inputs.read(which))}, len(which))
-            groups = self.catalogue.group[inputs.product[which]]
             for name, modalities in (("product", list(self._held)), ("the rest", [m for m in self._held if m is not asked])):
                 documents = product_vectors(self.fusion, self._held, products, modalities)
                 there = documents.any(axis=1)
-                answers = groups[:, None] == self.catalogue.group[products[there]][None]
+                answers = answers_of(self.catalogue, asked, which, products[there])
                 found[f"{asked}>{name}"] = first_places(queries, documents[there], answers).measures()
         return found
 
@@ -203,12 +203,12 @@ def product_vectors(fusion: Fusion, held: Mapping[Modality, Inputs], products: R
     found = [np.zeros((0, fusion.dims), dtype=np.float32)]
     for at in range(0, len(products), _BLOCK):
         some = products[at : at + _BLOCK]
-        given = {str(m): _means(held[m], some) for m in modalities}
+        given = {str(m): means_of(held[m], some) for m in modalities}
         found.append(fusion.vectors(given, len(some)))
     return np.concatenate(found)
 
 
-def _means(inputs: Inputs, products: Rows) -> tuple[Rows, Vectors]:
+def means_of(inputs: Inputs, products: Rows) -> tuple[Rows, Vectors]:
     """The places of the products that have inputs, and the mean of each one's vectors, as an index makes it."""
     which = inputs.of(products, copies=False)
     owners, place = np.unique(inputs.product[which], return_inverse=True)
@@ -237,6 +237,6 @@ def maker(options: FusionOptions) -> Make:
             "hidden": options.hidden,
             "towers": {name: asdict(tower) for name, tower in towers.items()},
         }
-        return Made(KIND, task, facts, asdict(options), "R@10", precomputed=True)
+        return Made(KIND, task, facts, asdict(options), "R@10")
 
     return make

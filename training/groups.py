@@ -1,7 +1,8 @@
 """Which products belong together, and which side of a split they are on. Pure.
 
-Products that share a text, or a value of a field that says so, are one *group*, and so are those connected through others. A
-group is never divided: what is measured on the held-out products was not seen in training under another id.
+Products that share a text, a picture or sound, or a value of a field that says so, are one *group*, and so are those connected
+through others. A group is never divided: what is measured on the held-out products was not seen in training under another id.
+A medium that many products share, such as a placeholder, says nothing of them and joins none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Groups:
 
     def __init__(self) -> None:
         self._parent: list[int] = []
-        self._first: dict[Hashable, int] = {}
+        self._first: dict[Hashable, int] = {}  # of a catalogue digests: 16 bytes a thing, never its text
 
     def add(self, shared: Iterable[Hashable]) -> int:
         """The next product, which has these things; returns its number."""
@@ -33,9 +34,20 @@ class Groups:
     def join(self, number: int, shared: Iterable[Hashable]) -> None:
         """A product has these things too."""
         for thing in shared:
-            other = self._root(self._first.setdefault(thing, number))
-            mine = self._root(number)
-            self._parent[max(mine, other)] = min(mine, other)
+            self._join(number, self._first.setdefault(thing, number))
+
+    def _join(self, one: int, other: int) -> None:
+        mine, theirs = self._root(one), self._root(other)
+        self._parent[max(mine, theirs)] = min(mine, theirs)
+
+    def join_by(self, products: Rows, things: Rows, *, most: int) -> None:
+        """These products have these things, (n,) each. A thing that more than `most` products have joins none of them."""
+        pairs = np.unique(np.stack([things, products], axis=1), axis=0) if len(things) else np.empty((0, 2), dtype=np.int64)
+        _, starts, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+        for start, count in zip(starts[counts > 1], counts[counts > 1], strict=True):
+            first, *others = pairs[start : start + count, 1].tolist() if count <= most else [0]
+            for other in others:
+                self._join(first, other)
 
     def of_all(self) -> Rows:
         """The group of each product: the number of its first product, (n,)."""

@@ -3,11 +3,13 @@
     batch of products (and a hard negative of each) -> one input of each modality, some modalities left out
         -> frozen vectors, with some noise -> heads -> cosines of each pair of modalities -> InfoNCE, triplets, or both
 
-Positives are all products of the same group or of the same value of a field, so a variant is never a negative.
+Positives are all products of the same group or of the same value of a field, so a variant is never a negative; of a query those
+that it led to.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,7 +25,7 @@ from training.catalogue import Catalogue, Inputs
 from training.flow import Made, Make
 from training.groups import Split
 from training.measuring import mean_of
-from training.negatives import mine
+from training.negatives import by_turns, mine
 from training.over import Base
 from training.ranking import directions
 from training.vectors import Rows
@@ -129,8 +131,9 @@ class HeadTask:
         parts = []
         for one, other in itertools.combinations(found, 2):
             rows, columns = batch[seen[one][0]], batch[seen[other][0]]
-            positives = torch.from_numpy(self.catalogue.alike(rows, columns)).to(self._device)
-            parts.append(self._told(found[one] @ found[other].T, positives))
+            positives = self.catalogue.alike(rows, columns)
+            positives |= self.catalogue.led(one, seen[one][1], columns) | self.catalogue.led(other, seen[other][1], rows).T
+            parts.append(self._told(found[one] @ found[other].T, torch.from_numpy(positives).to(self._device)))
         return torch.stack(parts).mean() if parts else next(self.network.parameters()).sum() * 0
 
     def _told(self, cosines: Tensor, positives: Tensor) -> Tensor:
@@ -165,20 +168,24 @@ class HeadTask:
         return np.concatenate(found)
 
     def _mined(self) -> Rows:
-        """Hard negatives of each of `products`: by its first input of the first modality, among all others of the second."""
-        first, *others = self._train
-        asked = self._train[first].first(self.products)
-        held = self._train[others[0]].first(self.split.train)
-        known = asked >= 0
-        documents = held[held >= 0]
-        owners = self.catalogue.inputs[others[0]].product[documents]
+        """Hard negatives of each of `products`: its words among the pictures and sounds of all, its picture among the sounds.
+
+        The nearest by each come first, by turns: cosines to pictures and to sounds are no one scale.
+        """
+        present = [modality for modality in Modality if modality in self._train]
+        return by_turns([self._near(one, other) for one, other in itertools.combinations(present, 2)])
+
+    def _near(self, asking: Modality, having: Modality) -> Rows:
+        """The nearest wrong products by one pair of modalities: by the first input of each; -1 where there are no more."""
+        asked, held = self._train[asking].first(self.products), self._train[having].first(self.split.train)
+        known, documents = asked >= 0, held[held >= 0]
         found = np.full((len(self.products), self.options.hard_negatives), -1, dtype=np.int64)
         found[known] = mine(
-            self.embed(first, asked[known]),
-            self.products[known],
-            self.embed(others[0], documents),
-            owners,
-            self.catalogue.alike,
+            self.embed(asking, asked[known]),
+            asked[known],
+            self.embed(having, documents),
+            self.catalogue.inputs[having].product[documents],
+            functools.partial(self.catalogue.answers, asking),
             most=self.options.hard_negatives,
         )
         return found
@@ -283,7 +290,7 @@ class Owned:
         return kept, self._order[chosen]
 
     def first(self, products: Rows) -> Rows:
-        """The first input of each product, -1 where it has none: (n,)."""
+        """The first input of each product, which of words is its own and no query, -1 where it has none: (n,)."""
         if not len(self._products):
             return np.full(len(products), -1, dtype=np.int64)
         at = np.searchsorted(self._products, products).clip(max=len(self._products) - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,20 +34,29 @@ class Found:
         }
 
 
-def first_places(queries: Vectors, documents: Vectors, answers: npt.NDArray[np.bool_]) -> Found:
-    """Rank all documents, (m, dims), for each query, (n, dims). `answers` (n, m). Queries without any answer are left out.
+Answers = Callable[[slice], npt.NDArray[np.bool_]]
+"""Which documents answer some of the queries: bool (queries of the slice, m). Of an array it is its `__getitem__`."""
 
-    Equal scores count against the answer: an encoder that gives all the same vector finds nothing.
+
+def first_places(queries: Vectors, documents: Vectors, answers: Answers, passed: Answers | None = None) -> Found:
+    """Rank all documents, (m, dims), for each query, (n, dims). Queries without any answer are left out.
+
+    `passed` are no answers, and not in the way of any: what the query was made of.
+    Equal scores count against the answer: an encoder that gives all the same vector finds nothing. Memory holds the scores and
+    the answers of _BLOCK queries.
     """
-    usable = answers.any(axis=1)
-    queries, answers = queries[usable], answers[usable]
-    places = []
+    places, counts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for start in range(0, len(queries), _BLOCK):
-        scores, right = queries[start : start + _BLOCK] @ documents.T, answers[start : start + _BLOCK]
-        best = np.where(right, scores, -np.inf).max(axis=1)
+        block = slice(start, start + _BLOCK)
+        right = answers(block)
+        usable = right.any(axis=1)
+        scores, right = queries[block][usable] @ documents.T, right[usable]
+        if passed is not None:
+            scores[passed(block)[usable]] = -np.inf
+        best = np.where(right, scores, -np.inf).max(axis=1, initial=-np.inf)
         places.append(1 + ((scores >= best[:, None]) & ~right).sum(axis=1))
-    found = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
-    return Found(found, answers.sum(axis=1), len(documents))
+        counts.append(right.sum(axis=1))
+    return Found(np.concatenate(places), np.concatenate(counts), len(documents))
 
 
 def _missed(total: int, right: npt.NDArray[np.int64], drawn: int) -> npt.NDArray[np.float64]:

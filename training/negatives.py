@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,27 @@ _NEAR = 0.95
 (TopK-PercPos of NV-Retriever, Moreira et al. 2024, arXiv:2407.15831)."""
 
 Alike = Callable[[Rows, Rows], npt.NDArray[np.bool_]]
-"""Which of the second products answer for which of the first: (n, m)."""
+"""Which products, (m,), answer which of what is asked, (n,): (n, m)."""
 
 
 def mine(queries: Vectors, asked: Rows, documents: Vectors, held: Rows, alike: Alike, *, most: int) -> Rows:
-    """For each query, (n, dims), of product `asked`, (n,), at most `most` products: (n, most); -1 where there are no more.
+    """For each query, (n, dims), which is `asked`, (n,), at most `most` products: (n, most); -1 where there are no more.
 
-    `documents` (m, dims) are vectors of the products `held` (m,). All are of length 1. Computed in blocks: memory holds
-    _ROWS x _COLUMNS scores.
+    `documents` (m, dims) are vectors of the products `held` (m,). All are of length 1. A query without any answer among them
+    has none: how near is too near is told by its answer. Computed in blocks: memory holds _ROWS x _COLUMNS scores.
     """
     found = [_block(queries[s], asked[s], documents, held, alike, most) for s in _slices(len(queries), _ROWS)]
     return np.concatenate(found) if found else np.empty((0, most), dtype=np.int64)
+
+
+def by_turns(found: Sequence[Rows]) -> Rows:
+    """Several findings, (n, most) each, as one of the same shape: the best of each, then the second of each; none twice."""
+    together = np.stack(found, axis=2).reshape(len(found[0]), -1)
+    merged = np.full_like(found[0], -1)
+    for row, some in zip(merged, together, strict=True):
+        kept = list(dict.fromkeys(some[some >= 0].tolist()))[: len(row)]
+        row[: len(kept)] = kept
+    return merged
 
 
 def _block(queries: Vectors, asked: Rows, documents: Vectors, held: Rows, alike: Alike, most: int) -> Rows:
@@ -37,7 +47,7 @@ def _block(queries: Vectors, asked: Rows, documents: Vectors, held: Rows, alike:
     for part in _slices(len(documents), _COLUMNS):
         scores, positive = queries @ documents[part].T, alike(asked, held[part])
         own = np.maximum(own, np.where(positive, scores, -np.inf).max(axis=1, initial=-np.inf))
-    limit = np.where(np.isfinite(own), own * np.where(own > 0, _NEAR, 1 / _NEAR), np.inf)[:, None]
+    limit = np.where(np.isfinite(own), own * np.where(own > 0, _NEAR, 1 / _NEAR), -np.inf)[:, None]
     for part in _slices(len(documents), _COLUMNS):
         scores = queries @ documents[part].T
         scores = np.where(alike(asked, held[part]) | (scores >= limit), -np.inf, scores)

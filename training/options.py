@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,21 @@ _OPTIONS = (
     click.option(
         "--queries", type=click.Path(path_type=Path), help='JSON lines {"query": "...", "product": "id"}: learnt too.'
     ),
+    click.option(
+        "--judgements", type=click.Path(path_type=Path), help="In TREC's form, of --queries with qid and text (evaluate)."
+    ),
     click.option("--group-languages", metavar="CODE,...", default="", help="Whose equal texts join products; default: all."),
     click.option("--group-by", multiple=True, metavar="FIELD", help="Equal values stay on one side of the split."),
     click.option("--validation", default=0.1, show_default=True, type=_SHARE, help="Share of products to stop by."),
     click.option("--test", default=0.1, show_default=True, type=_SHARE, help="Share of products that is only reported on."),
     click.option("--copies", default=0, show_default=True, type=click.IntRange(0, 20), help="Changed copies of each medium."),
+)
+_EPOCHS = (
     click.option("--epochs", default=60, show_default=True, type=click.IntRange(1, 10_000), help="Most epochs."),
     click.option("--patience", default=15, show_default=True, type=click.IntRange(1), help="Epochs without a better score."),
     click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(0, 1, min_open=True)),
+)
+_END = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the split and all random numbers."),
     click.option(
         "--compress",
@@ -42,8 +49,17 @@ _OPTIONS = (
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what every training takes."""
-    for option in reversed(_OPTIONS):
+    """Give a command what every training by epochs takes."""
+    return _given(_given(command, _END), (*_OPTIONS, *_EPOCHS))
+
+
+def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for what is computed at once."""
+    return _given(command, (*_OPTIONS, *_END))
+
+
+def _given(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -51,12 +67,20 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def asked_of(options: dict[str, Any], **more: Any) -> Asked:
     """Takes the shared options out of a command's; what is left is the source's. `more` are of the reading."""
     from training.flow import Asked  # noqa: PLC0415  torch
-    from training.queries import read  # noqa: PLC0415
 
-    taken = {name: options.pop(name) for name in _NAMES}
-    queries = taken.pop("queries")
-    reading = _reading(taken, queries=read(queries) if queries is not None else {}, **more)
+    taken = {name: options.pop(name) for name in _NAMES if name in options}
+    reading = _reading(taken, queries=_queries(taken.pop("queries"), taken.pop("judgements")), **more)
     return Asked(reading=reading, **{**taken, "over": tuple(taken["over"])})
+
+
+def _queries(queries: Path | None, judgements: Path | None) -> Any:
+    from training.queries import read, read_judged  # noqa: PLC0415
+
+    if queries is None:
+        if judgements is not None:
+            raise click.UsageError("--judgements says which products --queries want: give both.")
+        return {}
+    return read(queries) if judgements is None else read_judged(queries, judgements)
 
 
 def _reading(taken: dict[str, Any], **more: Any) -> Any:
@@ -77,6 +101,6 @@ def listed(codes: str) -> tuple[str, ...]:
 
 
 _NAMES = (
-    "out", "over", "languages", "texts", "queries", "group_languages", "group_by", "validation", "test", "copies",
+    "out", "over", "languages", "texts", "queries", "judgements", "group_languages", "group_by", "validation", "test", "copies",
     "epochs", "patience", "learning_rate", "seed", "compress",
 )  # fmt: skip

@@ -24,7 +24,8 @@ class Reading:
     `languages`: whose texts; () for all. `texts`: most texts of a product. `group_languages`: whose texts join products that
     share one; () for all that are read. `group_by`, `positives_by`: fields whose
     equal values keep products on one side of the split, and make them answers to each other. `label`: what is predicted.
-    `queries` are words by product id, of people who looked for it. `passages`: also each product's words as an index has them.
+    `queries` are words by product id, of people who looked for it, beyond `texts`; they join no products. `passages`: also each
+    product's words as an index has them.
     """
 
     languages: tuple[str, ...] = ()
@@ -58,14 +59,13 @@ def value_of(product: Product, name: str) -> str | None:
 
 
 def every_text(product: Product, reading: Reading) -> list[tuple[str, str]]:
-    """Language and text of all titles, then all descriptions, then the queries that led to it; those of `languages` only."""
-    found = [
+    """Language and text of all titles, then all descriptions; those of `languages` only."""
+    return [
         (language, text.strip())
         for name in TEXT_FIELDS
         for language, text in _ordered(product.texts.get(name, {}), reading.languages)
         if text.strip()
     ]
-    return found + [("", text.strip()) for text in reading.queries.get(product.id, ()) if text.strip()]
 
 
 def joining_texts(product: Product, reading: Reading) -> list[str]:
@@ -79,7 +79,7 @@ def _ordered(texts: Mapping[str, str], languages: Sequence[str]) -> Iterable[tup
 
 
 def texts_of(product: Product, reading: Reading) -> list[tuple[str, str]]:
-    """The texts that are learned from: the queries, the first title, the first description, then others drawn by the id.
+    """The texts that are learned from: the first title, the first description, then others drawn by the id.
 
     No two are the same but for case and stops.
     """
@@ -98,7 +98,6 @@ def texts_of(product: Product, reading: Reading) -> list[tuple[str, str]]:
 
 
 def _firsts(product: Product, reading: Reading) -> Iterator[tuple[str, str]]:
-    yield from (("", text.strip()) for text in reading.queries.get(product.id, ()) if text.strip())
     for name in TEXT_FIELDS:
         found = _ordered(product.texts.get(name, {}), reading.languages)
         yield from islice(((language, text.strip()) for language, text in found if text.strip()), 1)

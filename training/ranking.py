@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 import numpy as np
+import numpy.typing as npt
 
 from training.catalogue import Catalogue, Inputs
-from training.measuring import first_places
+from training.measuring import Answers, first_places
 from training.vectors import Rows
 from triptych.domain import Modality, Vectors
 from triptych.encoders.base import unit
@@ -28,8 +29,8 @@ def directions(
 ) -> dict[str, dict[str, float]]:
     """Measures by direction, "text>image"; of words also by language, "text.en>image".
 
-    A query is each input of a modality, the same text once; a document is each product, by the mean of its inputs; an answer is
-    a product of the same group.
+    A query is each input of a modality, the same text once; a document is each product, by the mean of its inputs, without the
+    queries that led to it; an answer is a product of the same group, or one that the query led to.
     """
     found: dict[str, dict[str, float]] = {}
     present = [modality for modality in Modality if modality in modalities]
@@ -39,12 +40,25 @@ def directions(
         if not len(queries) or not len(owners):
             continue
         vectors = embed(asked, queries)
-        groups = catalogue.group[catalogue.inputs[asked].product[queries]]
-        answers = groups[:, None] == catalogue.group[owners][None]
+        answers = answers_of(catalogue, asked, queries, owners)
         found[f"{asked}>{held}"] = first_places(vectors, documents, answers).measures()
         for language, mine in by_language(catalogue.inputs[asked], queries) if languages else ():
-            found[f"{asked}.{language}>{held}"] = first_places(vectors[mine], documents, answers[mine]).measures()
+            answers = answers_of(catalogue, asked, queries[mine], owners)
+            found[f"{asked}.{language}>{held}"] = first_places(vectors[mine], documents, answers).measures()
     return found
+
+
+def answers_of(catalogue: Catalogue, modality: Modality, queries: Rows, products: Rows) -> Answers:
+    """Which of these products, (m,), answer inputs of a modality: those of the same group, and those that a query led to."""
+    held = catalogue.group[products]
+
+    def answers(some: slice) -> npt.NDArray[np.bool_]:
+        which = queries[some]
+        own = catalogue.group[catalogue.inputs[modality].product[which]]
+        same: npt.NDArray[np.bool_] = own[:, None] == held[None]
+        return same | catalogue.led(modality, which, products)
+
+    return answers
 
 
 def queries_of(inputs: Inputs, products: Rows) -> Rows:
@@ -57,7 +71,7 @@ def queries_of(inputs: Inputs, products: Rows) -> Rows:
 def documents_of(catalogue: Catalogue, products: Rows, modality: Modality, embed: Embed) -> tuple[Rows, Vectors]:
     """The products that have inputs of a modality, (n,), and for each the mean of their vectors, of length 1, (n, dims)."""
     inputs = catalogue.inputs[modality]
-    which = inputs.of(products, copies=False)
+    which = inputs.of(products, copies=False, queries=False)
     owners, place = np.unique(inputs.product[which], return_inverse=True)
     vectors = embed(modality, which)
     sums = np.zeros((len(owners), vectors.shape[1]), dtype=np.float32)

@@ -45,7 +45,7 @@ def show(card: Mapping[str, Any]) -> None:
     for name, value in card["compression"].items():
         out.print(f"{name}: {value}", markup=False)
     if card.get("profile"):
-        out.print("In a profile, under spaces:", markup=False)
+        out.print(f"In a profile, under {card['section']}:", markup=False)
         out.print(card["profile"], markup=False, highlight=False)
 
 

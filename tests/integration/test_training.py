@@ -155,6 +155,7 @@ def test_a_classifier_fills_in_categories_that_are_missing(
 ) -> None:
     folder, card = kinds
     assert {"text", "image", "joined by average"} == set(card["metrics"]["validation"])
+    assert card["fingerprint"] == f"classifier-{card['sha256'][:16]}"
     bare = [{key: value for key, value in product.items() if key != "category"} for product in shop_products[:40]]
     given, out = str(catalogue(*bare, shop_products[50], name="bare.jsonl")), tmp_path / "kinds.jsonl"
     asked = ("--languages", "en,zh", "--texts", "2", "--out", str(out), *OVER)
@@ -178,7 +179,7 @@ def test_classifiers_that_a_profile_names_say_what_a_query_is_of(
     settings: Settings, aligned: Aligned, profile: Path, kinds: tuple[Path, dict[str, Any]]
 ) -> None:
     folder = kinds[0]
-    entry = f"classifiers:\n  category:\n    model: {folder}\n    over: {{text: text, image: image}}\n    licence: our own\n"
+    entry = f"classifiers:\n{kinds[1]['profile']}\n".replace(f"./{folder.name}", str(folder))
     path = profile.with_name("classified.yaml")
     path.write_text(profile.read_text(encoding="utf-8") + "\n" + entry, encoding="utf-8")
     searcher = searcher_of(settings, aligned, path)

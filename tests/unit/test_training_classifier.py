@@ -96,9 +96,22 @@ def test_modalities_are_averaged_by_weight_among_those_there_are() -> None:
     assert np.isnan(found[3]).all()
 
 
-def test_a_vote_counts_the_best_class_of_each_by_its_weight() -> None:
+def test_a_vote_is_won_by_weight_and_as_sure_as_the_voters_are_of_the_winner() -> None:
     found = joined(BY, {"text": 3.0, "image": 1.0}, "vote")
-    np.testing.assert_allclose(found[:3], [[0.75, 0.25], [1, 0], [0, 1]], atol=1e-6)
+    # the mean of the first is .475, .525, but text has more weight: its class wins, with what both give it
+    np.testing.assert_allclose(found[:3], [[0.475, 0.475], [0.6, 0.4], [0.3, 0.7]], atol=1e-6)
+    assert found[:3].argmax(axis=1).tolist() == [0, 0, 1]
+    assert np.isnan(found[3]).all()
+
+
+def test_one_modality_that_is_unsure_stays_so_in_a_vote() -> None:
+    unsure = {"text": np.array([[0.34, 0.33, 0.33]], dtype=np.float32)}
+    assert joined(unsure, {"text": 1.0}, "vote").max() == pytest.approx(0.34), "less than is filled in"
+
+
+def test_of_two_with_as_many_votes_the_likelier_wins() -> None:
+    rows = {"text": np.array([[0.5, 0.3, 0.2]], np.float32), "image": np.array([[0.0, 0.9, 0.1]], np.float32)}
+    assert joined(rows, {"text": 1.0, "image": 1.0}, "vote").argmax() == 1
 
 
 def test_values_of_one_product_only_are_not_learned(tmp_path: Path) -> None:
@@ -107,5 +120,8 @@ def test_values_of_one_product_only_are_not_learned(tmp_path: Path) -> None:
         given = dataclasses.replace(catalogue, label=labels)
         sides = split(given.group, given.keys, validation=0.1, test=0.1, seed=0)
         task = ClassifierTask(given, sides, (TEXT,), ClassifierOptions(), torch.device("cpu"))
+        measured = task.measured(np.arange(40))
     assert task.classes == ["kind 0", "kind 1", "kind 2", "kind 3"]
     assert task.label[:2].tolist() == [-1, -1]
+    assert measured["text"]["products"] == 38
+    assert measured["text"]["unknown"] == 1, "the odd one; the one without a value is none"

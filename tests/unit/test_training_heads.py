@@ -11,11 +11,12 @@ import torch
 from training_toys import AUDIO, IMAGE, TEXT, a_catalogue, towers
 
 from training import loop
-from training.catalogue import Catalogue
+from training.catalogue import NO_QUERY, Catalogue
 from training.groups import Split, split
 from training.heads import HeadOptions, HeadTask, Owned, towers_of
-from training.negatives import mine
+from training.negatives import by_turns, mine
 from training.over import Base
+from training.ranking import answers_of, documents_of
 from triptych.encoders.base import EncoderSpec, unit
 from triptych.encoders.classical.contrast import seeded
 from triptych.errors import InputError
@@ -116,10 +117,15 @@ def test_training_stops_when_the_score_rises_no_more(tmp_path: Path) -> None:
     with a_catalogue(tmp_path / "vectors", count=60) as catalogue:
         task = task_of(catalogue)
         scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
-        task.score = lambda: next(scores)  # type: ignore[method-assign]
         kept: list[dict[str, np.ndarray]] = []
+
+        def score() -> float:
+            kept.append(dict(task.arrays()))
+            return next(scores)
+
+        task.score = score  # type: ignore[method-assign]
         plan = dataclasses.replace(PLAN, epochs=50, patience=2)
-        state = loop.train(task, plan, tmp_path / "state", "recipe", lambda *_: kept.append(dict(task.arrays())))
+        state = loop.train(task, plan, tmp_path / "state", "recipe")
     assert (state.epoch, state.best_epoch, state.best_score) == (4, 2, 0.3)
     assert all(np.array_equal(kept[1][name], array) for name, array in task.arrays().items())
 
@@ -152,6 +158,42 @@ def test_products_of_a_group_and_of_a_value_answer_each_other(tmp_path: Path) ->
     assert found.astype(int).tolist() == wanted
 
 
+def queried(catalogue: Catalogue) -> Catalogue:
+    """A query more, that led to products 0 and 1."""
+    text = catalogue.inputs[TEXT]
+    count = len(text.product)
+    asked = dataclasses.replace(
+        text,
+        product=np.append(text.product, [0, 1]),
+        row=np.append(text.row, [2, 2]),
+        copy=np.append(text.copy, [0, 0]),
+        language=(*text.language, "", ""),
+        query=np.append(np.full(count, NO_QUERY), [0, 0]),
+    )
+    return dataclasses.replace(catalogue, inputs={**catalogue.inputs, TEXT: asked}, wanted=(np.array([0, 1]),))
+
+
+def test_a_query_is_drawn_toward_all_that_it_led_to_and_answered_by_them(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=6) as catalogue:
+        given = queried(catalogue)
+        answers = answers_of(given, TEXT, np.array([5, 6]), np.arange(6))
+        assert answers(slice(None)).astype(int).tolist() == [[0, 0, 0, 0, 0, 1], [1, 1, 0, 0, 0, 0]]
+        seen: list[np.ndarray] = []
+        every = Split(np.arange(6), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        options = dataclasses.replace(SMALL, modality_dropout=0.0)
+        task = HeadTask(given, every, towers(*given.inputs), options, torch.device("cpu"))
+        task._told = lambda _cosines, positives: seen.append(positives.numpy()) or torch.zeros(())  # type: ignore[method-assign,func-returns-value]
+        for seed in range(20):
+            with seeded(seed):
+                task.loss(np.arange(6))
+        owners = documents_of(given, np.arange(6), TEXT, lambda modality, which: given.inputs[modality].read(which))[1]
+        np.testing.assert_allclose(owners[0], unit(given.inputs[TEXT].read(np.array([0])))[0], atol=1e-6)
+    found = {tuple(positives[:2, :2].astype(int).ravel().tolist()) for positives in seen}  # pictures of 0, 1 by words of 0, 1
+    assert found == {(1, 0, 0, 1), (1, 1, 0, 1), (1, 0, 1, 1), (1, 1, 1, 1)}, (
+        "titles are answered by their own, the query by both"
+    )
+
+
 def test_hard_negatives_are_the_nearest_that_are_no_answers_nor_as_near_as_one() -> None:
     angles = np.deg2rad([0, 5, 10, 40, 80, 120])
     documents = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -161,6 +203,31 @@ def test_hard_negatives_are_the_nearest_that_are_no_answers_nor_as_near_as_one()
     assert found.tolist() == [[3, 4, 5]]
     few = mine(query, np.array([2]), documents[:4], np.arange(4), lambda one, other: one[:, None] == other[None], most=3)
     assert few.tolist() == [[3, -1, -1]]
+
+
+def test_what_several_modalities_find_takes_turns_and_nothing_is_found_twice() -> None:
+    found = by_turns([np.array([[4, 5, 6], [7, -1, -1]]), np.array([[5, 8, 9], [-1, -1, -1]])])
+    assert found.tolist() == [[4, 5, 8], [7, -1, -1]]
+
+
+def test_of_a_query_without_an_answer_nothing_is_too_near_so_nothing_is_mined() -> None:
+    documents = unit(np.eye(3, dtype=np.float32))
+    found = mine(documents[:1], np.array([9]), documents, np.arange(3), lambda a, b: a[:, None] == b[None], most=2)
+    assert found.tolist() == [[-1, -1]]
+
+
+def test_words_are_asked_of_pictures_and_of_sounds_for_hard_negatives(tmp_path: Path) -> None:
+    options = dataclasses.replace(SMALL, hard_negatives=4, mine_every=1)
+    with a_catalogue(tmp_path / "vectors", modalities=(TEXT, IMAGE, AUDIO), share=0.3) as catalogue:
+        assert list(catalogue.inputs) == [AUDIO, IMAGE, TEXT], "as in production"
+        task = task_of(catalogue, options)
+        task.begin(1)
+        hard = task.network.hard.numpy()  # type: ignore[union-attr,operator]
+    assert (hard[:, 0] >= 0).mean() > 0.9
+    seen = np.unique(hard[hard >= 0])
+    assert np.isin(seen, catalogue.inputs[IMAGE].product).any()
+    assert np.isin(seen, catalogue.inputs[AUDIO].product).any()
+    assert not (hard == task.products[:, None]).any()
 
 
 def test_one_head_for_all_wants_vectors_of_one_width() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from indexer.records import parse
@@ -15,9 +16,10 @@ from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
 from training import card
 from training.augment import Augment
+from training.cli import train
 from training.predicting import filled
 from training.products import Reading, joining_texts, texts_of, value_of
-from training.queries import read
+from training.queries import read, read_judged
 from triptych.domain import Product, Waveform
 from triptych.encoders.trained import shortened, whole
 from triptych.errors import InputError
@@ -43,9 +45,10 @@ def test_a_text_that_differs_by_its_stop_is_read_once() -> None:
     assert sorted(found) == [("de", "Roter Hut"), ("de", "Warm und rot"), ("en", "Red hat"), ("fr", "Chapeau rouge")]
 
 
-def test_queries_and_first_texts_come_before_others_and_languages_are_those_named() -> None:
-    reading = Reading(languages=("de", "fr"), texts=3, queries={"p1": ["warm cap"]})
-    assert texts_of(product(), reading) == [("", "warm cap"), ("de", "Roter Hut"), ("de", "Warm und rot")]
+def test_first_texts_come_before_others_and_languages_are_those_named() -> None:
+    reading = Reading(languages=("de", "fr"), texts=2, queries={"p1": ["warm cap"]})
+    assert texts_of(product(), reading) == [("de", "Roter Hut"), ("de", "Warm und rot")]
+    assert "warm cap" not in joining_texts(product(), reading), "a query says not that products are one"
     assert texts_of(product(), reading) == texts_of(product(), reading)
     assert len(texts_of(product(), Reading(texts=2))) == 2
 
@@ -80,6 +83,51 @@ def test_a_line_that_is_no_query_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(InputError, match="line 2") as caught:
         read(path)
     assert caught.value.code == "training.queries"
+
+
+JUDGED = """{"qid": "1", "text": "warm hat", "lang": "en"}
+{"qid": "2", "image": "hat.png"}
+{"qid": "3", "text": "lamp", "exclude": ["c"]}
+"""
+
+
+def judged(folder: Path, queries: str = JUDGED, qrels: str = "1 0 a 3\n1 0 b 0\n\n2 0 a 1\n3 0 c 2\n3 0 d 1\n") -> Any:
+    (folder / "queries.jsonl").write_text(queries)
+    (folder / "qrels.txt").write_text(qrels)
+    return read_judged(folder / "queries.jsonl", folder / "qrels.txt")
+
+
+def test_judged_queries_are_read_as_evaluate_writes_them(tmp_path: Path) -> None:
+    assert judged(tmp_path) == {"a": ["warm hat"], "d": ["lamp"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"qrels": "1 0 a 3\n1 a 3\n"}, "qrels.txt: line 2 is not"),
+        ({"queries": JUDGED + '{"text": "a"}\n'}, "queries.jsonl: line 4 has not"),
+        ({"qrels": "9 0 a 3\n"}, "No query of"),
+    ],
+    ids=["judgement", "query", "others"],
+)
+def test_what_is_no_judged_query_is_named(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        judged(tmp_path, **given)
+    assert caught.value.code == "training.queries"
+
+
+def test_judgements_without_queries_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.jsonl").write_text(RECORD)
+    given = ["heads", str(tmp_path / "catalogue.jsonl"), "--out", str(tmp_path / "out"), "--judgements", "qrels.txt"]
+    done = CliRunner().invoke(train, given)
+    assert done.exit_code == 2
+    assert "--queries" in done.output
+
+
+def test_queries_that_are_judged_elsewhere_ask_for_their_judgements(tmp_path: Path) -> None:
+    (tmp_path / "queries.jsonl").write_text(JUDGED)
+    with pytest.raises(InputError, match="--judgements"):
+        read(tmp_path / "queries.jsonl")
 
 
 def test_a_changed_picture_is_a_function_of_seed_and_thing() -> None:
@@ -123,7 +171,7 @@ CARD: dict[str, Any] = {
     "compression": {"weights": "int8"},
     "split": {"seed": 7, "sides": {"train": {"products": 2, "groups": 1}}},
     "metrics": {"validation": {}, "test": {"text>image": {"R@10": 0.5}}}, "training": {"epochs": 2}, "options": {"dims": 4},
-    "profile": "  aligned:\n    family: trained_head",
+    "section": "spaces", "profile": "  aligned:\n    family: trained_head",
 }  # fmt: skip
 
 
@@ -138,6 +186,7 @@ def test_the_card_is_written_for_machines_and_for_people(tmp_path: Path) -> None
         "seed: 7",
         "int8",
         "family: trained_head",
+        "In a profile, under spaces",
         "2026-11-29",
     ):
         assert said in page

@@ -55,5 +55,5 @@ def a_catalogue(
             group=np.arange(count),
             positive=np.empty((count, 0), dtype=np.int64),
             label=tuple(f"kind {number}" for number in label),
-            inputs=inputs,
+            inputs=dict(sorted(inputs.items())),  # as over.bases_of has them
         )

@@ -25,7 +25,10 @@ CATEGORY, BETWEEN = "category", " > "
 """The field whose value is a path, and what stands between its parts."""
 
 Join = Literal["average", "vote"]
-"""How modalities agree: the mean of their probabilities by weight, or each gives its weight to its best class."""
+"""How modalities agree: the mean of their probabilities by weight, or each gives its weight to its best class.
+
+Either way the confidence is the mean of their probabilities by weight.
+"""
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -58,6 +61,9 @@ class TrainedClassifier:
         return {name: float(self.tensors[f"weight_{name}"][0]) for name in self.towers}
 
 
+_SAME = 1e-9  # of votes: sums of weights in another order
+
+
 def read(model: Path | None) -> TrainedClassifier:
     """The classifiers of a folder. Raises EncoderError `encoder.trained` where it holds none."""
     return TrainedClassifier.of(trained.read(model, KIND))
@@ -66,18 +72,29 @@ def read(model: Path | None) -> TrainedClassifier:
 def joined(by_modality: Mapping[str, Probabilities], weights: Mapping[str, float], how: Join) -> Probabilities:
     """The probabilities of things from those of their modalities, each (n, classes); a row of NaN where one lacks it.
 
-    average: weighted mean of the modalities there are. vote: each gives its weight to its best class. A thing without any
-    has NaN.
+    average: weighted mean of the modalities there are. vote: the same, but the class that most weight voted for wins (of those
+    with as many votes the likelier), so no other is given more than it has. A thing without any has NaN.
     """
     total = np.zeros_like(next(iter(by_modality.values())), dtype=np.float64)
-    sums = np.zeros((len(total), 1))
+    votes, sums = np.zeros_like(total), np.zeros((len(total), 1))
     for name, rows in by_modality.items():
         there = ~np.isnan(rows).any(axis=1)
-        told = rows if how == "average" else np.eye(rows.shape[1])[np.nan_to_num(rows).argmax(axis=1)]
-        total[there] += weights[name] * told[there]
+        total[there] += weights[name] * rows[there]
+        votes[there, rows[there].argmax(axis=1)] += weights[name]
         sums[there] += weights[name]
     with np.errstate(invalid="ignore"):
-        return (total / sums).astype(np.float32)
+        mean = (total / sums).astype(np.float32)
+    return mean if how == "average" else _elected(mean, votes)
+
+
+def _elected(mean: Probabilities, votes: npt.NDArray[np.float64]) -> Probabilities:
+    """The probabilities, (n, classes), with none above that of the class with the most votes."""
+    most = votes >= votes.max(axis=1, keepdims=True) * (1 - _SAME)
+    winner = np.where(most, mean, -1).argmax(axis=1)[:, None]
+    won = np.take_along_axis(mean, winner, axis=1)
+    found = np.minimum(mean, np.nextafter(won, np.float32(0)))
+    np.put_along_axis(found, winner, won, axis=1)
+    return found
 
 
 def parts_of(field: str, value: str) -> tuple[str, ...]:
