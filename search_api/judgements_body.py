@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from search_api.query import AudioAs
 
@@ -33,6 +33,12 @@ class JudgedQueryBody(_Body):
     lang: str | None = Field(None, min_length=1, max_length=35, description="the language of the words")
     exclude: list[str] | None = Field(None, max_length=100, description="ids of products that count in no ranking")
     tags: list[str] | None = Field(None, max_length=20, description="to show queries apart; `head`: it must not get worse")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not any(one and one.strip() for one in (self.text, self.image, self.audio)):
+            raise ValueError("it has no text, image or audio")
+        return self
 
 
 class JudgedBody(_Body):

@@ -72,20 +72,22 @@ def test_grades_are_kept_replaced_and_taken_back(client: FlaskClient, made: str)
     [
         ({"index": ""}, "index"),
         ({"judgements": []}, "judgements"),
-        ({"judgements": [{"query": {"qid": "two words"}, "grades": {"p": 1}}]}, "judgements.0.query.qid"),
-        ({"judgements": [{"query": {"qid": "q"}, "grades": {"p": -1}}]}, "judgements.0.grades.p"),
-        ({"judgements": [{"query": {"qid": "q"}, "grades": {"p q": 1}}]}, "judgements.0.grades.p q.[key]"),
+        ({"judgements": [{"query": {"qid": "two words", "text": "x"}, "grades": {"p": 1}}]}, "judgements.0.query.qid"),
+        ({"judgements": [{"query": {"qid": "q"}, "grades": {"p": 1}}]}, "judgements.0.query"),
+        ({"judgements": [{"query": {"qid": "q", "text": " "}, "grades": {"p": 1}}]}, "judgements.0.query"),
+        ({"judgements": [{"query": {"qid": "q", "text": "x"}, "grades": {"p": -1}}]}, "judgements.0.grades.p"),
+        ({"judgements": [{"query": {"qid": "q", "text": "x"}, "grades": {"p q": 1}}]}, "judgements.0.grades.p q.[key]"),
         ({"judgements": [{"query": {"qid": "q", "txt": "x"}, "grades": {"p": 1}}]}, "judgements.0.query.txt"),
     ],
 )
 def test_a_bad_body_is_refused_by_its_field(client: FlaskClient, made: str, change: dict[str, Any], field: str) -> None:
-    body = {"index": made, "judgements": [{"query": {"qid": "q"}, "grades": {"p": 1}}], **change}
+    body = {"index": made, "judgements": [{"query": {"qid": "q", "text": "x"}, "grades": {"p": 1}}], **change}
     answer = client.post("/v1/judgements", json=body)
     assert (answer.status_code, answer.json["code"], answer.json["field"]) == (400, "request.invalid", field)
 
 
 def test_an_index_that_is_not_there_or_not_named(client: FlaskClient) -> None:
-    body = {"index": "no-such-shop", "judgements": [{"query": {"qid": "q"}, "grades": {"p": 1}}]}
+    body = {"index": "no-such-shop", "judgements": [{"query": {"qid": "q", "text": "x"}, "grades": {"p": 1}}]}
     assert client.post("/v1/judgements", json=body).json["code"] == "index.not_found"
     assert client.get("/v1/judgements?index=no-such-shop").json["code"] == "index.not_found"
     assert client.get("/v1/judgements/queries").json["field"] == "index"
