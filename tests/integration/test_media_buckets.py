@@ -16,11 +16,15 @@ from media_server import MediaServer, Route, conditional, drip, reply, serving, 
 from triptych.errors import MediaError
 from triptych.media.remote.allowed import Allowed
 from triptych.media.remote.buckets import Buckets
+from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.hosts import FAILURES
 from triptych.media.remote.known import Known
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.integration
+
+UNTIL = Deadline(600)
+"""Requests to buckets wait for nobody's."""
 
 BODY = b"a picture " * 100
 MOST = 100_000
@@ -73,20 +77,20 @@ def buckets(**more: Any) -> Buckets:
 
 def failing(here: Buckets, reference: str) -> tuple[str, bool]:
     with pytest.raises(MediaError) as caught:
-        here.get(reference, None)
+        here.get(reference, None, UNTIL)
     return caught.value.code.removeprefix("media."), caught.value.retryable
 
 
 def test_an_object_is_read_once_while_its_etag_is_the_same(server: MediaServer, scheme: str) -> None:
     put(server, scheme, "folder/a.jpg", BODY)
     here, reference = buckets(), f"{scheme}://bucket/folder/a.jpg"
-    found = here.get(reference, None)
+    found = here.get(reference, None, UNTIL)
     assert found is not None
     assert (found.data, found.place, found.etag) == (BODY, reference, ETAG)
     asked = len(server.seen)
-    assert here.get(reference, Known("sha", reference, found.etag, None)) is None
+    assert here.get(reference, Known("sha", reference, found.etag, None), UNTIL) is None
     assert {one.path for one in server.seen[asked:]} == {server.seen[0].path}
-    again = here.get(reference.replace(scheme, scheme.upper()), Known("sha", reference, '"other"', None))
+    again = here.get(reference.replace(scheme, scheme.upper()), Known("sha", reference, '"other"', None), UNTIL)
     assert again is not None
     assert again.data == BODY
     assert all("authorization" not in one.headers for one in server.seen), "without rights nothing is signed"
@@ -96,7 +100,7 @@ def test_s3_is_asked_with_the_rights_there_are(server: MediaServer, monkeypatch:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     put(server, "s3", "a.jpg", BODY)
-    assert buckets().get("s3://bucket/a.jpg", None) is not None
+    assert buckets().get("s3://bucket/a.jpg", None, UNTIL) is not None
     assert "Credential=me/" in server.seen[0].headers["authorization"]
 
 
@@ -110,7 +114,7 @@ def test_sizes_and_encodings(server: MediaServer, scheme: str) -> None:
     assert failing(here, f"{scheme}://bucket/empty.jpg") == ("empty", False)
     assert failing(here, f"{scheme}://bucket/packed.jpg") == ("encoded", False)
     assert not [one for one in server.seen if one.path.startswith("/download")], "their bytes are not read"
-    assert here.get(f"{scheme}://bucket/most.jpg", None) is not None
+    assert here.get(f"{scheme}://bucket/most.jpg", None, UNTIL) is not None
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_what_names_no_object_or_another_bucket_is_not_asked(server: MediaServer
 def test_a_missing_package_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3" if scheme == "s3" else "google.cloud.storage", None)
     with pytest.raises(MediaError) as caught:
-        buckets().get(f"{scheme}://bucket/a.jpg", None)
+        buckets().get(f"{scheme}://bucket/a.jpg", None, UNTIL)
     assert (caught.value.code, caught.value.remedy) == (
         "media.needs_package", f"pip install 'triptych[{scheme}]' where the workers run.",
     )  # fmt: skip
