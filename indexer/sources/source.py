@@ -97,11 +97,14 @@ def _closing(stream: BinaryIO, begin: Callable[[BinaryIO], Iterator[RawRecord]])
     except BaseException:
         stream.close()
         raise
-    return _until_end(stream, found)
+    lines = _until_end(stream, found)
+    next(lines)
+    return lines
 
 
 def _until_end(stream: BinaryIO, found: Iterator[RawRecord]) -> Iterator[RawRecord]:
     try:  # no `with`: a reader that has gone may have closed it already
+        yield {}  # taken at once: from there on the stream is closed too where nobody reads a record
         yield from found
     finally:
         stream.close()

@@ -131,10 +131,13 @@ def test_what_was_kept_and_never_got_a_job_is_dropped_in_the_end(alone: Services
     alone.elasticsearch.delete(index=f"{alone.settings.system_prefix}jobs", id=jobs[half].id, refresh=True)
     alone.control.stop(jobs[stopped].id)
     alone.jobs.update(jobs[whole].id, reading=False)
+    uploads = f"{alone.settings.system_prefix}uploads"
+    alone.elasticsearch.indices.refresh(index=uploads)
     assert drop_orphans(alone.jobs, alone.uploads, seconds=60) == []
     assert drop_orphans(alone.jobs, alone.uploads, seconds=-60) == sorted([never, whole])
     assert [alone.uploads.parts(one) for one in (never, whole, read, half, stopped)] == [0, 0, 1, 1, 1]
     assert alone.jobs.of_key("i", "night") is not None
+    alone.elasticsearch.indices.refresh(index=uploads)
     assert drop_orphans(alone.jobs, alone.uploads, seconds=-60) == []
 
 
