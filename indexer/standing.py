@@ -18,6 +18,7 @@ from indexer.work import SHA256_DIGITS, Target, Work
 from triptych.domain import DeadLetter, Media, Modality, Operation, Outcome
 from triptych.elastic.bulk import Version
 from triptych.elastic.engine import mget_versions
+from triptych.jobs.job import latest_of
 from triptych.schema import FIELD
 from triptych.services import Services
 
@@ -39,7 +40,7 @@ class Standing:
     @property
     def latest(self) -> str:
         """The newest job that wrote the product, left it as it was, or wanted it gone; empty where there is none."""
-        return max(str(self.own.get("job", "")), str(self.own.get("seen", "")))
+        return latest_of(self.own)
 
     def media(self, modality: Modality) -> list[tuple[str, str]]:
         """Short reference and digest of each medium that the vectors were made of, in order."""

@@ -129,7 +129,7 @@ def _records(hits: Iterator[Mapping[str, Any]], how: Attachment) -> Iterator[Raw
 
 
 def record_of(hit: Mapping[str, Any], line: int, how: Attachment) -> RawRecord:
-    """The record that names a document. Its title only says that there may be words (`triptych.jobs.routing.glance`)."""
+    """The record that names a document. Its title only says that there may be words (`triptych.jobs.routing.holds`)."""
     source = hit.get("_source", {})
     some = {"images": reading.references_at(source, how.image), "audio": reading.references_at(source, how.audio)}
     named: dict[str, Any] = {name: [str(found[0])[:1000]] for name, found in some.items() if found}

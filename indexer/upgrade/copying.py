@@ -67,7 +67,7 @@ def needs(item: Work, modality: Modality, schema: IndexSchema) -> bool:
 
 
 def holds(source: Mapping[str, Any], made: frozenset[Modality]) -> dict[str, Any]:
-    """What of a document must be embedded, as a record says it (triptych.jobs.routing.glance)."""
+    """What of a document must be embedded, as a record says it (triptych.jobs.routing.holds)."""
     found: dict[str, Any] = {}
     if Modality.TEXT in made:
         found["title"] = "..."

@@ -20,7 +20,8 @@ from triptych.encoders.device import kind_of_device
 from triptych.errors import InputError
 from triptych.jobs import letters
 from triptych.jobs.queue import KINDS, make_queue
-from triptych.jobs.routing import glance, priority_of
+from triptych.jobs.routing import holds as held
+from triptych.jobs.routing import opened, priority_of
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -41,11 +42,11 @@ pytestmark = pytest.mark.unit
     ],
 )
 def test_what_a_record_has_to_be_embedded(text: str, holds: set[str]) -> None:
-    assert glance({"line": 1, "text": text}) == holds
+    assert held(opened({"line": 1, "text": text})) == holds
 
 
 def test_a_line_that_could_not_be_read_has_nothing() -> None:
-    assert not glance({"line": 1, "code": "record.too_long", "message": "too long"})
+    assert not held(opened({"line": 1, "code": "record.too_long", "message": "too long"}))
 
 
 def test_priorities() -> None:

@@ -79,8 +79,7 @@ class BatchStore(Ledger):
         `body` names its records, and by that this entry: whoever tries again after an error gives the same.
         """
         body = body or uuid.uuid4().hex
-        names = batch.products or [named(raw, opened(raw)) for raw in batch.records]
-        whole = {"job": batch.job, "number": batch.number, "products": list(names), "records": list(batch.records)}
+        whole = {"job": batch.job, "number": batch.number, "products": _names(batch), "records": list(batch.records)}
         self._create(self._records, body, whole)
         entry = {
             "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "body": body,
@@ -276,13 +275,12 @@ class BatchStore(Ledger):
 
     def _keep_names(self, body: str, batch: Batch) -> None:
         """Keep of a done batch's records their lines and their products. Where that is not reached, the whole records stay."""
-        names = batch.products or [named(raw, opened(raw)) for raw in batch.records]
         lines = [record["line"] for record in batch.records]
         with translated():
             self._client.index(
                 index=self._records,
                 id=body,
-                document={"job": batch.job, "number": batch.number, "products": list(names), "lines": lines},
+                document={"job": batch.job, "number": batch.number, "products": _names(batch), "lines": lines},
             )
 
     def _drop_records(self, body: str) -> None:
@@ -313,6 +311,11 @@ def _unfilled(entry: Mapping[str, Any]) -> Batch:
     """The batch of an entry, without its records. Entries of older versions say neither kind nor priority."""
     known = {name: entry[name] for name in ("kind", "priority") if name in entry}
     return Batch(entry["job"], entry["number"], (), **known)
+
+
+def _names(batch: Batch) -> list[str | None]:
+    """The ids of a batch's products, in order."""
+    return list(batch.products) or [named(raw, opened(raw)) for raw in batch.records]
 
 
 def _ended(entry: Mapping[str, Any]) -> EndedBatch:

@@ -244,6 +244,5 @@ class Control:
         """The newest job that wrote, saw or deleted each of these products of an index version, where one did."""
         ours = field_of(version) or FIELD
         known = mget(self._client, index_of(version), products, includes=[f"{ours}.job", f"{ours}.seen"])
-        marks = {key: source.get(ours, {}) for key, source in known.items()}
-        there = {key: max(str(own.get("job", "")), str(own.get("seen", ""))) for key, own in marks.items()}
+        there = {key: states.latest_of(source.get(ours, {})) for key, source in known.items()}
         return {**self._jobs.deleted_by((version,), [key for key in products if key not in known]), **there}

@@ -276,6 +276,11 @@ class Batch:
         return batch_id(self.job, self.number)
 
 
+def latest_of(own: Mapping[str, Any]) -> str:
+    """The newest job that wrote a product or left it as it was, by what we keep in it; empty where there is none."""
+    return max(str(own.get("job", "")), str(own.get("seen", "")))
+
+
 def root_of(job: str) -> str:
     """The id of the job whose records a job has: its own, or for a redrive that of the job it tries again."""
     return job.partition(REDRIVE)[0]

@@ -15,6 +15,9 @@ from triptych.errors import ElasticsearchError
 from triptych.jobs.job import Counts
 from triptych.settings import Settings
 
+STAMP: Final = "%Y%m%dt%H%M%S"
+"""The time, in UTC, that the ids of jobs and of uploads begin with: they sort by it."""
+
 _KEYWORD: Final = {"type": "keyword", "ignore_above": 1024}
 _KEPT: Final = {"type": "object", "enabled": False}
 _MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -17,11 +17,6 @@ _HOLDS: Final = {
 }  # fmt: skip
 
 
-def glance(raw: Mapping[str, Any]) -> frozenset[Modality]:
-    """What a record that is not yet checked has to be embedded; nothing for one that cannot be read, is deleted or updated."""
-    return holds(opened(raw))
-
-
 def opened(raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """A record's JSON that is not yet checked; None for one that cannot be read: a dead letter, wherever it is worked on."""
     try:
@@ -32,7 +27,8 @@ def opened(raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def holds(record: Mapping[str, Any] | None) -> frozenset[Modality]:
-    """`glance` of what is open already."""
+    """What a record that is not yet checked (`opened`) has to be embedded; nothing for one that cannot be read, is deleted or
+    updated."""
     if record is None or str(record.get("_op")) in {Operation.DELETE, Operation.UPDATE}:
         return frozenset()
     return frozenset(modality for name, modality in _HOLDS.items() if record.get(name))

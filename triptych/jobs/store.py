@@ -20,14 +20,13 @@ from triptych.errors import ElasticsearchError, NotFoundError
 from triptych.jobs.batches import Claim, Position, Seen
 from triptych.jobs.forgetting import Forgetting
 from triptych.jobs.job import Job, JobState, Tally, Wanted, redrive_id, redrive_number, root_of
-from triptych.jobs.ledger import every, exists, now, term
+from triptych.jobs.ledger import STAMP, every, exists, now, term
 from triptych.jobs.letters import LetterStore, letter_id
 from triptych.jobs.places import PlaceStore
 from triptych.jobs.tombstones import TombstoneStore
 
 __all__ = ["Claim", "JobStore", "Position", "Seen", "letter_id", "now"]
 
-_STAMP: Final = "%Y%m%dt%H%M%S"
 _HALF_MADE_SECONDS: Final = 2.0
 _PAGE: Final = 200
 _TRIES: Final = 20
@@ -101,13 +100,13 @@ class JobStore(TombstoneStore, LetterStore, PlaceStore, Forgetting):
         `behind` and its redrives, and before all newer ones."""
         if behind is not None:
             return self._redrive_id(root_of(behind))
-        stamp = f"{dt.datetime.now(dt.UTC):{_STAMP}}"
+        stamp = f"{dt.datetime.now(dt.UTC):{STAMP}}"
         self._refresh(self._jobs)
         latest = self._search(self._jobs, term("alias", alias), size=1, sort="id:desc", source_includes=["id"])
         newest = max([hit["_source"]["id"] for hit in latest] + [self.last_forgotten(alias)])[: len(stamp)]
         if newest >= stamp:
-            last = dt.datetime.strptime(newest, _STAMP).replace(tzinfo=dt.UTC)
-            stamp = f"{last + dt.timedelta(seconds=1):{_STAMP}}"
+            last = dt.datetime.strptime(newest, STAMP).replace(tzinfo=dt.UTC)
+            stamp = f"{last + dt.timedelta(seconds=1):{STAMP}}"
         return f"{stamp}-{uuid.uuid4().hex[:6]}"
 
     def _redrive_id(self, job: str) -> str:

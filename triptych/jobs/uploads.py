@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final, cast
 from triptych.elastic import own
 from triptych.elastic.client import Client, translated
 from triptych.errors import ElasticsearchError, InputError, NotFoundError
+from triptych.jobs.ledger import STAMP
 from triptych.settings import Settings
 
 PART: Final = 4_000_000
@@ -29,7 +30,6 @@ _KEPT_PARTS: Final = 6
 _BUFFER: Final = 1 << 16
 _MOST: Final = 1000
 
-_STAMP: Final = "%Y%m%dt%H%M%S"
 _STAMPED: Final = re.compile(r"\d{8}t\d{6}-[0-9a-f]{32}")
 """The id of an upload: when it was kept, in UTC, and what makes it unique."""
 
@@ -67,7 +67,7 @@ class Uploads:
     def keep(self, stream: BinaryIO) -> Upload:
         """Keep what `stream` gives. Raises InputError `upload.empty` or `upload.too_large`, and then keeps nothing of it."""
         own.ensure(self._client, self._index, _MAPPING)
-        name, total = f"{dt.datetime.now(dt.UTC):{_STAMP}}-{uuid.uuid4().hex}", 0
+        name, total = f"{dt.datetime.now(dt.UTC):{STAMP}}-{uuid.uuid4().hex}", 0
         try:
             for number, data in enumerate(iter(lambda: _filled(stream), b"")):
                 total += len(data)
@@ -119,7 +119,7 @@ class Uploads:
             answer = self._client.search(
                 index=self._index,
                 size=0,
-                query={"range": {"upload": {"lt": f"{before:{_STAMP}}"}}},
+                query={"range": {"upload": {"lt": f"{before:{STAMP}}"}}},
                 aggs={"uploads": {"terms": {"field": "upload", "size": _MOST, "order": {"_key": "desc"}}}},
                 ignore_unavailable=True,
             )
