@@ -1,8 +1,11 @@
-"""What all tests share; also puts this folder on the path, so that every test can import the helpers beside it."""
+"""What all tests share. The helpers beside it and in integration/ are on the path (pyproject.toml)."""
 
 from __future__ import annotations
 
 import pytest
+
+pytest_plugins = ["service_fixtures"]
+"""One worker, one API and one shop for all tests of a process, whatever their folder: each holds its encoders in memory."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,36 +1,15 @@
-"""The pages in a real browser, over the real services of the integration tests: their fixtures, and a browser."""
+"""A real browser for the pages, which are served by the real services of the integration tests (service_fixtures.py)."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import FLAGS, Visitor
-
-_INTEGRATION = Path(__file__).parents[1] / "integration"
-
-
-def _borrowed() -> Any:
-    """tests/integration/conftest.py under a name of its own: pytest calls that of each folder `conftest`."""
-    sys.path.append(str(_INTEGRATION))
-    spec = importlib.util.spec_from_file_location("integration_conftest", _INTEGRATION / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_theirs = _borrowed()
-run_id, environment, settings, services = _theirs.run_id, _theirs.environment, _theirs.settings, _theirs.services
-command, start_worker, worker, shop, api = _theirs.command, _theirs.start_worker, _theirs.worker, _theirs.shop, _theirs.api
-index, catalogue, wait = _theirs.index, _theirs.catalogue, _theirs.wait
 
 
 @pytest.fixture(scope="session")
