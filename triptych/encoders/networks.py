@@ -12,6 +12,7 @@ from torch import nn
 
 from triptych.domain import Vectors, Waveform
 from triptych.encoders.base import IMPORTING, EncoderSpec, Setup, shortened, unit
+from triptych.encoders.mapped import mapped
 from triptych.encoders.runtime import Runtime
 from triptych.errors import EncoderError
 
@@ -61,7 +62,8 @@ def load_network(loader: Any, folder: Path, runtime: Runtime, *, remote_code: bo
             code="encoder.weights",
             remedy="Fetch the model again, or name the family that fits it.",
         )
-    return network.eval().to(runtime.device)
+    network = network.eval().to(runtime.device)
+    return mapped(network, folder) if runtime.device.type == "cpu" else network
 
 
 def fitted_to(vectors: npt.NDArray[Any], spec: EncoderSpec, *, matryoshka: bool) -> Vectors:

@@ -21,3 +21,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         return path if path.exists() else tiny_models.made(getattr(tiny_models, name), path, **options)
 
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights stay in their files even where they are tiny, so that each family is tried with such weights."""
+    from triptych.encoders import mapped
+
+    monkeypatch.setattr(mapped, "MIN_BYTES", 0)
