@@ -25,7 +25,8 @@ from engine import redis_server
 from triptych.elastic.engine import unpack
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.elastic.products import vectors_of
-from triptych.encoders import profiles
+from triptych.encoders import profiles, registry
+from triptych.encoders.base import Encoder
 from triptych.encoders.prepare import prepare
 from triptych.services import Services
 from triptych.settings import Settings
@@ -43,12 +44,18 @@ def own_id() -> str:
 
 
 @pytest.fixture(scope="session")
-def environment(run_id: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def prepared() -> Mapping[str, Encoder]:
+    """The default encoders, on disk for all processes; held, so that all tests of this process share their networks."""
+    prepare(profiles.read("offline"), Settings())
+    return registry.encoders_of(profiles.read("offline"), Settings())
+
+
+@pytest.fixture(scope="session")
+def environment(run_id: str, prepared: Mapping[str, Encoder], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """TRIPTYCH_* variables that lead child processes and `settings` to the run's services.
 
     Queues and ledgers are this process's own; what was embedded once is known to all processes of the run.
     """
-    prepare(profiles.read("offline"), Settings())
     redis = reach("redis", tmp_path_factory).url
     return {
         "TRIPTYCH_ELASTICSEARCH_URL": reach("newest", tmp_path_factory).url,

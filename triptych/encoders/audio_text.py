@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from triptych.domain import Modality, Vectors, Waveform
-from triptych.encoders.base import EncoderSpec, Input, Setup, unit
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared, unit
 from triptych.encoders.families import AudioTextOptions
 from triptych.encoders.inputs import check_modality, sounds, texts
 from triptych.encoders.networks import (
@@ -129,7 +129,7 @@ def _at_rate(samples: _Samples, rate: int, wanted: int) -> _Samples:
     return np.asarray(samples, dtype=np.float32)
 
 
-@functools.cache
+@shared
 def _shared(folder: Path, runtime: Runtime, remote_code: bool) -> AudioTextNetwork:
     return AudioTextNetwork(folder, runtime, remote_code=remote_code)
 

@@ -9,15 +9,17 @@ A *family* is one kind of encoder (any CLIP, any text model of transformers ...)
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,9 @@ from pydantic import BaseModel, ConfigDict
 from triptych.domain import Modality, Vector, Vectors, Waveform
 from triptych.schema import IndexType, Similarity, Space
 from triptych.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Input = str | Image | Waveform
 """What an encoder takes: a text, an RGB picture, a mono sound."""
@@ -178,6 +183,26 @@ def called(function: str | Callable[..., Any]) -> Callable[..., Any]:
     with IMPORTING:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
+
+
+def shared(make: Callable[P, T]) -> Callable[P, T]:
+    """`make` once for the same arguments (hashable, by position), as long as anybody holds what it made.
+
+    Encoders over one model share its network. A process that serves one profile after the other holds the networks of those
+    in use, not of all it ever saw.
+    """
+    held: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
+    making = threading.Lock()
+
+    @functools.wraps(make)
+    def find(*args: P.args, **kwargs: P.kwargs) -> T:
+        with making:
+            found: T | None = held.get(args)
+            if found is None:
+                found = held[args] = make(*args, **kwargs)
+            return found
+
+    return find
 
 
 def unit(vectors: npt.NDArray[Any]) -> Vectors:

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from triptych.domain import Modality, Vectors
 from triptych.encoders import onnx_runtime, sources
-from triptych.encoders.base import EncoderSpec, Input, Setup, unit
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared, unit
 from triptych.encoders.inputs import check_modality, pictures
 from triptych.encoders.models import WEIGHTS
 from triptych.encoders.pictures import Remembered, Seen, imagenet_names, letterbox
@@ -116,7 +116,7 @@ _PAIRS = {
 }
 
 
-@functools.cache
+@shared
 def _backbone(folder: Path, runtime: Runtime, compiled_to: Path | None, threads: int) -> ImageBackbone:
     return ImageBackbone(folder, runtime, compiled_to, threads)
 

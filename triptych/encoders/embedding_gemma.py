@@ -25,7 +25,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from triptych.domain import Modality, Vectors, Waveform
-from triptych.encoders.base import EncoderSpec, Input, Setup, unit
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared, unit
 from triptych.encoders.families import GemmaOptions
 from triptych.encoders.inputs import check_modality, pictures, sounds, texts
 from triptych.encoders.networks import batched, fitted_to, in_order, load, load_network, model_of, none_of, samples_of
@@ -102,7 +102,7 @@ class GemmaNetwork:
         return load_network(AutoModel, self._folder, self._runtime, config=config)
 
 
-@functools.cache
+@shared
 def _shared(folder: Path, runtime: Runtime) -> GemmaNetwork:
     return GemmaNetwork(folder, runtime)
 

@@ -27,7 +27,7 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
 from triptych.domain import Modality, Vectors
-from triptych.encoders.base import EncoderSpec, Input, Setup
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared
 from triptych.encoders.families import ImageTextOptions
 from triptych.encoders.inputs import check_modality, pictures, texts
 from triptych.encoders.networks import batched, features_of, fitted_to, load, load_network, model_of, none_of, positions_of
@@ -111,7 +111,7 @@ class ImageTextNetwork:
         return load(AutoProcessor, self._folder, remote_code=self._remote_code), network
 
 
-@functools.cache
+@shared
 def _shared(folder: Path, runtime: Runtime, remote_code: bool) -> ImageTextNetwork:
     return ImageTextNetwork(folder, runtime, remote_code=remote_code)
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from triptych.domain import Modality, Vectors
-from triptych.encoders.base import EncoderSpec, Input, Setup
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared
 from triptych.encoders.families import TorchvisionOptions
 from triptych.encoders.inputs import check_modality, pictures
 from triptych.encoders.models import TORCHVISION, WEIGHTS
@@ -136,7 +136,7 @@ def architecture_of(path: Path, wanted: str | None) -> str:
     )
 
 
-@functools.cache
+@shared
 def _shared(path: Path, architecture: str, runtime: Runtime) -> TorchvisionNetwork:
     return TorchvisionNetwork(path, architecture, runtime)
 

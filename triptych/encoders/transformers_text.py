@@ -22,7 +22,7 @@ from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
 
 from triptych.domain import Modality, Vectors
-from triptych.encoders.base import EncoderSpec, Input, Setup, unit
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared, unit
 from triptych.encoders.families import TextOptions
 from triptych.encoders.inputs import check_modality, texts
 from triptych.encoders.networks import batched, fitted_to, in_order, load, load_network, model_of, none_of, positions_of
@@ -126,7 +126,7 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
 
-@functools.cache
+@shared
 def _shared(folder: Path, runtime: Runtime, options: TextOptions) -> TextNetwork:
     return TextNetwork(folder, runtime, options)
 

@@ -27,7 +27,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from triptych.domain import Modality, Vector, Vectors, Waveform
-from triptych.encoders.base import EncoderSpec, Input, Setup, unit
+from triptych.encoders.base import EncoderSpec, Input, Setup, shared, unit
 from triptych.encoders.calibration import calibration_sounds
 from triptych.encoders.inputs import check_modality, sounds
 from triptych.encoders.models import WEIGHTS
@@ -114,7 +114,7 @@ def write_statistics(setup: Setup, folder: Path) -> None:
     save_file({"mean": pooled.mean(axis=0), "deviation": pooled.std(axis=0)}, folder / STATISTICS)
 
 
-@functools.cache
+@shared
 def _backbone(folder: Path, runtime: Runtime, layers: int) -> AudioBackbone:
     return AudioBackbone(folder, runtime, layers)
 
