@@ -27,7 +27,6 @@ from triptych.elastic.client import translated
 from triptych.elastic.engine import Found, msearch, unpack
 from triptych.elastic.lexical import lexical_query, words_in
 from triptych.elastic.lifecycle import read_schema, write_levels
-from triptych.encoders import fused
 from triptych.encoders.base import Encoder, unit
 from triptych.errors import ElasticsearchError
 from triptych.schema import LEXICAL, IndexSchema, Level, Similarity, Space
@@ -75,10 +74,9 @@ def calibrate(services: Services, version: str) -> IndexSchema:
     levels: dict[str, Level] = {}
     if LEXICAL in schema.legs:
         levels[LEXICAL] = _lexical_level(services, index, schema, sample)
-    encoders = services.encoders(schema)
     for space in (space for space in schema.spaces if space.searched):
         everywhere = all(space.name in s.vectors for s in sample)
-        levels |= measured(space, schema, encoders, sample if everywhere else draw(services, index, schema, space))
+        levels |= measured(space, schema, services, sample if everywhere else draw(services, index, schema, space))
     return write_levels(services.elasticsearch, version, levels)
 
 
@@ -133,13 +131,14 @@ def _sample(hit: Mapping[str, Any], schema: IndexSchema) -> Sample:
     return Sample(hit["_id"], tuple(title[:500] for title in chosen), vectors, names)
 
 
-def measured(space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], sample: Sequence[Sample]) -> dict[str, Level]:
+def measured(space: Space, schema: IndexSchema, services: Services, sample: Sequence[Sample]) -> dict[str, Level]:
     """The levels of a space's legs; a leg that fewer than ten products can tell of has none."""
+    encoders = services.encoders(schema)
     levels: dict[str, Level | None] = {}
     for modality in space.query_modalities:
         levels[space.leg(modality)] = measure(space, modality, schema, encoders, sample)
     if space.kind == "fused":
-        levels[space.legs[0]] = _by_titles(space, sample, lambda titles: _fused_queries(space, schema, encoders, titles))
+        levels[space.legs[0]] = _by_titles(space, sample, lambda titles: _fused_queries(space, schema, services, titles))
         levels[space.legs[0]] = levels[space.legs[0]] or _among_documents(space, sample)
     else:
         levels[space.vector_leg] = _among_documents(space, sample)
@@ -203,18 +202,14 @@ def _by_titles(space: Space, sample: Sequence[Sample], embed: Callable[[list[str
     return level_of(queries[there], _documents(space, able), space.similarity, owners=asking, same=same_titles(able))
 
 
-def _fused_queries(space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], titles: list[str]) -> Vectors:
+def _fused_queries(space: Space, schema: IndexSchema, services: Services, titles: list[str]) -> Vectors:
     """Titles as queries of a fused space, by those of its parts that words search; zeros where there are none."""
-    dims = {s.name: s.dims for s in schema.spaces}
+    encoders = services.encoders(schema)
     asked = [s for s in schema.spaces if s.name in space.parts and Modality.TEXT in s.query_modalities]
     found = {s.name: encoders[s.name].embed_queries(titles, Modality.TEXT) for s in asked}
-    rows = np.zeros((len(titles), space.dims), dtype=np.float32)
-    for number in range(len(titles)):
-        parts = {name: vectors[number] for name, vectors in found.items() if vectors[number].any()}
-        whole = fused.combine(space, parts, dims)
-        if whole is not None:
-            rows[number] = whole
-    return rows
+    things = [{name: rows[n] for name, rows in found.items() if rows[n].any()} for n in range(len(titles))]
+    nothing = np.zeros(space.dims, dtype=np.float32)
+    return np.array([nothing if row is None else row for row in services.joins(schema)[space.name](things)])
 
 
 def level_of(

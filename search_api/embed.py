@@ -277,7 +277,7 @@ class QueryEmbedder:
             some = [vector for vector in some if vector.any()]
             if some:
                 parts[part.name] = fused.mean(some)
-        return fused.combine(space, parts, {s.name: s.dims for s in asked.schema.spaces})
+        return self._services.joins(asked.schema)[space.name]([parts])[0]
 
     def _of_products(self, asked: Embedding, one: QueryInput, space: Space) -> Vector | None:
         """The mean direction of the products' vectors in a space, None where none has one (Rocchio's centroid, 1971).

@@ -186,55 +186,6 @@ def whitening(catalogue: str, *, dims: int, positives_by: tuple[str, ...], trial
 
 
 @train.command()
-@_FOLDER
-@click.argument("catalogue")
-@source_options
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="JSON lines that are written.")
-@click.option("--over", multiple=True, metavar="MODALITY=SPACE", help="As when it was trained.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def embed(folder: Path, catalogue: str, *, out: Path, over: tuple[str, ...], as_json: bool, **source: Any) -> None:
-    """Write the records of CATALOGUE with the vectors that the fusion in FOLDER makes of them, for a precomputed space."""
-    from indexer.sources.source import open_source  # noqa: PLC0415
-    from indexer.sources.spec import SourceSpec  # noqa: PLC0415
-    from training import shown  # noqa: PLC0415
-    from training.joining import Joiner  # noqa: PLC0415
-    from triptych.services import build  # noqa: PLC0415
-
-    services = build()
-    with shown.bars(quiet=as_json) as progress:
-        opened = open_source(SourceSpec(catalogue, **source), services)
-        done = Joiner(services, folder, over).write(opened, out, progress)
-    if as_json:
-        click.echo(json.dumps(done))
-    else:
-        click.echo(f"{done['with_vector']} of {done['products']} products have a vector: {out}")
-
-
-@train.command()
-@_FOLDER
-@click.option("--text", help="Words.")
-@click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A picture.")
-@click.option("--audio", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A sound.")
-@click.option("--over", multiple=True, metavar="MODALITY=SPACE", help="As when it was trained.")
-def query(folder: Path, *, text: str | None, image: Path | None, audio: Path | None, over: tuple[str, ...]) -> None:
-    """Print the vector that the fusion in FOLDER makes of a query, as `vectors` of POST /v1/search."""
-    from training.fusion import KIND  # noqa: PLC0415
-    from training.joining import Joiner  # noqa: PLC0415
-    from triptych.domain import Modality  # noqa: PLC0415
-    from triptych.services import build  # noqa: PLC0415
-
-    if text is None and image is None and audio is None:
-        raise click.UsageError("Give --text, --image or --audio.")
-    services = build()
-    inputs: dict[Any, Any] = {} if text is None else {Modality.TEXT: text}
-    for modality, path in ((Modality.IMAGE, image), (Modality.AUDIO, audio)):
-        if path is not None:
-            inputs[modality] = services.decoder.decode(path.read_bytes(), modality)
-    vector = Joiner(services, folder, over).query(inputs)
-    click.echo(json.dumps({"vectors": {KIND: [round(float(value), 6) for value in vector]}}))
-
-
-@train.command()
 @click.option("--unused-days", default=0.0, show_default=True, type=click.FloatRange(0), help="Only what is unused so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
 def clear(*, unused_days: float, as_json: bool) -> None:

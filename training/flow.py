@@ -32,7 +32,8 @@ from triptych.domain import Modality
 from triptych.encoders import profiles, registry, trained
 from triptych.encoders.classical.contrast import seeded
 from triptych.encoders.models import WEIGHTS
-from triptych.encoders.profiles import Profile, SpaceEntry
+from triptych.encoders.profile_entries import SpaceEntry
+from triptych.encoders.profiles import Profile
 from triptych.encoders.trained import Arrays, Compression
 from triptych.services import Services
 
@@ -91,8 +92,7 @@ class Made:
     """What a kind of training makes of an embedded catalogue: its task, the facts of its file, options for the card.
 
     `main` names the measure that compression is judged by. `entry` gives the space that a profile can name, `spaces` several by
-    name; without either it is named in a `section` of a profile by its file: a space whose vectors come with the records, or
-    classifiers. `learned` is told in the card.
+    name; without either it is named in a `section` of a profile by its file: classifiers. `learned` is told in the card.
     """
 
     kind: str
@@ -101,7 +101,7 @@ class Made:
     options: Mapping[str, Any]
     main: str
     entry: Callable[[Mapping[Modality, Base], str], dict[str, Any]] | None = None
-    spaces: Callable[[Mapping[Modality, Base], str], dict[str, dict[str, Any]]] | None = None
+    spaces: Callable[[Mapping[Modality, Base], str], dict[str, dict[str, Any]]] = lambda *_: {}
     section: Section = "spaces"
     learned: Callable[[], Mapping[str, Any]] = dict
 
@@ -256,7 +256,7 @@ def _named(run: _Run, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_file(run: _Run, made: Made, model: str, sha256: str) -> dict[str, Any]:
-    """The same of what is known by its file: a space whose vectors come with the records, or classifiers of a field."""
+    """The same of what is known by its file: several spaces, a fused one with a network, or classifiers of a field."""
     licence = " and ".join(sorted({base.encoder.spec.licence for base in run.bases.values()}))
     fingerprint = f"{made.kind}-{sha256[:16]}"
     if made.section == "classifiers":
@@ -265,11 +265,8 @@ def _by_file(run: _Run, made: Made, model: str, sha256: str) -> dict[str, Any]:
             "fingerprint": fingerprint,
             "profile": _lines(made.facts["field"], {"model": model, "over": spaces, "licence": licence}),
         }
-    if made.spaces is not None:
-        lines = [_lines(name, entry) for name, entry in made.spaces(run.bases, model).items()]
-        return {"fingerprint": fingerprint, "profile": "\n".join(lines)}
-    entry = {"family": "precomputed", "fingerprint": fingerprint, "dims": made.facts["dims"], "licence": licence}
-    return {"fingerprint": fingerprint, "profile": _lines(made.kind, entry)}
+    lines = [_lines(name, entry) for name, entry in made.spaces(run.bases, model).items()]
+    return {"fingerprint": fingerprint, "profile": "\n".join(lines)}
 
 
 def _lines(name: str, entry: Mapping[str, Any]) -> str:

@@ -1,9 +1,6 @@
-"""Fusion at the level of a network: any subset of words, picture and sound -> one vector of a product, or of a query.
+"""Training of a fusion (triptych/encoders/fusion_network.py): one network for products and for queries.
 
-    vectors there are -> a head each -> tokens of length 1 -> weighed by a gate (softmax over those there are) -> their sum
-        -> + a small network of it -> length 1
-
-One network for both sides. It is trained so that a query of one modality finds the product it is of, whichever of the product's
+It is trained so that a query of one modality finds the product it is of, whichever of the product's
 modalities are there: some are left out in each batch, and mostly the one the query is of, so that no input only finds itself.
 """
 
@@ -11,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from training import losses
 from training.catalogue import Catalogue, Inputs
@@ -29,16 +26,12 @@ from training.ranking import MOST_QUERIES, answers_of, queries_of
 from training.vectors import Rows
 from training.weights import arrays_of, put_back
 from triptych.domain import Modality, Vectors
-from triptych.encoders.head_network import Heads
+from triptych.encoders.fusion_network import KIND, Fusion
 from triptych.encoders.trained import Arrays, Tower
 from triptych.errors import InputError
 
-KIND = "fusion"
 _BLOCK = 2048
 _DROPOUT = 0.3
-
-Given = Mapping[str, tuple[Rows, Vectors]]
-"""By modality: the places that have it, and their vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +45,6 @@ class FusionOptions:
     modality_dropout: float = 0.3
     own: float = 0.8
     batch: int = 128
-
-
-class Fusion(nn.Module):
-    """The network. `towers` by modality."""
-
-    def __init__(self, towers: Mapping[str, Tower], dims: int, hidden: int, *, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dims = dims
-        self.tokens = Heads(towers, dims, hidden, dropout=dict.fromkeys(towers, dropout))
-        self.gate = nn.ModuleDict({name: nn.Linear(dims, 1) for name in towers})
-        self.deep = nn.Sequential(nn.Linear(dims, dims), nn.GELU(), nn.Linear(dims, dims))
-
-    def forward(self, given: Mapping[str, tuple[Tensor, Tensor]], count: int) -> Tensor:
-        """The vectors of `count` things, (count, dims): rows of length 1, or zeros for one of which nothing is given.
-
-        `given` by modality: the places that have it, (n,), and their vectors, (n, width).
-        """
-        device = next(self.parameters()).device
-        total = torch.zeros(count, self.dims, device=device)
-        sums = torch.zeros(count, 1, device=device)
-        for modality, (places, rows) in given.items():
-            if len(places):
-                tokens = self.tokens(modality, rows)
-                weight = torch.exp(torch.tanh(self.gate[modality](tokens)) * 3)  # bounded: e^3 to e^-3
-                total = total.index_add(0, places, weight * tokens)
-                sums = sums.index_add(0, places, weight)
-        mixed = total / sums.clamp(min=1e-9)
-        return functional.normalize(mixed + self.deep(mixed), dim=-1) * (sums > 0)
-
-    @torch.inference_mode()
-    def vectors(self, given: Given, count: int) -> Vectors:
-        """As `forward`, from and to arrays."""
-        device = next(self.parameters()).device
-        tensors = {m: (torch.from_numpy(at).to(device), torch.from_numpy(rows).to(device)) for m, (at, rows) in given.items()}
-        return np.asarray(self(tensors, count).cpu().numpy(), dtype=np.float32)
 
 
 class _Trained(nn.Module):
@@ -222,6 +180,7 @@ def maker(options: FusionOptions) -> Make:
     """A fusion as a kind of training."""
 
     def make(catalogue: Catalogue, split: Split, bases: Mapping[Modality, Base], device: torch.device) -> Made:
+        _check(bases)
         towers = {str(m): Tower(base.dims, base.fingerprint, str(m)) for m, base in bases.items()}
         task = FusionTask(catalogue, split, towers, options, device)
         if not len(task.products):
@@ -237,6 +196,26 @@ def maker(options: FusionOptions) -> Make:
             "hidden": options.hidden,
             "towers": {name: asdict(tower) for name, tower in towers.items()},
         }
-        return Made(KIND, task, facts, asdict(options), "R@10")
+        return Made(KIND, task, facts, asdict(options), "R@10", spaces=lambda some, model: {KIND: _entry(some, model, options)})
 
     return make
+
+
+def _entry(bases: Mapping[Modality, Base], model: str, options: FusionOptions) -> dict[str, Any]:
+    """The space of a profile."""
+    licence = " and ".join(sorted({base.encoder.spec.licence for base in bases.values()}))
+    parts = {base.space: 1 for base in bases.values()}
+    entry = {"family": "fused", "combine": "network", "model": model, "parts": parts, "dims": options.dims}
+    return {**entry, "licence": licence}
+
+
+def _check(bases: Mapping[Modality, Base]) -> None:
+    """Raise InputError `training.over` unless there are two, each a space that holds this modality of products."""
+    other = [f"{m}={base.space}" for m, base in bases.items() if base.encoder.spec.document_modality is not m]
+    if other or len(bases) < 2:  # noqa: PLR2004  one alone is nothing to fuse
+        raise InputError(
+            f"A fusion stands on spaces that hold what products have, of two modalities or more: {', '.join(other) or 'one'}.",
+            code="training.over",
+            field="over",
+            remedy="Name spaces whose documents are of the modality, such as --over text=text --over image=image.",
+        )

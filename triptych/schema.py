@@ -42,7 +42,7 @@ IndexType = Literal["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_
 https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector
 """
 
-Combine = Literal["concatenate", "sum"]
+Combine = Literal["concatenate", "sum", "network"]
 """How a fused space is made of its parts' vectors."""
 
 Kind = Literal["encoded", "fused", "precomputed"]

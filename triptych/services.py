@@ -16,7 +16,7 @@ from triptych import __version__
 from triptych.domain import Modality
 from triptych.elastic import artefacts, lifecycle
 from triptych.elastic import client as elastic
-from triptych.encoders import fitted, late, models, profiles, registry
+from triptych.encoders import fitted, fused, late, models, profiles, registry
 from triptych.encoders.base import IMPORTING, Encoder, Fitted
 from triptych.encoders.cache import VectorCache
 from triptych.encoders.trained_classifier import TrainedClassifier
@@ -57,6 +57,7 @@ class Services:
     _sets: dict[_Key, dict[str, Encoder]] = field(default_factory=dict, repr=False)
     _right: dict[_Spaces, profiles.Profile] = field(default_factory=dict, repr=False)
     _classifiers: dict[tuple[str, str, _Spaces], TrainedClassifier | None] = field(default_factory=dict, repr=False)
+    _joins: dict[_Spaces, Mapping[str, fused.Join]] = field(default_factory=dict, repr=False)
     _taking: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _making: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -196,6 +197,13 @@ class Services:
             self._classifiers[key] = registry.classifier_of(profile, field, schema)
         found = self._classifiers[key]
         return None if found is None else (found, profile.classifiers[field].over)
+
+    def joins(self, schema: IndexSchema) -> Mapping[str, fused.Join]:
+        """How the vectors of an index's fused spaces are made of their parts'. Raises EncoderError `encoder.trained`."""
+        key = _spaces_of(schema)
+        if key not in self._joins:
+            self._joins[key] = fused.joins_of(schema, lambda space: registry.fusion_of(self.profile_of(schema), space, schema))
+        return self._joins[key]
 
     def _taken(self, key: _Key) -> dict[str, Encoder] | None:
         """A set that is here, which so becomes the one asked for last."""

@@ -11,7 +11,7 @@ from check_pages import blocks, quoted, unnamed
 
 from triptych.encoders import profiles
 from triptych.encoders.base import Family
-from triptych.encoders.profiles import FUSED, PRECOMPUTED, SpaceEntry, SpeechEntry
+from triptych.encoders.profile_entries import FUSED, PRECOMPUTED, SpaceEntry, SpeechEntry
 
 pytestmark = pytest.mark.contract
 

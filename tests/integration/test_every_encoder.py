@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 
 from triptych.encoders import contract, prepare, profiles
-from triptych.encoders.profiles import FUSED, PRECOMPUTED
+from triptych.encoders.profile_entries import FUSED, PRECOMPUTED
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.integration

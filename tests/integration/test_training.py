@@ -14,6 +14,7 @@ import pytest
 from processes import SHOP, Command
 
 from search_api import Searcher, SearchRequest, SearchResult
+from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.encoders import contract, profiles
 from triptych.errors import QueryError
 from triptych.services import Services
@@ -227,40 +228,68 @@ def test_where_no_classifier_is_the_neighbours_vote(
     assert [(one.name, one.code) for one in answer.degraded] == [("classifier category", "encoder.trained")]
 
 
-def test_a_fusion_makes_one_vector_of_products_and_of_queries(
+@pytest.fixture(scope="module")
+def joined(
     command: Command,
     settings: Settings,
     start_worker: Callable[..., Any],
-    own_id: str,
+    run_id: str,
     shop_products: list[dict[str, Any]],
-    tmp_path: Path,
-) -> None:
-    """Trained, its vectors written into the records, indexed as a precomputed space, searched by words and by a picture."""
-    folder, out = tmp_path / "fusion", tmp_path / "with_vectors.jsonl"
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Aligned]:
+    """A profile with a fusion trained on the demo shop, as its card has it, and an index that a worker filled."""
+    folder = tmp_path_factory.mktemp("joined")
     options = ("--epochs", "25", "--validation", "0", "--test", "0", "--dims", "64", "--hidden", "128")
-    card = command.json("train", "fusion", CATALOGUE, "--out", str(folder), *options, *TRAINED)
-    some = [{**one, "audio": []} for one in shop_products if one["images"]][::3]
-    given = written(tmp_path / "some.jsonl", some)
-    done = command.json("train", "embed", str(folder), *given, "--out", str(out), *OVER)
-    assert done == {"products": len(some), "with_vector": len(some), "dims": 64, "fingerprint": card["fingerprint"]}
-
-    profile = tmp_path / "fused.yaml"
+    card = command.json("train", "fusion", CATALOGUE, "--out", str(folder / "fusion"), *options, *TRAINED)
+    profile = folder / "fused.yaml"
     offline = profiles.read("offline").text.split("\n  image_words:")[0]
     profile.write_text(f"{offline}\n{card['profile']}\n", encoding="utf-8")
-    name = f"joined-{own_id}-{uuid.uuid4().hex[:6]}"
+    name = f"joined-{run_id}-{uuid.uuid4().hex[:6]}"
     changes = {"TRIPTYCH_PROFILE": str(profile), "TRIPTYCH_QUEUE": name, "TRIPTYCH_SYSTEM_PREFIX": f"{name}-"}
+    some = [{**one, "audio": []} for one in shop_products if one["images"]][::3]
     command("index", "create", name, **changes)
     with start_worker(**changes):
-        job = command.json("index", "add", name, str(out), "--root", str(SHOP), "--follow", **changes)
+        job = command.json("index", "add", name, *written(folder / "some.jsonl", some), "--follow", **changes)
     assert job["state"] == "completed", job
+    return profile, Aligned(name, f"{name}-", some)
 
-    searcher = searcher_of(settings, Aligned(name, f"{name}-", some), profile)
-    for kind in ("--text", "--image"):
+
+def test_a_fusion_is_one_leg_of_words_and_pictures(settings: Settings, joined: tuple[Path, Aligned]) -> None:
+    """The worker makes the products' vectors, the API those of queries: of words, of a picture, of both."""
+    profile, index = joined
+    searcher = searcher_of(settings, index, profile)
+    for kinds in (("text",), ("image",), ("text", "image")):
         places = []
-        for product in some[:4]:
-            value = product["title"]["en"] if kind == "--text" else str(SHOP / product["images"][0])
-            vectors = json.loads(command("train", "query", str(folder), kind, value, *OVER).stdout)["vectors"]
-            ids = [hit.id for hit in searcher.search(SearchRequest(name, vectors=vectors, size=5)).hits]
-            places.append(product["id"] in ids)
+        for product in index.products[:6]:
+            given = {"text": product["title"]["en"], "image": (SHOP / product["images"][0]).read_bytes()}
+            asked = {kind: given[kind] for kind in kinds}
+            found = searcher.search(SearchRequest(index.name, **asked, weights={"fusion": 1.0}, size=5))
+            assert [hit.id for hit in found.hits]
+            places.append(product["id"] in [hit.id for hit in found.hits])
         # they were learned from; by chance one of 30 is among the first five in one of six searches
-        assert np.mean(places) > 0.6, (kind, places)
+        assert np.mean(places) > 0.6, (kinds, places)
+
+
+def test_the_vectors_of_a_fusion_are_those_of_its_network(
+    settings: Settings, joined: tuple[Path, Aligned], read_vectors: Callable[..., Any]
+) -> None:
+    profile, index = joined
+    services = Services(settings.model_copy(update={"profile": str(profile)}))
+    schema = read_schema(services.elasticsearch, current_version(services.elasticsearch, index.name))
+    stored = list(read_vectors(index.name).values())
+    assert len(stored) == len(index.products)
+    made = services.joins(schema)["fusion"](stored)
+    np.testing.assert_allclose(made, [vectors["fusion"] for vectors in stored], atol=1e-5)
+    alone = services.joins(schema)["fusion"]([{"image": stored[0]["image"]}, {"audio": stored[0]["image"]}])
+    assert alone[0] is not None
+    assert np.linalg.norm(alone[0]) == pytest.approx(1, abs=1e-5)
+    assert alone[1] is None
+
+
+def test_a_fusion_over_other_encoders_is_refused(command: Command, joined: tuple[Path, Aligned]) -> None:
+    text = joined[0].read_text(encoding="utf-8").replace('query_prompt: "query: "', 'query_prompt: "other: "')
+    path = joined[0].with_name("other.yaml")
+    path.write_text(text, encoding="utf-8")
+    done = command("index", "create", f"other-{uuid.uuid4().hex[:6]}", TRIPTYCH_PROFILE=str(path), check=False)
+    assert done.returncode == 1
+    assert "encoder.trained" in done.stderr

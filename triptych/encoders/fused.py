@@ -2,6 +2,7 @@
 
     concatenate: (w1 v1, w2 v2, ...), of length 1    a part that is missing is zeros: it neither helps nor harms
     sum:          w1 v1 + w2 v2 + ..., of length 1   only for spaces of one encoder, whose vectors may be compared
+    network:      what `triptych train fusion` trained makes of the parts there are (trained_fusion.py)
 
 With parts of unit length the product of a query and a document is the sum of w_i^2 cos_i over the parts that both have, divided
 by both lengths: so a product that lacks a part is not punished for it (early fusion; Snoek et al. 2005,
@@ -10,13 +11,26 @@ doi:10.1145/1101149.1101236).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from triptych.domain import Vector
 from triptych.encoders.base import unit
-from triptych.schema import Space
+from triptych.schema import IndexSchema, Space
+
+Join = Callable[[Sequence[Mapping[str, Vector]]], list[Vector | None]]
+"""Makes vectors of a fused space of those of its parts, by space; None for a thing that has none of them."""
+
+
+def joins_of(schema: IndexSchema, network: Callable[[Space], Join]) -> dict[str, Join]:
+    """How the vectors of each fused space are made, by its name; `network` gives that of a trained one."""
+    return {s.name: network(s) if s.combine == "network" else _joined(s, schema) for s in schema.spaces if s.kind == "fused"}
+
+
+def _joined(space: Space, schema: IndexSchema) -> Join:
+    dims = {s.name: s.dims for s in schema.spaces}
+    return lambda things: [combine(space, vectors, dims) for vectors in things]
 
 
 def combine(space: Space, vectors: Mapping[str, Vector], dims: Mapping[str, int]) -> Vector | None:

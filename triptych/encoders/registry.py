@@ -14,8 +14,10 @@ from typing import Any
 
 from triptych.encoders import models, store, trained, trained_classifier
 from triptych.encoders.base import Encoder, EncoderSpec, Family, Fitted, Setup, called, fingerprint_of
-from triptych.encoders.profiles import FUSED, PRECOMPUTED, Profile, SpaceEntry
+from triptych.encoders.profile_entries import FUSED, PRECOMPUTED
+from triptych.encoders.profiles import Profile
 from triptych.encoders.trained_classifier import TrainedClassifier
+from triptych.encoders.trained_fusion import TrainedFusion
 from triptych.errors import EncoderError
 from triptych.schema import IndexSchema, Space
 from triptych.settings import Settings, calm_openmp
@@ -90,9 +92,9 @@ def spaces_of(profile: Profile, settings: Settings, *, fitted: Mapping[str, str]
             )
     spaces = {name: _with_encoder(profile, name, settings, learned.get(name)) for name in profile.families}
     # fused spaces come last: they are made of all others
-    for name, entry in sorted(profile.spaces.items(), key=lambda item: item[1].family == FUSED):
+    for name in sorted(profile.spaces, key=lambda name: profile.spaces[name].family == FUSED):
         if name not in spaces:
-            spaces[name] = _without_encoder(profile, name, entry, spaces)
+            spaces[name] = _without_encoder(profile, name, settings, spaces)
     return [spaces[name] for name in profile.spaces]
 
 
@@ -103,12 +105,18 @@ def _with_encoder(profile: Profile, name: str, settings: Settings, fitted: str |
     return spec_of(profile, name, settings, fitted=fitted).to_space().model_copy(update=told)
 
 
-def _without_encoder(profile: Profile, name: str, entry: SpaceEntry, spaces: Mapping[str, Space]) -> Space:
-    """A space whose vectors are made of other spaces' (fused), or come with the records (precomputed)."""
+def _without_encoder(profile: Profile, name: str, settings: Settings, spaces: Mapping[str, Space]) -> Space:
+    """A space whose vectors are made of other spaces' (fused), or come with the records (precomputed).
+
+    Raises EncoderError `encoder.trained` for a network that was trained on other encoders.
+    """
+    entry, model = profile.spaces[name], model_of(profile, name)
     fused = entry.family == FUSED
     parts = {part: [weight, spaces[part].fingerprint] for part, weight in entry.parts.items()}
-    identity = {"parts": parts, "combine": entry.combine} if fused else {"declared": entry.fingerprint}
-    return Space(
+    identity: dict[str, Any] = {"parts": parts, "combine": entry.combine} if fused else {"declared": entry.fingerprint}
+    if model is not None:
+        identity["weights"] = models.digest_of(model, settings)
+    made = Space(
         name=name,
         encoder=name_of(profile, name),
         fingerprint=fingerprint_of(identity, dims=entry.dims, similarity=entry.similarity),
@@ -121,6 +129,11 @@ def _without_encoder(profile: Profile, name: str, entry: SpaceEntry, spaces: Map
         parts=entry.parts,
         combine=entry.combine,
     )
+    if model is not None:
+        TrainedFusion(
+            model.path, made, [spaces[part] for part in entry.parts]
+        )  # so that one that does not fit is refused at once
+    return made
 
 
 def check(profile: Profile, schema: IndexSchema, settings: Settings) -> None:
@@ -227,6 +240,13 @@ def classifier_of(profile: Profile, field: str, schema: IndexSchema) -> TrainedC
     fingerprints = {str(m): (held[s].encoder, held[s].fingerprint) for m, s in entry.over.items() if s in held}
     trained.check_fingerprints(f"The classifier of {field}", found.towers, fingerprints)
     return found
+
+
+def fusion_of(profile: Profile, space: Space, schema: IndexSchema) -> TrainedFusion:
+    """What makes the vectors of a fused space by a network. Raises EncoderError `encoder.trained`, `encoder.dims`."""
+    model = model_of(profile, space.name)
+    parts = [schema.space_of(name) for name in space.parts]
+    return TrainedFusion(model.path if model else None, space, [part for part in parts if part is not None])
 
 
 def only(profile: Profile, names: set[str]) -> Profile:

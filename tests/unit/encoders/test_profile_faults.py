@@ -9,6 +9,7 @@ import pytest
 from toys import profile_of, space_text
 
 from triptych.encoders import profiles
+from triptych.encoders.profile_checks import legs_of
 from triptych.errors import ProfileError
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("toy_families")]
@@ -219,6 +220,7 @@ def test_what_learns_cannot_carry_another() -> None:
         "dims: 52\n    parts: {a: 1, b: 1}\n    documents: text  # here",
         "dims: 52\n    parts: {a: 1, b: 1}\n    queries: [text]  # here",
         "dims: 52\n    parts: {a: 1, b: 1}\n    model: m/m  # here",
+        "dims: 52\n    parts: {a: 1, b: 1}\n    combine: sum\n    model: ./m  # here",
         "dims: 52\n    parts: {a: 1, b: 1}\n    over: {words: a}  # here",
         "dims: 52\n    parts: {a: 1, b: 1}\n    options: {x: 1}  # here",
         "dims: 52\n    parts: {a: 1, b: 1}\n    fingerprint: x  # here",
@@ -226,6 +228,17 @@ def test_what_learns_cannot_carry_another() -> None:
 )
 def test_a_fault_of_a_fused_space(keys: str) -> None:
     fault(whole(f"{PARTS}\n  all:\n    family: fused\n    licence: MIT\n    {keys}"))
+
+
+@pytest.mark.parametrize(
+    "keys", ["parts: {a: 1, looks: 1}", "model: ./m\n    parts: {a: 1, looks: .5}", "model: ./m\n    parts: {a: 1, b: 1}"]
+)
+def test_a_network_joins_modalities_by_a_model_and_weighs_itself(keys: str) -> None:
+    looks = (
+        f"{LETTERS}\n  looks:\n    family: precomputed\n    dims: 8\n    documents: image\n    fingerprint: x\n    licence: MIT"
+    )
+    space = f"all:  # here\n    family: fused\n    licence: MIT\n    dims: 9\n    combine: network\n    {keys}"
+    assert "train fusion" in str(fault(whole(f"a: {looks}\n  b: {OTHER}\n  {space}")).remedy)
 
 
 def test_spaces_of_different_dims_are_not_summed() -> None:
@@ -276,7 +289,7 @@ def test_two_spaces_of_one_leg_are_told_apart_by_a_label() -> None:
     assert "text.text" in error.message
     assert "label" in str(error.remedy)
     cured = profile_of(space_text("a") + space_text("b", more="label: again"))
-    assert [profiles.legs_of(name, entry) for name, entry in cured.spaces.items()] == [("text.text",), ("text.again",)]
+    assert [legs_of(name, entry) for name, entry in cured.spaces.items()] == [("text.text",), ("text.again",)]
 
 
 def test_a_fused_space_may_not_take_anothers_leg() -> None:
