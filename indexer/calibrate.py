@@ -3,7 +3,8 @@
 A sample of products is drawn, and for a space that not all of them have one more of those that have it. Each product's title
 asks every words leg, each product's own picture or sound asks the legs of its modality. The scores between a query and the
 *other* products are the background: their mean is the leg's floor, their standard deviation its sigma. The share of titles that
-find their own product first is the leg's reliability. The best of the others per query is what a match that means nothing
+find their own product first is the leg's reliability; of pictures it is the share of first pictures that find their product
+first by its other ones. The best of the others per query is what a match that means nothing
 reaches: its deciles are the leg's noise.
 A product with several parts scores by the best of them, as in a search; the first of them asks.
 """
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.attach.reading import titles_of
+from indexer.levels import ALIKE, ENOUGH, SAME, deciles, level_of
 from indexer.records import TEXT_FIELDS
 from triptych.domain import Modality, Vector, Vectors
 from triptych.elastic.attached import index_of, version_of
@@ -28,19 +30,16 @@ from triptych.elastic.engine import Found, msearch, unpack
 from triptych.elastic.lexical import lexical_query, words_in
 from triptych.elastic.lifecycle import read_schema, write_levels
 from triptych.encoders.base import Encoder, unit
+from triptych.encoders.fused import Join
 from triptych.errors import ElasticsearchError
-from triptych.schema import LEXICAL, IndexSchema, Level, Similarity, Space
+from triptych.schema import LEXICAL, IndexSchema, Level, Space
 from triptych.services import Services
 
 SAMPLE = 256
 """Products drawn. 256 x 255 pairs give the mean of a cosine to about 0.001."""
 
-_ENOUGH = 10
 _TITLES_AT_ONCE = 64  # searches of one request: a cold node must answer within the client's time
 _TIES = 100  # variants of one title that may stand before the product itself with the same score
-_SAME = 1e-6
-_ALIKE = 0.999  # cosine from which two products are variants of one
-_DECILES = np.linspace(0, 1, 11)
 _TITLES = 2  # of a product with titles in many languages; which ones depends on its id, so every language gets its turn
 _SEED = 1
 
@@ -74,9 +73,10 @@ def calibrate(services: Services, version: str) -> IndexSchema:
     levels: dict[str, Level] = {}
     if LEXICAL in schema.legs:
         levels[LEXICAL] = _lexical_level(services, index, schema, sample)
+    encoders, joins = services.encoders(schema), services.joins(schema)
     for space in (space for space in schema.spaces if space.searched):
         everywhere = all(space.name in s.vectors for s in sample)
-        levels |= measured(space, schema, services, sample if everywhere else draw(services, index, schema, space))
+        levels |= measured(space, schema, encoders, joins, sample if everywhere else draw(services, index, schema, space))
     return write_levels(services.elasticsearch, version, levels)
 
 
@@ -131,14 +131,16 @@ def _sample(hit: Mapping[str, Any], schema: IndexSchema) -> Sample:
     return Sample(hit["_id"], tuple(title[:500] for title in chosen), vectors, names)
 
 
-def measured(space: Space, schema: IndexSchema, services: Services, sample: Sequence[Sample]) -> dict[str, Level]:
+def measured(
+    space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], joins: Mapping[str, Join], sample: Sequence[Sample]
+) -> dict[str, Level]:
     """The levels of a space's legs; a leg that fewer than ten products can tell of has none."""
-    encoders = services.encoders(schema)
     levels: dict[str, Level | None] = {}
     for modality in space.query_modalities:
         levels[space.leg(modality)] = measure(space, modality, schema, encoders, sample)
     if space.kind == "fused":
-        levels[space.legs[0]] = _by_titles(space, sample, lambda titles: _fused_queries(space, schema, services, titles))
+        join = joins[space.name]
+        levels[space.legs[0]] = _by_titles(space, sample, lambda titles: _fused_queries(space, schema, encoders, join, titles))
         levels[space.legs[0]] = levels[space.legs[0]] or _among_documents(space, sample)
     else:
         levels[space.vector_leg] = _among_documents(space, sample)
@@ -153,27 +155,44 @@ def measure(
         encoder = encoders[space.name]
         return _by_titles(space, sample, lambda titles: encoder.embed_queries(titles, Modality.TEXT))
     if modality is space.document_modality:
-        return _among_documents(space, sample)
+        level = _among_documents(space, sample)
+        own = found_by_another(space, sample) if modality is Modality.IMAGE else None
+        return level if level is None or own is None else level.model_copy(update={"reliability": own})
     # a picture asks a space of words: the product's own picture can, where the same encoder put it into another space
     twin = next((s for s in schema.spaces if s.fingerprint == space.fingerprint and s.document_modality is modality), None)
     able = [s for s in sample if twin is not None and space.name in s.vectors and twin.name in s.vectors]
-    if twin is None or len(able) < _ENOUGH:
+    if twin is None or len(able) < ENOUGH:
         return None
     queries = np.stack([s.first(twin.name) for s in able])
-    return level_of(queries, _documents(space, able), space.similarity, owners=range(len(able)), same=same_titles(able))
+    return level_of(
+        queries, [s.vectors[space.name] for s in able], space.similarity, owners=range(len(able)), same=same_titles(able)
+    )
 
 
 def _among_documents(space: Space, sample: Sequence[Sample]) -> Level | None:
     """What products' own vectors score among each other."""
     able = [s for s in sample if space.name in s.vectors]
-    if len(able) < _ENOUGH:
+    if len(able) < ENOUGH:
         return None
     queries = np.stack([s.first(space.name) for s in able])
-    return level_of(queries, _documents(space, able), space.similarity, same=same_titles(able))
+    return level_of(queries, [s.vectors[space.name] for s in able], space.similarity, same=same_titles(able))
 
 
-def _documents(space: Space, able: Sequence[Sample]) -> list[Vectors]:
-    return [s.vectors[space.name] for s in able]
+def found_by_another(space: Space, sample: Sequence[Sample]) -> float | None:
+    """The share of products that their first picture finds first by their other ones. Pure.
+
+    None where fewer than ten have others that are not the same picture again. Segments of a sound are no other sound, so it is
+    not asked of sounds.
+    """
+    having = [s for s in sample if space.name in s.vectors]
+    whole = [np.atleast_2d(s.vectors[space.name]) for s in having]
+    rest = [rows[unit(rows) @ unit(rows[0]) < ALIKE] for rows in whole]
+    asking = [number for number, others in enumerate(rest) if len(others)]
+    if len(asking) < ENOUGH:
+        return None
+    queries = np.stack([whole[number][0] for number in asking])
+    documents = [others if len(others) else rows for rows, others in zip(whole, rest, strict=True)]
+    return level_of(queries, documents, space.similarity, owners=asking, same=same_titles(having)).reliability
 
 
 def same_titles(sample: Sequence[Sample]) -> npt.NDArray[np.bool_]:
@@ -191,87 +210,34 @@ def same_titles(sample: Sequence[Sample]) -> npt.NDArray[np.bool_]:
 def _by_titles(space: Space, sample: Sequence[Sample], embed: Callable[[list[str]], Vectors]) -> Level | None:
     """What titles score: as queries, `embed` makes vectors of them, zeros where it cannot."""
     able = [s for s in sample if space.name in s.vectors and s.titles]
-    if len(able) < _ENOUGH:
+    if len(able) < ENOUGH:
         return None
     owners = [number for number, s in enumerate(able) for _ in s.titles]
     queries = embed([title for s in able for title in s.titles])
     there: npt.NDArray[np.bool_] = np.asarray(queries.any(axis=1))
-    if there.sum() < _ENOUGH:
+    if there.sum() < ENOUGH:
         return None
     asking = [owner for owner, is_there in zip(owners, there.tolist(), strict=True) if is_there]
-    return level_of(queries[there], _documents(space, able), space.similarity, owners=asking, same=same_titles(able))
+    return level_of(
+        queries[there], [s.vectors[space.name] for s in able], space.similarity, owners=asking, same=same_titles(able)
+    )
 
 
-def _fused_queries(space: Space, schema: IndexSchema, services: Services, titles: list[str]) -> Vectors:
+def _fused_queries(
+    space: Space, schema: IndexSchema, encoders: Mapping[str, Encoder], join: Join, titles: list[str]
+) -> Vectors:
     """Titles as queries of a fused space, by those of its parts that words search; zeros where there are none."""
-    encoders = services.encoders(schema)
     asked = [s for s in schema.spaces if s.name in space.parts and Modality.TEXT in s.query_modalities]
     found = {s.name: encoders[s.name].embed_queries(titles, Modality.TEXT) for s in asked}
     things = [{name: rows[n] for name, rows in found.items() if rows[n].any()} for n in range(len(titles))]
     nothing = np.zeros(space.dims, dtype=np.float32)
-    return np.array([nothing if row is None else row for row in services.joins(schema)[space.name](things)])
-
-
-def level_of(
-    queries: Vectors,
-    documents: Sequence[Vectors] | Vectors,
-    similarity: Similarity,
-    *,
-    owners: Sequence[int] | None = None,
-    same: npt.NDArray[np.bool_] | None = None,
-) -> Level:
-    """The level of (q, dims) queries against n documents, each (dims,) or (parts, dims). Pure.
-
-    `owners` names the document each query was made of. None: the queries are the documents themselves, which tells the
-    background but not whether one finds itself. `same` (n, n) says which documents are variants of which.
-    """
-    rows_of = [np.atleast_2d(document) for document in documents]
-    first = np.cumsum([0, *(len(rows) for rows in rows_of[:-1])])
-    stacked = np.concatenate(rows_of)
-    scores = np.asarray(np.maximum.reduceat(to_score(queries, stacked, similarity), first, axis=1))
-    own = np.arange(len(scores)) if owners is None else np.asarray(owners)
-    rows = np.arange(len(scores))
-    mine = scores[rows, own]
-    background = np.ones(scores.shape, dtype=bool)
-    background[rows, own] = False
-    others = scores[background]
-    found_first = (scores > mine[:, None] + _SAME).sum(axis=1) == 0
-    alike = np.maximum.reduceat(unit(stacked[first]) @ unit(stacked).T, first, axis=1) >= _ALIKE
-    strangers = background & ~(alike if same is None else alike | same)[own]
-    return Level(
-        floor=float(others.mean()),
-        sigma=float(others.std()),
-        reliability=None if owners is None else float(found_first.mean()),
-        sample=len(rows_of),
-        noise=deciles(np.where(strangers, scores, -np.inf).max(axis=1)),
-        top=None if owners is None else float(np.median(mine)),
-    )
-
-
-def deciles(best: npt.NDArray[np.floating[Any]]) -> tuple[float, ...]:
-    """The 11 deciles of the best scores of strangers, one per query; of queries that have no stranger there is none (-inf)."""
-    there = best[np.isfinite(best)]
-    return tuple(round(float(x), 6) for x in np.quantile(there, _DECILES)) if len(there) >= _ENOUGH else ()
-
-
-def to_score(queries: Vectors, documents: Vectors, similarity: Similarity) -> npt.NDArray[np.float32]:
-    """Elasticsearch's score of every pair, shape (queries, documents).
-
-    https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dense-vector#dense-vector-similarity
-    """
-    if similarity == "cosine":
-        queries, documents = unit(queries), unit(documents)
-    dots = queries @ documents.T
-    if similarity == "l2_norm":
-        squared = (queries**2).sum(1)[:, None] + (documents**2).sum(1)[None, :] - 2 * dots
-        return np.asarray(1 / (1 + np.maximum(squared, 0)), dtype=np.float32)
-    return np.asarray((1 + dots) / 2, dtype=np.float32)
+    return np.array([nothing if row is None else row for row in join(things)])
 
 
 def _lexical_level(services: Services, index: str, schema: IndexSchema, sample: Sequence[Sample]) -> Level:
     """How many titles find their own product among the sample by words alone, and what other products reach."""
     among = [s for s in sample if s.titles]
-    if len(among) < _ENOUGH:
+    if len(among) < ENOUGH:
         return Level(floor=0.0, sigma=0.0)
     asked = [(s, title) for s in among for title in s.titles]
     ids = {"ids": {"values": [s.id for s in among]}}
@@ -295,7 +261,7 @@ def _lexical_level(services: Services, index: str, schema: IndexSchema, sample: 
         reliability=sum(found) / len(found),
         sample=len(among),
         noise=deciles(np.array(best)),
-        top=float(np.median(own)) if len(own) >= _ENOUGH else None,
+        top=float(np.median(own)) if len(own) >= ENOUGH else None,
     )
 
 
@@ -324,4 +290,4 @@ def _hits(answer: Found | ElasticsearchError) -> Sequence[Mapping[str, Any]]:
 def _first(hits: Sequence[Mapping[str, Any]], key: str) -> bool:
     """Whether the product stands first, or level with the first."""
     best = hits[0]["_score"] if hits else 0.0
-    return any(hit["_id"] == key and hit["_score"] >= best * (1 - _SAME) for hit in hits)
+    return any(hit["_id"] == key and hit["_score"] >= best * (1 - SAME) for hit in hits)

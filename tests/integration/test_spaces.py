@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from processes import SHOP, Command
 
-from indexer import calibrate, pipeline
+from indexer import calibrate, levels, pipeline
 from search_api import Searcher, SearchRequest
 from triptych.domain import Modality, Outcome
 from triptych.elastic.lifecycle import create_version, read_schema, spaces_schema
@@ -103,7 +103,7 @@ def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, 
         for similarity in SIMILARITIES:
             query = made[similarity][7] + np.float32(0.1)
             query = query if similarity == "l2_norm" else unit(query[None])[0]
-            wanted = calibrate.to_score(query[None], made[similarity], similarity)[0]  # type: ignore[arg-type]
+            wanted = levels.to_score(query[None], made[similarity], similarity)[0]  # type: ignore[arg-type]
             request = SearchRequest(name, vectors={f"{kind}_{similarity}": query.tolist()}, text="thing 3", size=20, window=20)
             hits = searcher.search(request).hits
             leg = f"vector.{kind}_{similarity}"
@@ -137,8 +137,8 @@ def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Se
         for number in range(400)
     ]
     version, _ = fill(mine, f"few-{own_id}", records)
-    levels = read_schema(mine.elasticsearch, version).levels
-    assert {name: level.sample for name, level in levels.items()} == {
+    found = read_schema(mine.elasticsearch, version).levels
+    assert {name: level.sample for name, level in found.items()} == {
         "lexical": calibrate.SAMPLE, "vector.words": calibrate.SAMPLE, "vector.looks": 20,
     }  # fmt: skip
 

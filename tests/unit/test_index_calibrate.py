@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from toys import IMAGE as PICTURE
 from toys import a_fused, a_precomputed, an_encoded, offline_spaces
 
-from indexer.calibrate import Sample, deciles, level_of, lexical_noise, measure, measured, same_titles, to_score
+from indexer.calibrate import Sample, found_by_another, lexical_noise, measure, measured, same_titles
+from indexer.levels import deciles, level_of, to_score
 from triptych.domain import Modality
+from triptych.encoders import fused
 from triptych.encoders.base import unit
-from triptych.schema import IndexSchema
+from triptych.schema import IndexSchema, Space
 
 pytestmark = pytest.mark.unit
 
@@ -117,12 +119,44 @@ def test_pictures_asking_pictures_have_a_background_but_no_reliability() -> None
     assert 0.3 < level.floor < 0.7
 
 
+def _with_pictures(count: int, *, apart: float) -> list[Sample]:
+    """Products of two pictures each, the second so far from the first."""
+    rng = np.random.default_rng(5)
+    first = unit(rng.normal(size=(count, 8)))
+    second = unit(first + apart * unit(rng.normal(size=(count, 8))))
+    return [Sample(str(n), (f"title {n}",), {"image": np.stack([first[n], second[n]])}) for n in range(count)]
+
+
+@pytest.mark.parametrize(("apart", "least", "most"), [(0.1, 1.0, 1.0), (20.0, 0.0, 0.3)])
+def test_reliability_of_pictures_is_that_of_another_picture_of_the_product(apart: float, least: float, most: float) -> None:
+    level = measure(IMAGE, Modality.IMAGE, SCHEMA, {}, _with_pictures(30, apart=apart))
+    assert level is not None
+    assert level.reliability is not None
+    assert least <= level.reliability <= most
+    alone = measure(IMAGE, Modality.IMAGE, SCHEMA, {}, _with_pictures(9, apart=apart) + _sample_of_eight(21))
+    assert alone is not None
+    assert alone.reliability is None, "nine products with another picture tell nothing"
+
+
+def _sample_of_eight(count: int) -> list[Sample]:
+    rows = unit(np.random.default_rng(6).normal(size=(count, 8)))
+    return [Sample(f"one-{n}", (f"thing {n}",), {"image": row}) for n, row in enumerate(rows)]
+
+
+def test_the_same_picture_twice_tells_nothing() -> None:
+    assert found_by_another(IMAGE, _with_pictures(30, apart=0.0)) is None
+
+
 def test_products_without_the_vector_do_not_count() -> None:
     sample = [*_sample(9), Sample("x", ("title",), {})]
     assert measure(IMAGE, Modality.IMAGE, SCHEMA, {}, sample) is None
 
 
 # Legs of each kind of space
+
+
+def _no_network(space: Space) -> fused.Join:
+    raise AssertionError(space)
 
 
 class _Titles:
@@ -152,22 +186,24 @@ def _drawn(count: int, *names: str, start: int = 0) -> list[Sample]:
 
 
 def test_every_leg_of_a_space_has_its_level() -> None:
-    levels = measured(WORDS, IndexSchema(spaces=(WORDS,)), {"words": _Titles(ROWS)}, _drawn(20, "words"))  # type: ignore[dict-item]
+    levels = measured(WORDS, IndexSchema(spaces=(WORDS,)), {"words": _Titles(ROWS)}, {}, _drawn(20, "words"))  # type: ignore[dict-item]
     assert set(levels) == {"text.text", "vector.words"}
     assert (levels["text.text"].reliability, levels["text.text"].sample) == (1.0, 20)
     assert (levels["vector.words"].reliability, levels["vector.words"].sample) == (None, 20)
 
 
 def test_a_precomputed_space_has_the_background_of_its_own_vectors() -> None:
-    levels = measured(OWN, IndexSchema(spaces=(OWN,)), {}, _drawn(20, "own"))
+    levels = measured(OWN, IndexSchema(spaces=(OWN,)), {}, {}, _drawn(20, "own"))
     assert set(levels) == {"vector.own"}
     assert levels["vector.own"].reliability is None
-    assert measured(OWN, IndexSchema(spaces=(OWN,)), {}, _drawn(9, "own")) == {}
+    assert measured(OWN, IndexSchema(spaces=(OWN,)), {}, {}, _drawn(9, "own")) == {}
 
 
 def test_a_fused_space_is_asked_by_titles_in_the_parts_that_words_search() -> None:
     schema = IndexSchema(spaces=(WORDS, OWN, ALL))
-    levels = measured(ALL, schema, {"words": _Titles(ROWS)}, _drawn(20, "words", "own", "all"))  # type: ignore[dict-item]
+    levels = measured(
+        ALL, schema, {"words": _Titles(ROWS)}, fused.joins_of(schema, _no_network), _drawn(20, "words", "own", "all")
+    )  # type: ignore[dict-item]
     assert set(levels) == {"all"}
     queries = np.hstack([ROWS[:20], np.zeros((20, 3), np.float32)])
     documents = np.hstack([0.6 * ROWS[:20], 0.8 * OTHER_ROWS[:20]])
@@ -178,7 +214,8 @@ def test_a_fused_space_is_asked_by_titles_in_the_parts_that_words_search() -> No
 
 def test_a_fused_space_that_no_words_search_has_a_background_only() -> None:
     own = a_precomputed("words", 3)
-    levels = measured(ALL, IndexSchema(spaces=(own, OWN, ALL)), {}, _drawn(20, "words", "own", "all"))
+    schema = IndexSchema(spaces=(own, OWN, ALL))
+    levels = measured(ALL, schema, {}, fused.joins_of(schema, _no_network), _drawn(20, "words", "own", "all"))
     assert (levels["all"].reliability, levels["all"].sample) == (None, 20)
 
 
@@ -283,6 +320,6 @@ def test_the_first_part_asks() -> None:
     rows = unit(np.random.default_rng(5).normal(size=(12, 4)))
     sample = [Sample(str(n), (), {"image": np.stack([row, -row])}) for n, row in enumerate(rows)]
     level = measure(IMAGE, Modality.IMAGE, SCHEMA, {}, sample)
-    assert level == level_of(rows, [np.stack([row, -row]) for row in rows], "cosine")
     assert level is not None
+    assert level.model_copy(update={"reliability": None}) == level_of(rows, [np.stack([row, -row]) for row in rows], "cosine")
     assert level.floor > 0.5
