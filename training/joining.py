@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ class Joiner:
             held = held_inputs(catalogue, self.bases)
             vectors = product_vectors(self.fusion, held, np.arange(len(catalogue.ids)), list(self.bases))
         try:
-            with out.open("wb") as lines:
-                for line in self._lines(source, vectors):
+            with out.open("wb") as lines, closing(self._lines(source, vectors)) as made:
+                for line in made:
                     lines.write(line + b"\n")
         except OSError as error:
             raise unwritable(out, error) from error
@@ -71,15 +72,16 @@ class Joiner:
 
     def _lines(self, source: Source, vectors: Any) -> Any:
         number = 0
-        for raw in source.records():
-            parsed = records.parse(raw)
-            if isinstance(parsed, Product) and parsed.operation is Operation.PUT:
-                record, row = orjson.loads(str(raw["text"])), vectors[number]
-                if row.any():
-                    given = {"values": row.astype(np.float64).round(DIGITS).tolist(), "fingerprint": self.fingerprint}
-                    record["vectors"] = {**(record.get("vectors") or {}), KIND: given}
-                yield orjson.dumps(record)
-                number += 1
+        with closing(source.records()) as lines:
+            for raw in lines:
+                parsed = records.parse(raw)
+                if isinstance(parsed, Product) and parsed.operation is Operation.PUT:
+                    record, row = orjson.loads(str(raw["text"])), vectors[number]
+                    if row.any():
+                        given = {"values": row.astype(np.float64).round(DIGITS).tolist(), "fingerprint": self.fingerprint}
+                        record["vectors"] = {**(record.get("vectors") or {}), KIND: given}
+                    yield orjson.dumps(record)
+                    number += 1
 
 
 def restored(found: Fitted) -> Fusion:
