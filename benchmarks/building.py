@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 
@@ -60,8 +60,7 @@ def fill(
     began, before = time.monotonic(), cpu(nodes)
     if way == BUILDING:
         building.tune(client, version, kept)
-    with ThreadPoolExecutor(threads) as pool:
-        lines = records.read(catalogue.path, services.settings)
+    with closing(records.read(catalogue.path, services.settings)) as lines, ThreadPoolExecutor(threads) as pool:
         cut = batching.cut(lines, size=services.settings.batch_size, most_bytes=most, encoded=schema.encoded)
         for result in pool.map(lambda batch: pipeline.run(batch.records, target, services), cut):
             if result.dead_letters:

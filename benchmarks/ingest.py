@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -86,8 +86,8 @@ class Bench:
         schema = read_schema(self.services.elasticsearch, version)
         target = pipeline.Target(version, schema, self.catalogue.path.parent, "benchmark")
         began = time.monotonic()
-        with ThreadPoolExecutor(self.threads) as pool:
-            lines = records.read(self.catalogue.path, self.services.settings)
+        read = closing(records.read(self.catalogue.path, self.services.settings))
+        with read as lines, ThreadPoolExecutor(self.threads) as pool:
             most = self.services.settings.batch_bytes
             cut = batching.cut(lines, size=self.batch, most_bytes=most, encoded=schema.encoded)
             batches = (one.records for one in cut)

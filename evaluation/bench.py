@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +98,8 @@ class Bench:
         """The catalogue of a recipe, written once."""
         if recipe.name not in self._catalogues:
             path = write(self.data, recipe, self.folder / recipe.name)
-            products = [p for raw in records.read(path, self.settings) if not isinstance(p := records.parse(raw), DeadLetter)]
+            with closing(records.read(path, self.settings)) as lines:
+                products = [p for raw in lines if not isinstance(p := records.parse(raw), DeadLetter)]
             media = {medium.modality for product in products for medium in product.media}
             ids = tuple(product.id for product in products)
             self._catalogues[recipe.name] = Catalogue(path, ids, frozenset(media | {Modality.TEXT}))
@@ -147,14 +148,14 @@ def index(services: Services, catalogue: Catalogue, alias: str, progress: Progre
     base = read_mapping_file(default_mapping())
     version = create_version(services.elasticsearch, alias, base, services.schema(learned))
     target = pipeline.Target(version, read_schema(services.elasticsearch, version), catalogue.path.parent, "evaluation")
-    lines = records.read(catalogue.path, services.settings)
     outcomes: Counter[str] = Counter()
-    for batch in batching.cut(lines, size=services.settings.batch_size, most_bytes=services.settings.batch_bytes):
-        result = pipeline.run(batch.records, target, services)
-        outcomes.update(result.outcomes)
-        for letter in result.dead_letters:
-            log.warning("%s: %s %s: %s", alias, letter.product_id, letter.reference, letter.message)
-        progress(f"{alias}: indexed", outcomes.total(), len(catalogue.ids))
+    with closing(records.read(catalogue.path, services.settings)) as lines:
+        for batch in batching.cut(lines, size=services.settings.batch_size, most_bytes=services.settings.batch_bytes):
+            result = pipeline.run(batch.records, target, services)
+            outcomes.update(result.outcomes)
+            for letter in result.dead_letters:
+                log.warning("%s: %s %s: %s", alias, letter.product_id, letter.reference, letter.message)
+            progress(f"{alias}: indexed", outcomes.total(), len(catalogue.ids))
     if set(outcomes) != {Outcome.WRITTEN}:
         log.warning("%s: %s", alias, dict(outcomes))
     calibrate.calibrate(services, version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,8 @@ def from_clicks(
 
     services = build()
     since = None if days is None else dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days - 1)
-    answers = clicks.answers(EventStore(services.elasticsearch, services.settings).entries(alias, since=since))
+    with closing(EventStore(services.elasticsearch, services.settings).entries(alias, since=since)) as entries:
+        answers = clicks.answers(entries)
     known = clicks_bias.harvested(clicks.seen(answers)) if eta is None else clicks_bias.Propensities(eta)
     found = clicks.judge(answers, known, clicks.Limits(min_sessions, min_examined, most_weight, estimator))
     out.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from os import devnull
 from pathlib import Path
@@ -69,18 +70,19 @@ def dry_run(source: Source, index: str, services: Services) -> Report:
     bad: Counter[str] = Counter()
     sample: list[tuple[RawRecord, Product]] = []
     total = unreadable = parsed = 0
-    for raw in source.records():
-        total += 1
-        if "code" in raw:
-            bad[raw["code"]] += 1
-            unreadable += 1
-        elif len(sample) < CHECKED:
-            parsed += 1
-            product = parse(raw)
-            if isinstance(product, Product):
-                sample.append((raw, product))
-            else:
-                bad[product.code] += 1
+    with closing(source.records()) as lines:
+        for raw in lines:
+            total += 1
+            if "code" in raw:
+                bad[raw["code"]] += 1
+                unreadable += 1
+            elif len(sample) < CHECKED:
+                parsed += 1
+                product = parse(raw)
+                if isinstance(product, Product):
+                    sample.append((raw, product))
+                else:
+                    bad[product.code] += 1
     valid = round((total - unreadable) * len(sample) / parsed) if parsed else 0
     root = source.root or Path(devnull)
     timed = [raw for raw, _ in sample[:TIMED]]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,9 @@ def fit(
     for name in registry.learning(services.profile):
         family = services.profile.families[name]
         setup = registry.setup_of(services.profile, name, services.settings, parts={})
-        inputs = _counted(inputs_of(services, source, setup.spec.document_modality), name, progress)
-        learned[name] = services.keep(called(family.fit)(setup, inputs))  # type: ignore[arg-type]  # learning: it has fit
+        with closing(inputs_of(services, source, setup.spec.document_modality)) as inputs:
+            seen = _counted(inputs, name, progress)
+            learned[name] = services.keep(called(family.fit)(setup, seen))  # type: ignore[arg-type]  # learning: it has fit
     return learned
 
 
@@ -57,22 +59,16 @@ def _counted(inputs: Iterator[Input], name: str, progress: Callable[[str, int], 
         yield value
 
 
-def inputs_of(services: Services, source: Source, modality: Modality) -> Iterator[Input]:
+def inputs_of(services: Services, source: Source, modality: Modality) -> Generator[Input, None, None]:
     """All that a catalogue's products have of a modality, decoded one by one. Memory does not grow with the catalogue."""
-    products = _products(source)
-    if modality is Modality.TEXT:
-        yield from (words for product in products if (words := documents.passage(product)))
-        return
-    for result in services.decoder.decode_all(_bytes(services, products, modality, source.root or Path(os.devnull))):
-        if not isinstance(result, MediaError):
-            yield result
-
-
-def _products(source: Source) -> Iterator[Product]:
-    for raw in source.records():
-        parsed = records.parse(raw)
-        if isinstance(parsed, Product):
-            yield parsed
+    with closing(source.records()) as lines:
+        products = (parsed for raw in lines if isinstance(parsed := records.parse(raw), Product))
+        if modality is Modality.TEXT:
+            yield from (words for product in products if (words := documents.passage(product)))
+            return
+        for result in services.decoder.decode_all(_bytes(services, products, modality, source.root or Path(os.devnull))):
+            if not isinstance(result, MediaError):
+                yield result
 
 
 def _bytes(services: Services, products: Iterator[Product], modality: Modality, root: Path) -> Iterator[tuple[bytes, Modality]]:

@@ -9,13 +9,14 @@ with it, by default `put`.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from triptych.closing import until_closed
 from triptych.domain import LONGEST_NAME, DeadLetter, GivenVector, Media, Modality, Operation, Product
 from triptych.errors import InputError, RecordError
 from triptych.media.data_uri import is_data_uri
@@ -127,10 +128,11 @@ class RecordBody(BaseModel):
     vectors: _Vectors = Field(default_factory=dict, max_length=64)
 
 
-def read(path: Path, settings: Settings) -> Iterator[RawRecord]:
+def read(path: Path, settings: Settings) -> Generator[RawRecord, None, None]:
     """The records of a JSON lines file, numbered from line 1; empty lines are skipped, lines are not yet parsed.
 
-    A line that is too long or not UTF-8 comes back with a code and a message in place of its text.
+    A line that is too long or not UTF-8 comes back with a code and a message in place of its text. The file is open until its
+    end, or until what is returned is closed.
     Raises InputError if the file cannot be read.
     """
     try:
@@ -139,7 +141,7 @@ def read(path: Path, settings: Settings) -> Iterator[RawRecord]:
         raise InputError(
             f"The catalogue {path} cannot be read: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
         ) from error
-    return lines_of(file, settings.record_bytes)
+    return until_closed(lines_of(file, settings.record_bytes), file.close)
 
 
 def lines_of(file: BinaryIO, most: int) -> Iterator[RawRecord]:

@@ -7,8 +7,8 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -21,6 +21,7 @@ from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
 from indexer.sources.stamps import changed, differ
 from indexer.upgrade.routing import settled_route
+from triptych.closing import closed_on_error
 from triptych.elastic.attached import index_of, no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
 from triptych.errors import InputError, QueueError, TriptychError
@@ -62,20 +63,20 @@ def submit(source: Source, index: str, services: Services, *, key: str | None = 
     known = services.jobs.of_key(index, key) if key is not None else None
     if known is not None:
         return known
-    lines = source.records()
     root = str(source.root or _NO_FOLDER)
     spec = source.spec
-    job, new = services.jobs.open(
-        index=version,
-        alias=index,
-        catalogue=source.name,
-        root=root,
-        source=spec.to_dict(),
-        resumable=spec.resumable,
-        key=key,
-        priority=priority,
-    )
-    return _read(job, source, lines, services, Position()) if new else job
+    with closing(source.records()) as lines:
+        job, new = services.jobs.open(
+            index=version,
+            alias=index,
+            catalogue=source.name,
+            root=root,
+            source=spec.to_dict(),
+            resumable=spec.resumable,
+            key=key,
+            priority=priority,
+        )
+        return _read(job, source, lines, services, Position()) if new else job
 
 
 def resume(job: str, services: Services) -> Job:
@@ -94,13 +95,13 @@ def resume(job: str, services: Services) -> Job:
     if not lost.resumable or lost.source is None:
         raise not_resumable(lost)
     source = open_source(SourceSpec.from_dict(lost.source), services)
-    lines = source.records()
-    _check_same(lost, source, services.jobs.position(job))
-    services.control.resume(job)
-    mine = services.jobs.take_over(lost)
-    if mine is None:  # another process was quicker, or the reader lives after all
-        return services.jobs.get(job)
-    return _read(mine, source, lines, services, services.jobs.position(job))
+    with closing(source.records()) as lines:
+        _check_same(lost, source, services.jobs.position(job))
+        services.control.resume(job)
+        mine = services.jobs.take_over(lost)
+        if mine is None:  # another process was quicker, or the reader lives after all
+            return services.jobs.get(job)
+        return _read(mine, source, lines, services, services.jobs.position(job))
 
 
 def read_on(name: str, services: Services, *, again: bool = False) -> None:
@@ -121,9 +122,10 @@ def read_on(name: str, services: Services, *, again: bool = False) -> None:
         return
     begin = services.jobs.position(name)
     try:
-        source, lines = _opened(mine, begin, services)
+        source, opened = _opened(mine, begin, services)
         seconds = services.settings.task_seconds / _PARTS if mine.resumable else None
-        ended = _read(mine, source, lines, services, begin, seconds=seconds, retried=mine.resumable)
+        with closing(opened) as lines:
+            ended = _read(mine, source, lines, services, begin, seconds=seconds, retried=mine.resumable)
     except SoftTimeLimitExceeded:
         if services.jobs.position(name) == begin:
             services.jobs.update(name, error=_TOO_LONG)
@@ -147,12 +149,13 @@ def _unread(job: Job, services: Services, *, again: bool) -> Job | None:
     return job if job.reading and job.runs and job.source is not None else None
 
 
-def _opened(job: Job, begin: Position, services: Services) -> tuple[Source, Iterator[records.RawRecord]]:
+def _opened(job: Job, begin: Position, services: Services) -> tuple[Source, Generator[records.RawRecord, None, None]]:
     """The catalogue of a job that this process reads. Errors as in `read_on`."""
     try:
         source = _source_of(job, begin, services)
         lines = source.records()
-        _check_same(job, source, begin)
+        with closed_on_error(lines.close):
+            _check_same(job, source, begin)
         return source, lines
     except TriptychError as error:
         services.jobs.leave(job.id, job.reader, **({} if error.retryable else {"error": f"Reading stopped: {error}"}))

@@ -13,6 +13,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -190,21 +191,21 @@ class Reader:
         ids: list[str] = []
         labels: list[str | None] = []
         positives: list[list[int]] = []
-        found = iter(products_of(source))
-        while some := list(islice(found, _AT_ONCE)):
-            numbered = list(enumerate(some, start=len(ids)))
-            for _, product in numbered:
-                ids.append(product.id)
-                labels.append(value_of(product, self._reading.label) if self._reading.label else None)
-                positives.append([self._code(product, at) for at in range(len(self._reading.positives_by))])
-            self._texts(numbered)
-            if self._reading.passages and Modality.TEXT in self._encoders:
-                self._passages_of(numbered)
-            with self._services.fetcher.batch(source.root or Path(os.devnull)) as media:
-                for modality in (Modality.IMAGE, Modality.AUDIO):
-                    if modality in self._encoders:
-                        self._media(numbered, modality, media)
-            progress("products", len(ids), None)
+        with closing(products_of(source)) as found:
+            while some := list(islice(found, _AT_ONCE)):
+                numbered = list(enumerate(some, start=len(ids)))
+                for _, product in numbered:
+                    ids.append(product.id)
+                    labels.append(value_of(product, self._reading.label) if self._reading.label else None)
+                    positives.append([self._code(product, at) for at in range(len(self._reading.positives_by))])
+                self._texts(numbered)
+                if self._reading.passages and Modality.TEXT in self._encoders:
+                    self._passages_of(numbered)
+                with self._services.fetcher.batch(source.root or Path(os.devnull)) as media:
+                    for modality in (Modality.IMAGE, Modality.AUDIO):
+                        if modality in self._encoders:
+                            self._media(numbered, modality, media)
+                progress("products", len(ids), None)
         if not ids:
             raise InputError(f"{source.name} has no product.", code="training.nothing", field="catalogue")
         inputs = {modality: rows.done(self._files[modality]) for modality, rows in self._found.items()}

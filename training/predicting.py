@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,13 +107,14 @@ def filled(source: Source, field: str, predictions: Iterator[dict[str, Any]]) ->
             yield {"id": line["id"], "_op": "update", field: line[field]}
         return
     wanted = next(predictions, None)
-    for raw in source.records():
-        parsed = records.parse(raw) if wanted is not None else None
-        if wanted is None:
-            return
-        if isinstance(parsed, Product) and parsed.operation is Operation.PUT and parsed.id == wanted["id"]:
-            yield {**orjson.loads(str(raw["text"])), CATEGORY: list(parts_of(CATEGORY, wanted[CATEGORY]))}
-            wanted = next(predictions, None)
+    with closing(source.records()) as given:
+        for raw in given:
+            parsed = records.parse(raw) if wanted is not None else None
+            if wanted is None:
+                return
+            if isinstance(parsed, Product) and parsed.operation is Operation.PUT and parsed.id == wanted["id"]:
+                yield {**orjson.loads(str(raw["text"])), CATEGORY: list(parts_of(CATEGORY, wanted[CATEGORY]))}
+                wanted = next(predictions, None)
 
 
 def _best(probabilities: Probabilities, classifier: TrainedClassifier) -> dict[str, Any]:

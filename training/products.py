@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -38,12 +39,13 @@ class Reading:
     passages: bool = False
 
 
-def products_of(source: Source) -> Iterator[Product]:
+def products_of(source: Source) -> Generator[Product, None, None]:
     """The whole products of a catalogue; what is no record, or only changes one, is passed over."""
-    for raw in source.records():
-        parsed = records.parse(raw)
-        if isinstance(parsed, Product) and parsed.operation is Operation.PUT:
-            yield parsed
+    with closing(source.records()) as lines:
+        for raw in lines:
+            parsed = records.parse(raw)
+            if isinstance(parsed, Product) and parsed.operation is Operation.PUT:
+                yield parsed
 
 
 def value_of(product: Product, name: str) -> str | None:

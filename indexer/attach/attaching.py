@@ -30,12 +30,13 @@ from indexer.sources.spec import SourceSpec
 from indexer.standing import Standing
 from indexer.submit import submit
 from indexer.work import Target, Work
+from triptych.closing import until_closed
 from triptych.elastic import attached
 from triptych.elastic.bulk import Write, bulk
 from triptych.elastic.client import Client, translated
 from triptych.elastic.lifecycle import current_version, mapping_of, read_schema
 from triptych.elastic.raw import RawDocument, scan_raw, without
-from triptych.elastic.scan import scan
+from triptych.elastic.scan import Hits, scan
 from triptych.errors import ElasticsearchError, InputError, NotFoundError
 from triptych.jobs.job import Job
 from triptych.jobs.queue import NORMAL
@@ -124,8 +125,8 @@ def source_of(services: Services, index: str, schema: IndexSchema) -> Source:
     return Source(SourceSpec(location, format="elasticsearch"), location, root_of(how), None, hits)
 
 
-def _records(hits: Iterator[Mapping[str, Any]], how: Attachment) -> Iterator[RawRecord]:
-    return (record_of(hit, line, how) for line, hit in enumerate(hits, start=1))
+def _records(hits: Hits, how: Attachment) -> Iterator[RawRecord]:
+    return until_closed((record_of(hit, line, how) for line, hit in enumerate(hits, start=1)), hits.close)
 
 
 def record_of(hit: Mapping[str, Any], line: int, how: Attachment) -> RawRecord:

@@ -15,9 +15,10 @@ import datetime as dt
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Final
 
 from indexer.attach import flow
@@ -29,7 +30,7 @@ from triptych.domain import Outcome
 from triptych.elastic import attached
 from triptych.elastic.client import Client, translated
 from triptych.elastic.lifecycle import current_version, describe, mapping_of, read_schema
-from triptych.elastic.scan import scan
+from triptych.elastic.scan import Hits, one_by_one, scan
 from triptych.errors import ElasticsearchError, EncoderError, InputError
 from triptych.schema import Attachment
 from triptych.services import Services
@@ -83,9 +84,10 @@ def look_through(services: Services, name: str, *, sweep: bool = False, changed_
     how = schema.attachment
     new, whole = _by_time(client, index, how, changed_at, before) if changed_at else by_number(client, index, how, before)
     found = Round()
-    records = (record_of(hit, number, how) for number, hit in enumerate(new, start=1))
-    while batch := tuple(islice(records, services.settings.batch_size)):
-        _take(batch, targets, services, found)
+    with closing(new) as hits:
+        records = (record_of(hit, number, how) for number, hit in enumerate(hits, start=1))
+        while batch := tuple(islice(records, services.settings.batch_size)):
+            _take(batch, targets, services, found)
     attached.write_seen(client, home, index, {**seen, **whole} if changed_at else whole)
     return found
 
@@ -111,9 +113,7 @@ def round_id() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S}-watch-{uuid.uuid4().hex[:8]}"
 
 
-def by_number(
-    client: Client, index: str, how: Attachment, before: Mapping[str, int]
-) -> tuple[Iterator[Mapping[str, Any]], dict[str, int]]:
+def by_number(client: Client, index: str, how: Attachment, before: Mapping[str, int]) -> tuple[Hits, dict[str, int]]:
     """The documents with an operation after those looked through, and up to which number each shard is then."""
     whole = checkpoints(client, index)
     if any(whole.get(shard, -1) < number for shard, number in before.items()):
@@ -125,12 +125,10 @@ def by_number(
         for shard, last in whole.items()
         if last > before.get(shard, -1)
     )
-    return chain.from_iterable(hits), whole
+    return one_by_one(hits), whole
 
 
-def _by_time(
-    client: Client, index: str, how: Attachment, field: str, before: Mapping[str, int]
-) -> tuple[Iterator[Mapping[str, Any]], dict[str, int]]:
+def _by_time(client: Client, index: str, how: Attachment, field: str, before: Mapping[str, int]) -> tuple[Hits, dict[str, int]]:
     """The documents that their owner changed since the latest time seen, and the latest time now, in milliseconds.
 
     A time to come, of a wrong clock, is not kept: all until then would be passed over.
@@ -151,9 +149,7 @@ def _after(field: str, bound: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return {"match_all": {}} if bound is None else {"range": {field: bound}}
 
 
-def _hits(
-    client: Client, index: str, how: Attachment, query: Mapping[str, Any], shard: int | None = None
-) -> Iterator[Mapping[str, Any]]:
+def _hits(client: Client, index: str, how: Attachment, query: Mapping[str, Any], shard: int | None = None) -> Hits:
     return scan(client, index, query=query, includes=(*how.image, *how.audio), shard=shard)
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,7 @@ from indexer.sources.parquet import read_parquet
 from indexer.sources.spec import STDIN, SourceSpec, bad_option, query_of, renames
 from indexer.sources.streams import Progress, open_bytes, open_file, unreadable
 from triptych.catalogues import SLICES
+from triptych.closing import closed_on_error, until_closed
 from triptych.elastic.attached import fields_of_ours
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError
@@ -47,16 +48,18 @@ class Source:
     _read: Callable[[Progress], Iterator[RawRecord]] = field(repr=False)
     progress: Progress = field(default_factory=Progress)
 
-    def records(self, *, after: int = 0) -> Iterator[RawRecord]:
+    def records(self, *, after: int = 0) -> Generator[RawRecord, None, None]:
         """The records whose number ("line") is greater than `after`. Numbers begin with 1, rise, and are the same each time,
         except those of an index (`spec.resumable`). What is passed over is read, but nothing is done with it.
 
-        Raises InputError or ElasticsearchError, at once where the catalogue is not there or its options do not fit, and while
-        it is read.
+        The catalogue is open from here on, and until its end or until what is returned is closed: whoever may not come to the
+        end closes it (`contextlib.closing`). Raises InputError or ElasticsearchError, at once where the catalogue is not there
+        or its options do not fit, and while it is read.
         """
         self.progress.read = 0
         found = self._read(self.progress)
-        return (record for record in found if record["line"] > after) if after else found
+        wanted = (record for record in found if record["line"] > after) if after else found
+        return until_closed(wanted, getattr(found, "close", lambda: None))
 
 
 def open_source(spec: SourceSpec, services: Services) -> Source:
@@ -83,31 +86,20 @@ def open_source(spec: SourceSpec, services: Services) -> Source:
                 return _closing(
                     open_bytes(spec, progress, services.uploads.open), lambda stream: read_rows(stream, spec, columns, most)
                 )
-        stream = open_bytes(spec, progress, services.uploads.open)
-        lines = read_json(stream, spec.shown, most) if spec.format == "json" else records.lines_of(stream, most)
-        return _renamed(lines, Columns(renames(spec.columns), aliases={}), most) if spec.columns else lines
+        return _closing(open_bytes(spec, progress, services.uploads.open), lambda stream: _lines(stream, spec, most))
 
     return Source(spec, spec.shown, _root(spec), _size(spec), read)
 
 
 def _closing(stream: BinaryIO, begin: Callable[[BinaryIO], Iterator[RawRecord]]) -> Iterator[RawRecord]:
     """What `begin` reads from a stream, which is closed at the end and where it cannot begin."""
-    try:
-        found = begin(stream)
-    except BaseException:
-        stream.close()
-        raise
-    lines = _until_end(stream, found)
-    next(lines)
-    return lines
+    with closed_on_error(stream.close):
+        return until_closed(begin(stream), stream.close)
 
 
-def _until_end(stream: BinaryIO, found: Iterator[RawRecord]) -> Iterator[RawRecord]:
-    try:  # no `with`: a reader that has gone may have closed it already
-        yield {}  # taken at once: from there on the stream is closed too where nobody reads a record
-        yield from found
-    finally:
-        stream.close()
+def _lines(stream: BinaryIO, spec: SourceSpec, most: int) -> Iterator[RawRecord]:
+    lines = read_json(stream, spec.shown, most) if spec.format == "json" else records.lines_of(stream, most)
+    return _renamed(lines, Columns(renames(spec.columns), aliases={}), most) if spec.columns else lines
 
 
 def _root(spec: SourceSpec) -> Path | None:
@@ -148,6 +140,7 @@ def _record(data: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
 def _read_index(spec: SourceSpec, services: Services, columns: Columns, most: int) -> Iterator[RawRecord]:
     index = str(spec.index)
     query = query_of(spec.query)
+    own_id = "id" not in renames(spec.columns).values()
     try:
         ours = tuple(path for name in fields_of_ours(services.elasticsearch, index) for path in (name, f"{name}.*"))
         hits = scan(services.elasticsearch, index, query=query, excludes=ours, slices=spec.slices or SLICES)
@@ -155,8 +148,7 @@ def _read_index(spec: SourceSpec, services: Services, columns: Columns, most: in
         if error.code == "elasticsearch.not_found":
             raise unreadable(spec.shown, "there is no such index") from error
         raise
-    own_id = "id" not in renames(spec.columns).values()
-    return _documents(hits, spec, columns, own_id=own_id, most=most)
+    return until_closed(_documents(hits, spec, columns, own_id=own_id, most=most), hits.close)
 
 
 def _documents(

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, cast
 from indexer.sources import stamps
 from indexer.sources.spec import STDIN, SourceSpec
 from indexer.sources.stamps import Stamp
+from triptych.closing import closed_on_error
 from triptych.errors import InputError, TriptychError
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -90,11 +91,8 @@ def open_bytes(spec: SourceSpec, progress: Progress, uploaded: Uploaded = _no_up
     Which compression it is, is read from the first bytes, so a stream without a name is right too.
     """
     raw = io.BufferedReader(_Watched(open_file(spec, progress, uploaded), spec.shown, reason_of, progress), _CHUNK)
-    try:
+    with closed_on_error(raw.close):
         inner = _decompressed(raw)
-    except TriptychError:
-        raw.close()
-        raise
     if inner is None:
         return cast("BinaryIO", raw)
     return cast(
@@ -227,7 +225,8 @@ def open_file(spec: SourceSpec, progress: Progress, uploaded: Uploaded = _no_upl
         return _open_url(spec, progress)
     try:
         file = Path(spec.location).open("rb")  # noqa: SIM115  whoever reads it closes it
-        progress.stamp = stamps.of_file(file)
+        with closed_on_error(file.close):
+            progress.stamp = stamps.of_file(file)
         return file
     except OSError as error:
         raise unreadable(spec.shown, str(error.strerror)) from error
@@ -250,7 +249,8 @@ def _open_url(spec: SourceSpec, progress: Progress) -> BinaryIO:
 
         parameters = _parameters(extra, spec)
         stream: BinaryIO = smart_open.open(spec.location, "rb", compression="disable", transport_params=parameters)
-        progress.stamp = _stamp(spec.location, stream, parameters)
+        with closed_on_error(stream.close):
+            progress.stamp = _stamp(spec.location, stream, parameters)
         return stream
     except TriptychError:
         raise

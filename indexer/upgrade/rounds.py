@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -26,12 +27,13 @@ from indexer.upgrade import carrying
 from indexer.upgrade.copying import holds, made_anew
 from indexer.upgrade.routing import Route
 from indexer.work import Target
+from triptych.closing import until_closed
 from triptych.domain import Outcome
 from triptych.elastic.attached import index_of
 from triptych.elastic.client import Client, translated
 from triptych.elastic.engine import mget
 from triptych.elastic.lifecycle import read_schema
-from triptych.elastic.scan import scan
+from triptych.elastic.scan import one_by_one, scan
 from triptych.errors import ElasticsearchError
 from triptych.jobs.upgrades import Upgrade
 from triptych.schema import KEY_FIELD
@@ -48,7 +50,7 @@ _QUIET_SECONDS: Final = 60.0
 class Changes:
     """What of a version the other one has not seen: the records that name it, and `shards` to keep once it is carried over."""
 
-    records: Iterator[RawRecord]
+    records: Generator[RawRecord, None, None]
     shards: Mapping[str, int]
 
 
@@ -68,23 +70,24 @@ def changes(services: Services, upgrade: Upgrade) -> Changes:
     how = read_schema(client, target).attachment
     if how is not None:
         new, shards = by_number(client, index_of(source), how, before)
-        return Changes((record_of(hit, line, how) for line, hit in enumerate(new, start=1)), shards)
+        documents = (record_of(hit, line, how) for line, hit in enumerate(new, start=1))
+        return Changes(until_closed(documents, new.close), shards)
     shards = checkpoints(client, source)
     if any(shards.get(shard, -1) < number for shard, number in before.items()):
         before = {}  # it was restored since
     with translated():
         client.indices.refresh(index=[source, target])
     made = made_anew(read_schema(client, source), read_schema(client, target))
-    hits = chain.from_iterable(
+    hits = one_by_one(
         scan(client, source, query=_after(before.get(shard, -1)), includes=("images", "audio"), shard=int(shard))
         for shard, last in shards.items()
         if last > before.get(shard, -1)
     )
     there = ((str(hit["_id"]), holds(hit.get("_source", {}), made)) for hit in hits)
-    gone = _gone(client, source, target) if _deleted(client, source, before, shards) else iter(())
-    named = chain(there, ((key, dict[str, Any]()) for key in gone))
+    gone = _gone(client, source, target) if _deleted(client, source, before, shards) else None
+    named = chain(there, ((key, dict[str, Any]()) for key in gone or ()))
     records = (carrying.record_of(key, line, some) for line, (key, some) in enumerate(named, start=1))
-    return Changes(records, shards)
+    return Changes(until_closed(records, lambda: [one.close() for one in (hits, gone) if one is not None]), shards)
 
 
 def _after(number: int) -> Mapping[str, object]:
@@ -104,12 +107,13 @@ def _deleted(client: Client, source: str, before: Mapping[str, int], shards: Map
     return False
 
 
-def _gone(client: Client, source: str, target: str) -> Iterator[str]:
+def _gone(client: Client, source: str, target: str) -> Generator[str, None, None]:
     """The ids that only `target` has."""
-    ids = (str(hit["_id"]) for hit in scan(client, target, includes=()))
-    while some := list(islice(ids, _AT_ONCE)):
-        there = mget(client, source, some, includes=[KEY_FIELD])
-        yield from (key for key in some if key not in there)
+    with closing(scan(client, target, includes=())) as hits:
+        ids = (str(hit["_id"]) for hit in hits)
+        while some := list(islice(ids, _AT_ONCE)):
+            there = mget(client, source, some, includes=[KEY_FIELD])
+            yield from (key for key in some if key not in there)
 
 
 def carry(services: Services, upgrade: Upgrade, *, again: Iterable[str] = ()) -> tuple[Round, Changes]:
@@ -121,18 +125,19 @@ def carry(services: Services, upgrade: Upgrade, *, again: Iterable[str] = ()) ->
     root = Path(upgrade.root or os.devnull) if how is None else root_of(how)
     target = Target(index_of(upgrade.waiting), schema, root, "" if how is None else round_id())
     flow = Route(upgrade.waiting, (), upgrade.serving).flow(schema)
-    records = chain(more, found.records)
-    while batch := list(islice(records, services.settings.batch_size)):
-        numbered = [{**record, "line": line} for line, record in enumerate(batch, start=1)]
-        result = flow(numbered, target, services)
-        done.seen += len(batch)
-        for outcome in result.outcomes:
-            done.outcomes[outcome] = done.outcomes.get(outcome, 0) + 1
-        ends = dict(zip(range(1, len(batch) + 1), result.outcomes, strict=True))
-        for letter in result.dead_letters:
-            log.warning("%s: %s: %s", letter.product_id, letter.code, letter.message)
-            if ends[letter.line] is Outcome.DEAD:
-                done.lost[str(letter.product_id)] = f"{letter.code}: {letter.message}"
+    with closing(found.records) as new:
+        records = chain(more, new)
+        while batch := list(islice(records, services.settings.batch_size)):
+            numbered = [{**record, "line": line} for line, record in enumerate(batch, start=1)]
+            result = flow(numbered, target, services)
+            done.seen += len(batch)
+            for outcome in result.outcomes:
+                done.outcomes[outcome] = done.outcomes.get(outcome, 0) + 1
+            ends = dict(zip(range(1, len(batch) + 1), result.outcomes, strict=True))
+            for letter in result.dead_letters:
+                log.warning("%s: %s: %s", letter.product_id, letter.code, letter.message)
+                if ends[letter.line] is Outcome.DEAD:
+                    done.lost[str(letter.product_id)] = f"{letter.code}: {letter.message}"
     return done, found
 
 

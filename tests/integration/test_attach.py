@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from attach_shop import MAPPINGS, TEXT, hashes, make, product_of, state
+from opened import open_contexts
 from processes import SHOP
 
-from indexer.attach import attaching, flow
+from indexer.attach import attaching, flow, watching
 from indexer.attach.pace import paced
 from indexer.attach.plan import Plan
 from indexer.attach.wanted import Wanted
@@ -218,6 +219,29 @@ def test_a_round_embeds_what_is_new_changed_or_written_anew_and_rests_then(servi
     assert own(services, index, "new")["outcome"] == "written"
     assert look_through(services, index).outcomes == {Outcome.UNCHANGED: 3}
     assert look_through(services, index, sweep=True).outcomes == {Outcome.UNCHANGED: COUNT}
+
+
+@pytest.mark.parametrize("by", [{}, {"sweep": True}, {"changed_at": "updated_at"}])
+def test_what_breaks_leaves_no_point_in_time_behind(
+    services: Services, new: Callable[..., str], monkeypatch: pytest.MonkeyPatch, by: dict[str, Any]
+) -> None:
+    index = new(properties={**MAPPINGS["properties"], "updated_at": {"type": "date"}})
+    attached(services, index)
+    small = Services(services.settings.model_copy(update={"batch_size": 2}))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        assert open_contexts(services, index) > 0
+        raise InputError("Broken.", code="broken")
+
+    with monkeypatch.context() as during:
+        during.setattr(watching, "_take", broken)
+        with pytest.raises(InputError, match="Broken"):
+            look_through(small, index, **by)
+        assert open_contexts(services, index) == 0
+    monkeypatch.setattr(small.jobs, "open", broken)
+    with pytest.raises(InputError, match="Broken"):
+        attaching.fill(small, index)
+    assert open_contexts(services, index) == 0
 
 
 def test_who_may_not_see_sequence_numbers_goes_by_the_owners_dates(services: Services, new: Callable[..., str]) -> None:

@@ -11,12 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from bad_line import BadLine, bad_line
 from celery.exceptions import SoftTimeLimitExceeded
+from opened import files_of_catalogues, left_open, open_contexts
 from pydantic import SecretStr
 from worlds import BATCH, LEASE_SECONDS
 
@@ -54,10 +56,11 @@ def interrupted(source: Source, at: dict[int, Callable[[], None]]) -> Source:
     def read(progress: Any) -> Iterator[Any]:
         return each(whole(progress))  # opened at once, as ever
 
-    def each(found: Iterator[Any]) -> Iterator[Any]:
-        for record in found:
-            at.get(record["line"], lambda: None)()
-            yield record
+    def each(found: Any) -> Iterator[Any]:
+        with closing(found):
+            for record in found:
+                at.get(record["line"], lambda: None)()
+                yield record
 
     object.__setattr__(source, "_read", read)
     return source
@@ -89,6 +92,14 @@ class Swept:
     def __call__(self, *, leases: float = 0.0) -> None:
         self.now += leases * LEASE_SECONDS
         self.sweeper.sweep()
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BinaryIO]]:
+    """The catalogues that a test opens; whatever happens, none stays open."""
+    with files_of_catalogues(monkeypatch) as found:
+        yield found
+        assert left_open(found) == []
 
 
 # Redis away while a catalogue is read
@@ -135,7 +146,7 @@ def test_redis_away_while_letters_are_redriven_fails_no_job(
 
 
 def test_redis_away_while_a_job_is_resumed_leaves_it_without_a_reader(
-    quiet: Services, redis: Any, index: str, catalogue: Callable[..., Path]
+    quiet: Services, redis: Any, index: str, catalogue: Callable[..., Path], opened: list[BinaryIO]
 ) -> None:
     source = open_source(SourceSpec(str(catalogue(*things(3 * BATCH)))), quiet)
     at = {BATCH + 2: lambda: quiet.control.stop(quiet.jobs.newest(size=1)[0].id) and None}
@@ -145,6 +156,8 @@ def test_redis_away_while_a_job_is_resumed_leaves_it_without_a_reader(
     try:
         with pytest.raises(QueueError):
             submitting.resume(job.id, quiet)
+        assert (len(opened), left_open(opened)) == (2, [])
+        assert open_contexts(quiet, f"{quiet.settings.system_prefix}batches") == 0
     finally:
         redis.restart()
     assert quiet.jobs.get(job.id).reader is None, "the next one need not wait for it"
@@ -185,7 +198,12 @@ def test_a_command_waits_for_elasticsearch_and_reads_on(
 
 
 def test_a_command_that_waited_too_long_says_how_the_job_is_resumed(
-    quiet: Services, index: str, catalogue: Callable[..., Path], line: BadLine, monkeypatch: pytest.MonkeyPatch
+    quiet: Services,
+    index: str,
+    catalogue: Callable[..., Path],
+    line: BadLine,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[BinaryIO],
 ) -> None:
     monkeypatch.setattr(submitting, "PATIENCE_SECONDS", 0.6)
     mine = over(line, quiet)
@@ -196,6 +214,7 @@ def test_a_command_that_waited_too_long_says_how_the_job_is_resumed(
 
     with pytest.raises(TriptychError) as caught:
         submitting.submit(interrupted(source, {BATCH + 2: cut}), index, mine)
+    assert (len(opened), left_open(opened)) == (1, [])
     job = quiet.jobs.newest(size=1)[0]
     assert (caught.value.code, caught.value.retryable) == ("elasticsearch.unavailable", True)
     assert f"triptych job resume {job.id}" in str(caught.value)
@@ -227,10 +246,54 @@ def test_a_command_that_waited_too_long_leaves_a_job_that_can_be_resumed(
     assert run_all(quiet, job.id, 3) == "completed"
 
 
+# A catalogue that is opened, and then nobody reads it
+
+
+def test_a_job_that_cannot_be_entered_leaves_nothing_open(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, opened: list[BinaryIO]
+) -> None:
+    def away(**_: Any) -> None:
+        raise AWAY
+
+    monkeypatch.setattr(quiet.jobs, "open", away)
+    with pytest.raises(ElasticsearchError):
+        submit(quiet, catalogue(*things(3)), index)
+    assert (len(opened), left_open(opened)) == (1, [])
+    with pytest.raises(ElasticsearchError):
+        submitting.submit(open_source(SourceSpec(f"es://{index}"), quiet), index, quiet)
+    assert open_contexts(quiet, index) == 0
+
+
+def test_whoever_comes_second_with_a_key_leaves_nothing_open(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, opened: list[BinaryIO]
+) -> None:
+    source = open_source(SourceSpec(str(catalogue(*things(3)))), quiet)
+    first = submitting.submit(source, index, quiet, key="night")
+    of_key, answers = quiet.jobs.of_key, [None]  # both asked at the same moment
+    monkeypatch.setattr(quiet.jobs, "of_key", lambda *asked: answers.pop() if answers else of_key(*asked))
+    assert submitting.submit(source, index, quiet, key="night").id == first.id
+    assert (len(opened), left_open(opened)) == (2, [])
+
+
+def test_whoever_resumes_second_leaves_nothing_open(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, opened: list[BinaryIO]
+) -> None:
+    source = open_source(SourceSpec(str(catalogue(*things(3 * BATCH)))), quiet)
+    at = {BATCH + 2: lambda: quiet.control.stop(quiet.jobs.newest(size=1)[0].id) and None}
+    job = submitting.submit(interrupted(source, at), index, quiet)
+    with monkeypatch.context() as during:
+        during.setattr(quiet.jobs, "take_over", lambda _: None)
+        assert submitting.resume(job.id, quiet).reading
+        assert (len(opened), left_open(opened)) == (2, [])
+    assert not submitting.resume(job.id, quiet).reading
+
+
 # A catalogue that was changed before it is read on
 
 
-def test_a_catalogue_that_was_changed_is_not_read_on(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+def test_a_catalogue_that_was_changed_is_not_read_on(
+    quiet: Services, index: str, catalogue: Callable[..., Path], opened: list[BinaryIO]
+) -> None:
     path = catalogue(*things(3 * BATCH))
     whole, times = path.read_bytes(), path.stat()
     stop = {BATCH + 2: lambda: quiet.control.stop(quiet.jobs.newest(size=1)[0].id) and None}
@@ -238,6 +301,7 @@ def test_a_catalogue_that_was_changed_is_not_read_on(quiet: Services, index: str
     path.write_bytes(b'{"id": "new"}\n' + whole)
     with pytest.raises(InputError) as caught:
         submitting.resume(job.id, quiet)
+    assert (len(opened), left_open(opened)) == (2, [])
     assert caught.value.code == "catalogue.changed"
     assert "Submit it again" in str(caught.value)
     left = quiet.jobs.get(job.id)
@@ -250,7 +314,7 @@ def test_a_catalogue_that_was_changed_is_not_read_on(quiet: Services, index: str
 
 
 def test_a_worker_does_not_read_on_in_a_catalogue_that_was_changed(
-    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, opened: list[BinaryIO]
 ) -> None:
     path = catalogue(*things(2 * BATCH))
     job = enter(quiet, index, {"location": str(path)}, resumable=True)
@@ -264,6 +328,7 @@ def test_a_worker_does_not_read_on_in_a_catalogue_that_was_changed(
     path.write_bytes(path.read_bytes() + b'{"id": "newer"}\n')
     with pytest.raises(InputError):
         submitting.read_on(job, quiet)
+    assert (len(opened), left_open(opened)) == (3, [])
     assert "was changed since" in str(quiet.jobs.get(job).error)
     assert quiet.jobs.counts(job).read == BATCH
 

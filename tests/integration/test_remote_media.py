@@ -24,6 +24,8 @@ import pytest
 import redis
 from media_server import TLS, MediaServer, conditional, drip, endless, in_turn, raw, reply, serving, silence
 from processes import wait_for
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from engine import redis_server
 from triptych.domain import Media, Modality
@@ -46,6 +48,11 @@ GIGABYTES_10 = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"
 def client() -> Iterator[redis.Redis]:
     with redis_server(Settings()) as server, redis.Redis.from_url(server.url) as connected:
         yield connected
+
+
+def nowhere() -> redis.Redis:
+    """A client of a Redis that is away, and says so at once: redis-py by itself tries again for seconds, how many by chance."""
+    return redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
 
 
 @pytest.fixture
@@ -195,15 +202,19 @@ def test_files_and_data_uris_stand_beside_urls(fetcher: Callable[..., Fetcher], 
 # Turns, over all workers
 
 
-def crowd(server: MediaServer, urls: list[str], seconds: float = 0.15) -> list[int]:
-    """Let the server answer these slowly; the greatest number of requests that it saw at once, kept up to date."""
-    now, most, counting = [0], [0], threading.Lock()
+def crowd(server: MediaServer, urls: list[str], at_once: int) -> list[int]:
+    """Let the server answer these once so many of them were asked for at once, and slowly even then, so that one too many would
+    be seen; the greatest number of requests that it saw at once, kept up to date.
+    """
+    now, most, counting = [0], [0], threading.Condition()
 
     def slow(sock: socket.socket, request: Any) -> None:
         with counting:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(seconds)
+            counting.notify_all()
+            counting.wait_for(lambda: most[0] >= at_once, timeout=5)
+        time.sleep(0.1)
         with counting:
             now[0] -= 1  # before the answer, after which the next may come
         reply(200, request.path.encode())(sock, request)
@@ -220,7 +231,7 @@ def together(*calls: Callable[[], object]) -> None:
 
 def test_all_workers_together_ask_a_host_no_more_than_allowed(fetcher: Callable[..., Fetcher], server: MediaServer) -> None:
     urls = [f"/{number}.jpg" for number in range(18)]
-    most = crowd(server, urls)
+    most = crowd(server, urls, at_once=3)
     queue = f"q-{uuid.uuid4().hex[:8]}"
     workers = [fetcher(queue=queue, fetch_per_host=3) for _ in range(3)]
     found: list[str | MediaError] = []
@@ -258,7 +269,7 @@ with fetcher.batch(pathlib.Path("nowhere")) as batch:
 
 
 def test_turns_are_taken_in_order_and_by_none_that_is_gone(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(slots, "PATIENCE_SECONDS", 600.0)  # however long this takes, nobody is gone yet
     shared = slots.Slots(client, Settings(queue=f"q-{uuid.uuid4().hex[:8]}", fetch_per_host=1))
 
     def ask(token: str) -> int | None:
@@ -269,9 +280,19 @@ def test_turns_are_taken_in_order_and_by_none_that_is_gone(client: redis.Redis, 
     assert shared.ask("other.example", "x", seconds=60) == 0
     shared.give("cdn.example", "first")
     assert [ask("third"), ask("newcomer")] == [1, 2], "the second was before them"
+    monkeypatch.setattr(slots, "PATIENCE_SECONDS", 0.3)
     wait_for(lambda: ask("third") == 0, "the end of the patience with the second", seconds=10)
     with pytest.raises(TimeoutError):
         shared.take("cdn.example", seconds=60, until=Deadline(0.1))
+
+
+def test_who_comes_in_one_millisecond_stands_in_line_as_they_came(client: redis.Redis) -> None:
+    """All ask in one breath. Redis sorts by name what is equal, so each has a name before those that came before it."""
+    shared = slots.Slots(client, Settings(queue=f"q-{uuid.uuid4().hex[:8]}", fetch_per_host=1))
+    with client.pipeline() as breath:
+        for number in range(41):
+            shared._take(keys=shared._keys("cdn.example"), args=[f"{99 - number}", 1, 60_000, 60_000], client=breath)
+        assert breath.execute() == list(range(41))
 
 
 def test_who_gets_no_turn_in_the_time_of_its_batch_is_a_dead_letter(
@@ -291,10 +312,10 @@ def test_without_redis_each_process_counts_for_itself_and_says_so_once(
     fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     urls = [f"/{number}.jpg" for number in range(6)]
-    most = crowd(server, urls, seconds=0.05)
+    most = crowd(server, urls, at_once=2)
     monkeypatch.setattr(slots, "REST_SECONDS", 0.0)  # it is asked each time, and still said once
     caplog.set_level("INFO", logger=slots.__name__)
-    connection = redis.Redis(port=1, socket_connect_timeout=0.2)
+    connection = nowhere()
     away = Fetcher(fetcher(fetch_per_host=2).settings, connection)
     assert [len(str(found)) for found in digest(away, *map(server.url, urls))] == [64] * len(urls)
     assert most == [2]
@@ -387,7 +408,7 @@ def test_the_memory_is_bounded(fetcher: Callable[..., Fetcher], client: redis.Re
 
 def test_without_redis_everything_is_fetched(fetcher: Callable[..., Fetcher], server: MediaServer) -> None:
     server.routes["/a.jpg"] = conditional(BODY, ETag='"one"')
-    away = Fetcher(fetcher().settings, redis.Redis(port=1, socket_connect_timeout=0.2))
+    away = Fetcher(fetcher().settings, nowhere())
     assert [digest(away, server.url("/a.jpg")) for _ in range(2)] == [[SHA], [SHA]]
 
 

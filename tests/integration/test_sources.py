@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import zstandard
+from opened import open_contexts
 from processes import TRIPTYCH
 from pyarrow import parquet
 
@@ -242,13 +243,11 @@ def test_a_large_index_is_read_in_pages_and_once(services: Services, own_id: str
 
     begun = open_source(SourceSpec(f"es://{name}", slices=slices), services).records()
     assert next(begun)["line"] == 1
-    begun.close()  # type: ignore[attr-defined]  whoever stops reading leaves no point in time behind
+    assert open_contexts(services, name) > 0
+    begun.close()  # whoever stops reading leaves no point in time behind
     assert open_contexts(services, name) == 0
-
-
-def open_contexts(services: Services, index: str) -> int:
-    """Points in time and scrolls that are open on an index."""
-    return int(services.elasticsearch.indices.stats(index=index, metric="search")["_all"]["total"]["search"]["open_contexts"])
+    open_source(SourceSpec(f"es://{name}", slices=slices), services).records().close()  # nor does who never began
+    assert open_contexts(services, name) == 0
 
 
 def test_an_index_that_keeps_no_documents_says_so(services: Services, own_id: str) -> None:

@@ -10,7 +10,8 @@ import datetime as dt
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -142,8 +143,9 @@ class EventStore:
         self.refresh()
         number = 0
         for name in self.dates() if sessions else ():
-            hits = scan(self._client, name, query={"terms": {"session": list(sessions)}}, includes=())
-            done = bulk(self._client, name, [Write(str(hit["_id"]), "delete") for hit in hits], _LIMITS)
+            with closing(scan(self._client, name, query={"terms": {"session": list(sessions)}}, includes=())) as hits:
+                writes = [Write(str(hit["_id"]), "delete") for hit in hits]
+            done = bulk(self._client, name, writes, _LIMITS)
             failed = next((w.reason for w in done.values() if w.reason is not None and not w.conflict), None)
             if failed is not None:
                 raise ElasticsearchError(f"An event could not be deleted: {failed}")
@@ -152,7 +154,7 @@ class EventStore:
             self.refresh()  # what is forgotten must not be found any more
         return number
 
-    def entries(self, index: str, *, since: dt.date | None = None) -> Iterator[Mapping[str, Any]]:
+    def entries(self, index: str, *, since: dt.date | None = None) -> Generator[Mapping[str, Any], None, None]:
         """All that is kept of an index since a day, as it is now, in no order; with `kind`, `query_id` and the rest."""
         if not self.dates():
             return
@@ -161,8 +163,9 @@ class EventStore:
         if since is not None:
             filters.append({"range": {"at": {"gte": since.isoformat()}}})
         query = {"bool": {"filter": filters}}
-        for hit in scan(self._client, self.pattern, query=query, slices=_SLICES):
-            yield hit["_source"]
+        with closing(scan(self._client, self.pattern, query=query, slices=_SLICES)) as hits:
+            for hit in hits:
+                yield hit["_source"]
 
     def search(self, *, seconds: float | None = None, **body: Any) -> Mapping[str, Any]:
         """A search over all days, as the client takes it; empty where no day is kept. `seconds`: give it up after so long.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,7 +79,8 @@ class JudgementStore:
         with translated():
             if not self._client.indices.exists(index=self._name):  # nobody judged anything yet
                 return []
-        hits = [hit["_source"] for hit in scan(self._client, self._name, query={"term": {"index": index}})]
+        with closing(scan(self._client, self._name, query={"term": {"index": index}})) as found:
+            hits = [hit["_source"] for hit in found]
         queries: dict[str, Mapping[str, Any]] = {}
         grades: dict[str, dict[str, int | None]] = {}
         for one in sorted(hits, key=lambda one: (one["qid"], one["at"], one["product"])):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Final
 
+from triptych.closing import until_closed
 from triptych.domain import Outcome
 from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
@@ -194,11 +195,12 @@ class BatchStore(Ledger):
         found = self._seen(every(term("state", BatchState.QUEUED), {"terms": {"job": list(jobs)}}, of_kinds))
         return [one for one in found if one.batch.kind in kinds]
 
-    def queued_of(self, job: str) -> Iterator[Batch]:
-        """All queued batches of a job, however many, without their records."""
+    def queued_of(self, job: str) -> Generator[Batch, None, None]:
+        """All queued batches of a job, however many, without their records. Whoever may not come to the end closes it."""
         self._refresh(self._batches)
         query = every(term("job", job), term("state", BatchState.QUEUED))
-        return (_unfilled(hit["_source"]) for hit in scan(self._client, self._batches, query=query, excludes=("records",)))
+        hits = scan(self._client, self._batches, query=query, excludes=("records",))
+        return until_closed((_unfilled(hit["_source"]) for hit in hits), hits.close)
 
     def tallies(self, jobs: Sequence[str]) -> dict[str, Tally]:
         """Counters and running batches of each of `jobs`, exact at this moment."""

@@ -7,7 +7,7 @@ to be reachable, and holds after any restart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -81,8 +81,9 @@ class Control:
         """
         place = self._jobs.latest(job, after=-1, size=1)[2]
         resumed = self._jobs.turn(job, lambda found: replace(states.resume(found), judged_from=place))
-        for batch in self._jobs.queued_of(job):
-            send_batch(self._queue, job, batch.number, kind=batch.kind, priority=batch.priority)
+        with closing(self._jobs.queued_of(job)) as queued:
+            for batch in queued:
+                send_batch(self._queue, job, batch.number, kind=batch.kind, priority=batch.priority)
         if not resumed.reading and self._jobs.counts(job).pending == 0:
             send_finish(self._queue, job)
         return resumed

@@ -11,6 +11,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -238,8 +239,9 @@ class JobStore(TombstoneStore, LetterStore, PlaceStore, Forgetting):
     def half_made_locations(self) -> set[str]:
         """Where the catalogues lie of jobs that have an idempotency key and are not entered: whoever comes with it does so."""
         self._refresh(self._keys)
-        kept = (hit["_source"] for hit in scan(self._client, self._keys))
-        held = {one["job"]: _location(one["entry"].get("source")) for one in kept if "entry" in one}
+        with closing(scan(self._client, self._keys)) as hits:
+            kept = (hit["_source"] for hit in hits)
+            held = {one["job"]: _location(one["entry"].get("source")) for one in kept if "entry" in one}
         return {location for job, location in held.items() if location and self.entry_of(job) is None}
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[list[Job]]:

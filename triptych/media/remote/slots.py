@@ -5,9 +5,10 @@
     <queue>:h1:<host>:alive    when each of those that wait asked last
 
 A slot is a lease: longer than its request can take, so that nobody renews it, and it comes free by itself where its worker was
-killed. All times are those of Redis's clock. Slots are given in order of coming: a process that asks again at once would else
-keep the others waiting for as long as its batch lasts. Redis may forget: then more requests are made at once until those under
-way have ended. While it is away each process counts its own requests (`hosts.Host`).
+killed. All times are those of Redis's clock. Slots are given in order of coming, also to those that come in one millisecond: a
+process that asks again at once would else keep the others waiting for as long as its batch lasts. Redis may forget: then more
+requests are made at once until those under way have ended. While it is away each process counts its own requests
+(`hosts.Host`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[4]
   redis.call('ZREM', KEYS[2], gone)
   redis.call('ZREM', KEYS[3], gone)
 end
-redis.call('ZADD', KEYS[2], 'NX', now, ARGV[1])
+local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
+redis.call('ZADD', KEYS[2], 'NX', math.max(now, (tonumber(last) or 0) + 1), ARGV[1])
 local free = ARGV[2] - redis.call('ZCARD', KEYS[1])
 local place = redis.call('ZRANK', KEYS[2], ARGV[1]) - free + 1
 if place <= 0 then
