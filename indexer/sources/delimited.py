@@ -17,6 +17,7 @@ import orjson
 from indexer.records import RawRecord
 from indexer.sources.columns import Columns, Field, cell, raw, too_long
 from indexer.sources.spec import SourceSpec, bad_option
+from indexer.sources.streams import unreadable
 from triptych.errors import InputError
 
 _SHOWN: Final = 2000
@@ -81,6 +82,8 @@ def read_rows(stream: BinaryIO, spec: SourceSpec, columns: Columns, most: int) -
             code="catalogue.bad_header",
             field="catalogue",
         ) from error
+    except UnicodeError as error:  # of an encoding whose bytes cannot be kept as they are, such as UTF-16
+        raise unreadable(spec.shown, f"it is not {_encoding(spec)} ({error})") from error
     if any("\0" in name or _UNDECODED.search(name) for name in header):
         raise InputError(
             f"The header of {spec.shown} is not {_encoding(spec)}.",
@@ -88,7 +91,15 @@ def read_rows(stream: BinaryIO, spec: SourceSpec, columns: Columns, most: int) -
             field="catalogue",
             remedy="Say its encoding, as --encoding utf-16 or --encoding latin-1.",
         )
-    return _records(reader, lines, columns.check(header, "The header"), columns, _encoding(spec), most)
+    found = _records(reader, lines, columns.check(header, "The header"), columns, _encoding(spec), most)
+    return _while_decoded(found, spec)
+
+
+def _while_decoded(found: Iterator[RawRecord], spec: SourceSpec) -> Iterator[RawRecord]:
+    try:
+        yield from found
+    except UnicodeError as error:
+        raise unreadable(spec.shown, f"from here on it is not {_encoding(spec)} ({error})") from error
 
 
 def _encoding(spec: SourceSpec) -> str:

@@ -168,6 +168,23 @@ def test_byte_order_marks_and_utf_16(read: Read) -> None:
         read("id,title\n1,ä\n".encode("utf-16"))
 
 
+@pytest.mark.parametrize("data", [b"id,title\n1,a\n", b"\xff\xfe\x00\xd8i\x00"])
+def test_a_table_of_another_encoding_than_it_is_said_to_be_is_refused(read: Read, data: bytes) -> None:
+    """UTF-16 without its mark, and with half a character."""
+    with pytest.raises(InputError) as caught:
+        read(data, encoding="utf-16")
+    assert caught.value.code in {"catalogue.unreadable", "catalogue.bad_header"}
+    assert "utf-16" in caught.value.message
+
+
+def test_a_table_that_breaks_off_within_a_character_ends_in_an_error(read: Read) -> None:
+    rows = "".join(f"{n},{'ä' * 50}\n" for n in range(2000))
+    whole = f"id,title\n{rows}".encode("utf-16")
+    with pytest.raises(InputError) as caught:
+        read(whole[:-1], encoding="utf-16")
+    assert caught.value.code == "catalogue.unreadable"
+
+
 def test_nul_bytes_are_a_part_of_their_cell(read: Read) -> None:
     assert bodies(read(b"id,title\n1,a\0b\n2,c\n")) == [{"id": "1", "title": "a\0b"}, {"id": "2", "title": "c"}]
 
