@@ -264,6 +264,7 @@ def test_a_job_that_cannot_be_entered_keeps_only_what_may_be_entered_later(
 ) -> None:
     """A key that was taken has the job in it: whoever comes with it next enters that one."""
     before, headers = uploads(world), {"Idempotency-Key": f"blocked-{name}"} if key else {}
+    world.services.jobs.prepare()
     ledger = world.services.elasticsearch.indices
     ledger.put_settings(index=f"{world.settings.system_prefix}jobs", settings={"index.blocks.write": True})
     try:
