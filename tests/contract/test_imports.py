@@ -29,9 +29,9 @@ assert all(name in CliRunner().invoke(root, ["--help"]).output for name in names
 """
 
 
-def loaded_by(script: str) -> list[str]:
+def loaded_by(script: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
     """Which heavy packages a fresh interpreter has loaded after `script`."""
-    ending = f"\nimport json, sys\nprint(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    ending = f"\nimport json, sys\nprint(json.dumps([name for name in {heavy!r} if name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", script + ending], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout.splitlines()[-1])
@@ -44,6 +44,10 @@ def test_import_triptych_loads_nothing_heavy() -> None:
 
 def test_help_of_every_command_loads_nothing_heavy() -> None:
     assert loaded_by(_HELP) == []
+
+
+def test_the_services_load_no_scipy_which_takes_a_fifth_of_a_short_command() -> None:
+    assert loaded_by("import triptych.services, indexer.submit", ("scipy", "sklearn", "torch")) == []
 
 
 def test_a_heavy_import_is_noticed() -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from triptych.encoders.registry import spaces_of
@@ -24,20 +25,25 @@ from triptych.services import Services
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
+_SECONDS = 550
 TRIPTYCH = Path(sys.executable).with_name("triptych")
 
 
 class Command:
-    """Runs `triptych ...` as a real process in the session's environment."""
+    """Runs `triptych ...` as a real process in the session's environment: forked from one with the imports done, where it can
+    be; `start` starts the program itself."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TRIPTYCH_")}
         self.environment = {**clean, **environment}
 
     def __call__(self, *args: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [TRIPTYCH, *args], capture_output=True, text=True, env={**self.environment, **changes}, timeout=550, check=False
-        )
+        line, environment = [str(TRIPTYCH), *args], {**self.environment, **changes}
+        if forked.able(changes):
+            code, out, err = forked.run(TRIPTYCH, args, environment, seconds=_SECONDS)
+            done = subprocess.CompletedProcess(line, code, out, err)
+        else:
+            done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=_SECONDS, check=False)
         if check and done.returncode != 0:
             pytest.fail(f"triptych {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
@@ -61,6 +67,16 @@ def end(process: subprocess.Popen[bytes], *, signal_number: int = signal.SIGTERM
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started with its own session, children included, where its end is not what is looked at.
+
+    A worker that has nothing to do takes three seconds to end in good order (Celery and its pool sleep).
+    """
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ import pytest
 from processes import spaces_here
 
 from triptych.elastic.lifecycle import current_version, read_schema
+from triptych.jobs.store import JobStore
 from triptych.services import Services
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("worker")]
@@ -474,7 +475,8 @@ def test_duplicate_ids_are_found_by_workers_side_by_side(
     own = {"TRIPTYCH_QUEUE": f"q-{index}", "TRIPTYCH_SYSTEM_PREFIX": f"{index}-", "TRIPTYCH_BATCH_SIZE": "8"}
     entered = command.json("index", "add", index, str(catalogue(*half, *half, *half, *half)), **own)
     with start_worker("--concurrency", "2", **own):
-        wait(lambda: command.json("job", "show", entered["id"], **own)["finished_at"] is not None, "the job's end", seconds=400)
+        jobs = JobStore(services.elasticsearch, services.settings.model_copy(update={"system_prefix": f"{index}-"}))
+        wait(lambda: jobs.get(entered["id"]).finished_at is not None, "the job's end", seconds=400)
     job = command.json("job", "show", entered["id"], **own)
     assert job["read"] == 32
     assert counters(job) == {"written": 8, "unchanged": 0, "partial": 0, "dead": 24}

@@ -6,9 +6,10 @@ import gzip
 import io
 import json
 import os
+import re
 import threading
-import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from flask.testing import FlaskClient
 from media_server import MediaServer, reply, serving
 from pyarrow import parquet
 from said import check_said
+from upgrade_place import COLOURS
 from worlds import World
 
 from search_api.app import create_app
@@ -51,9 +53,26 @@ def client(services: Services) -> FlaskClient:
 
 @pytest.fixture
 def name(world: World) -> str:
-    index = f"http-{uuid.uuid4().hex[:8]}"
-    world.command("index", "create", index, **world.environment)
-    return index
+    return world.create()
+
+
+@contextmanager
+def worker_with(world: World, **variables: str) -> Iterator[None]:
+    """No worker at first, and one that has these variables once it is begun."""
+    world.kill_worker()
+    usual, world.of_the_worker = world.of_the_worker, variables
+    try:
+        yield
+    finally:
+        world.kill_worker()
+        world.of_the_worker = usual
+
+
+@pytest.fixture
+def hasty(world: World) -> Iterator[None]:
+    """A worker whose leases are short: it takes the place of a lost reader, which is one after ten, in ten seconds."""
+    with worker_with(world, TRIPTYCH_BATCH_LEASE_SECONDS="1"):
+        yield
 
 
 def send(client: FlaskClient, job: dict[str, Any], data: bytes, file: str = "a.jsonl", **headers: str) -> Any:
@@ -173,6 +192,7 @@ def test_a_dry_run_is_done_by_a_worker_and_enters_no_job(world: World, client: F
 def test_the_same_key_makes_one_job(
     world: World, services: Services, client: FlaskClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world.kill_worker()
     made: list[str] = []
     keep, together = services.uploads.keep, threading.Barrier(4)
 
@@ -222,7 +242,7 @@ def test_a_dry_run_that_cannot_be_asked_for_keeps_nothing(world: World, client: 
     assert uploads(world) == before
 
 
-@pytest.mark.usefixtures("clogged")
+@pytest.mark.usefixtures("hasty", "clogged")
 def test_a_job_whose_message_was_not_sent_keeps_its_catalogue(world: World, client: FlaskClient, name: str) -> None:
     before = uploads(world)
     key = {"Idempotency-Key": f"late-{name}"}
@@ -237,12 +257,14 @@ def test_a_job_whose_message_was_not_sent_keeps_its_catalogue(world: World, clie
     world.wait(lambda: uploads(world) <= before, "the end of what was sent", seconds=20)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("key", [False, True])
 def test_a_job_that_cannot_be_entered_keeps_only_what_may_be_entered_later(
     world: World, client: FlaskClient, name: str, *, key: bool
 ) -> None:
     """A key that was taken has the job in it: whoever comes with it next enters that one."""
     before, headers = uploads(world), {"Idempotency-Key": f"blocked-{name}"} if key else {}
+    world.services.jobs.prepare()
     ledger = world.services.elasticsearch.indices
     ledger.put_settings(index=f"{world.settings.system_prefix}jobs", settings={"index.blocks.write": True})
     try:
@@ -311,6 +333,7 @@ def everything_kept(world: World) -> str:
 def test_an_address_with_a_signature_is_read_but_never_shown(
     world: World, server: MediaServer, reader: FlaskClient, name: str
 ) -> None:
+    world.kill_worker()
     server.routes["/feeds/a.jsonl"] = reply(200, jsonl(LINES[:3]))
     body = {"index": name, "catalogue": {"location": server.url("/feeds/a.jsonl?X-Amz-Signature=hunter2")}}
     answer = reader.post("/v1/jobs", json=body, headers={"Idempotency-Key": f"signed-{name}"})
@@ -395,9 +418,9 @@ def test_a_job_is_paused_resumed_and_stopped(world: World, client: FlaskClient, 
     assert (again.status_code, again.get_json()["code"]) == (400, "job.ended")
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_reader_that_was_lost_is_replaced(world: World, client: FlaskClient, name: str) -> None:
     """Redis loses the message that asks for the reading: the sweeper of a worker sends it again."""
-    world.kill_worker()
     job = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
     world.services.redis.flushall()
     world.begin_worker()
@@ -410,32 +433,32 @@ import time
 from triptych.jobs.batches import BatchStore
 add = BatchStore.add
 def slowly(*args):
-    time.sleep(3)
+    time.sleep(1)
     return add(*args)
 BatchStore.add = slowly
 """
 
 
-def test_a_catalogue_may_take_longer_to_read_than_a_task(world: World, client: FlaskClient, name: str, tmp_path: Path) -> None:
-    """What can be read on in is read by several tasks, an index by one without a limit."""
+def test_a_catalogue_may_take_longer_to_read_than_a_task(world: World, tmp_path: Path) -> None:
+    """What can be read on in is read by several tasks, an index by one without a limit: ten batches, a second for each.
+
+    The profile has no encoder of words, so that to index a batch takes a moment of the eight seconds on a slow machine too.
+    """
     (tmp_path / "sitecustomize.py").write_text(SLOW_READING, encoding="utf-8")
-    usual, path = world.of_the_worker, os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    world.of_the_worker = {"PYTHONPATH": path, "TRIPTYCH_TASK_SECONDS": "24"}
-    world.kill_worker()
-    try:
+    colours = tmp_path / "colours.yaml"
+    colours.write_text(COLOURS, encoding="utf-8")
+    name, copy = (world.create(profile=str(colours)) for _ in range(2))
+    reads = create_app(Services(world.settings.model_copy(update={"catalogues": "es://"}))).test_client()
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with worker_with(world, PYTHONPATH=path, TRIPTYCH_TASK_SECONDS="8", TRIPTYCH_BATCH_BYTES="200"):
         world.begin_worker()
-        first = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
+        first = send(reads, {"index": name}, jsonl(LINES)).get_json()["id"]
         assert world.wait_for_end(first)["written"] == len(LINES)
-        copy = f"{name}-copy"
-        world.command("index", "create", copy, **world.environment)
-        reads = create_app(Services(world.settings.model_copy(update={"catalogues": "es://"}))).test_client()
+        assert len(re.findall(r"read_catalogue\[.*\] received", world.log.read_text())) > 1
         answer = reads.post("/v1/jobs", json={"index": copy, "catalogue": {"location": f"es://{name}"}})
         assert not world.services.jobs.get(answer.get_json()["id"]).resumable
         assert world.wait_for_end(answer.get_json()["id"])["written"] == len(LINES)
         assert not [line for line in world.log.read_text().splitlines() if "read_catalogue" in line and "raised" in line]
-    finally:
-        world.kill_worker()
-        world.of_the_worker = usual
 
 
 @pytest.mark.parametrize(
@@ -450,9 +473,3 @@ def test_a_catalogue_may_take_longer_to_read_than_a_task(world: World, client: F
 def test_a_job_that_is_not_there(client: FlaskClient, path: str, code: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.get_json()["code"]) == (404, code)
-
-
-@pytest.fixture(autouse=True)
-def _no_worker_left(world: World) -> Iterator[None]:
-    yield
-    world.kill_worker()

@@ -35,7 +35,7 @@ def place(services: Services, command: Command, worker: object, run_id: str, tmp
     return Place(services, command, f"up-{run_id}-{time.monotonic_ns() % 10**9}", tmp_path)
 
 
-def test_the_whole_way(place: Place) -> None:
+def test_the_whole_way(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Filled, changed meanwhile, promoted, changed, rolled back, promoted again, dropped."""
     place.add(*(product(number) for number in range(1, 31)))
     place.command("weights", "set", place.name, "words", "lexical=0.9")
@@ -75,7 +75,8 @@ def test_the_whole_way(place: Place) -> None:
     assert set(read_schema(place.services.elasticsearch, old).weight_sets) == {"words", "colours"}
     assert place.reindex("rollback")["serving"] == old  # done is done
     assert place.reindex("promote")["serving"] == new
-    place.reindex("drop", "--version", old)
+    monkeypatch.setattr(starting, "SETTLE_SECONDS", 0)  # nobody searches; test_upgrade_e2e.py waits, beside users
+    starting.drop(place.services, place.name, confirm=old)
     assert not place.services.elasticsearch.indices.exists(index=old)
     assert place.services.upgrades.get(place.name).state is UpgradeState.CLOSED  # type: ignore[union-attr]
     place.add(product(39))
@@ -251,25 +252,34 @@ def test_start_killed_goes_on(place: Place, command: Command) -> None:
     assert building.before(client, first.new) == {"auto_expand_replicas": "0-1", "refresh_interval": "7s"} == first.settings
 
 
-@pytest.mark.parametrize("begun", [False, True], ids=["held", "swapping"])
-def test_a_swap_whose_process_is_lost_is_settled_by_the_workers(
-    place: Place, wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch, begun: bool
+def test_swaps_whose_process_is_lost_are_settled_by_the_workers(
+    place: Place, services: Services, command: Command, wait: Callable[..., None], tmp_path: Path
 ) -> None:
-    place.add(product(1), product(2))
-    said = place.start("--follow")
-    upgrades = place.services.upgrades
-    swapping._caught_up(place.services, swapping._filled(place.services, upgrades.open_of(place.name)), None, lambda _: None)
-    held = upgrades.hold(upgrades.open_of(place.name))
-    assert held is not None
-    if begun:
-        assert upgrades.begin_swap(held, {"0": 0}) is not None
-    job = place.command.json("index", "add", place.name, str(place.catalogue([product(37)])))
-    wait(lambda: upgrades.open_of(place.name).state is UpgradeState.OPEN, "the swap to be settled", seconds=60)
-    wait(lambda: place.services.jobs.state(job["id"]).ended, "the job", seconds=90)
-    assert place.version() == said["new" if begun else "old"]
-    assert "p37" in place.fields(place.version())
-    assert upgrades.release(held) is False
-    assert upgrades.begin_swap(held, {}) is None
+    """One that held the writes, and one that had begun to swap: both wait at once."""
+    (tmp_path / "other").mkdir()
+    places = {False: place, True: Place(services, command, f"{place.name}-begun", tmp_path / "other")}
+    upgrades, lost = services.upgrades, {}
+    for begun, one in places.items():
+        one.add(product(1), product(2))
+        said = one.start("--follow")
+        swapping._caught_up(services, swapping._filled(services, upgrades.open_of(one.name)), None, lambda _: None)
+        lost[begun] = (said["new" if begun else "old"], one)
+    held = {}
+    for begun, one in places.items():
+        held[begun] = upgrades.hold(upgrades.open_of(one.name))
+        assert held[begun] is not None
+        if begun:
+            assert upgrades.begin_swap(held[begun], {"0": 0}) is not None
+    jobs = [one.command.json("index", "add", one.name, str(one.catalogue([product(37)]))) for one in places.values()]
+    for one in places.values():
+        wait(lambda name=one.name: upgrades.open_of(name).state is UpgradeState.OPEN, "the swap to be settled", seconds=60)
+    for job in jobs:
+        wait(lambda name=job["id"]: services.jobs.state(name).ended, "the job", seconds=90)
+    for begun, (serves, one) in lost.items():
+        assert one.version() == serves
+        assert "p37" in one.fields(one.version())
+        assert upgrades.release(held[begun]) is False
+        assert upgrades.begin_swap(held[begun], {}) is None
 
 
 def test_searches_name_the_version_and_pages_stay_with_theirs(place: Place) -> None:

@@ -21,6 +21,8 @@ from opened import open_contexts
 from processes import TRIPTYCH
 from pyarrow import parquet
 
+from indexer.cli import _show_report
+from indexer.dry_run import Report
 from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
 from triptych.errors import TriptychError
@@ -170,7 +172,9 @@ def test_bad_rows_are_dead_letters_with_their_lines(command: Any, index: str, fo
     assert sorted(found) == [(4, "record.bad_row", "read"), (6, "record.duplicate_id", "parse")]
 
 
-def test_a_dry_run_says_what_would_come_and_does_nothing(command: Any, services: Services, index: str, folder: Path) -> None:
+def test_a_dry_run_says_what_would_come_and_does_nothing(
+    command: Any, services: Services, index: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = folder / "dry.jsonl"
     more = [json.dumps({"id": f"n-{n}", "title": f"Hat {n}"}).encode() for n in range(300)]
     bad = [b"no json", b'{"id": 3}', b"\xff", json.dumps({"id": "x", "images": ["none.jpg"]}).encode()]
@@ -188,7 +192,8 @@ def test_a_dry_run_says_what_would_come_and_does_nothing(command: Any, services:
     assert 305 * dims["text"] * 4 < report["vector_bytes_estimate"] < 305 * sum(dims.values()) * 6
     assert {job.id for job in services.jobs.newest(size=1000)} == before
     assert documents(services, index) == {}
-    said = command("index", "add", index, str(path), "--dry-run").stdout
+    _show_report(Report(**report), as_json=False)
+    said = capsys.readouterr().out
     assert "records:          309" in said
     assert "Estimates" in said
 
@@ -197,6 +202,7 @@ def test_a_dry_run_of_nothing(command: Any, index: str, folder: Path) -> None:
     (folder / "empty.csv").write_bytes(b"id,title\n")
     report = command.json("index", "add", index, str(folder / "empty.csv"), "--dry-run")
     assert (report["records"], report["embed_seconds_estimate"], report["vector_bytes_estimate"]) == (0, None, None)
+    assert "records:          0" in command("index", "add", index, str(folder / "empty.csv"), "--dry-run").stdout
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,6 @@ def test_where_no_classifier_is_the_neighbours_vote(
 @pytest.fixture(scope="module")
 def joined(
     command: Command,
-    settings: Settings,
     start_worker: Callable[..., Any],
     run_id: str,
     shop_products: list[dict[str, Any]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 from machines import Machine, by_loopback, by_namespace, why_no_namespace
-from processes import TRIPTYCH, end
+from processes import TRIPTYCH, kill
 
 from triptych.jobs.queue import queue_name, waiting
 from triptych.services import Services
@@ -60,7 +61,7 @@ class Place:
             self.wait(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process, log
         finally:
-            end(process)
+            kill(process)
 
     @contextmanager
     def worker_on(self, machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
@@ -71,7 +72,7 @@ class Place:
             self.wait(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process
         finally:
-            end(process)
+            kill(process)
 
     def batches(self, job: str) -> list[dict[str, Any]]:
         """The ledger's entries of a job, in order."""
@@ -106,10 +107,10 @@ def test_small_urgent_job_overtakes_the_large_one(place: Place, index: str, cata
     urgent = place.submit(index, catalogue(*things(1, "urgent"), name="urgent.jsonl"), "--priority", "high")
     assert place.waiting == 7
     assert place.services.jobs.get(urgent).priority > place.services.jobs.get(large).priority
-    with place.worker("--log-format", "json", "--events") as (_, log):
+    with place.worker("--log-format", "json", "--events") as (process, log):
         place.wait_for_end(urgent)
         place.wait_for_end(large)
-        inspected = inspect(place, "ping", "active_queues", "stats")
+        inspected = inspect(place, {f"worker-{process.pid}@{socket.gethostname()}"}, "ping", "active_queues", "stats")
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     ended = {job: place.services.jobs.get(job).finished_at or "" for job in (urgent, large)}
     assert ended[urgent] < ended[large]
@@ -121,11 +122,12 @@ def test_small_urgent_job_overtakes_the_large_one(place: Place, index: str, cata
     assert all(queue_name(place.services.settings, kind) in inspected[1] for kind in ("words", "pictures", "sounds"))
 
 
-def inspect(place: Place, *what: str) -> list[str]:
-    """What `celery inspect` says through our application, as Flower asks."""
+def inspect(place: Place, workers: set[str], *what: str) -> list[str]:
+    """What `celery inspect` says through our application, as Flower asks, of these workers: until all have answered."""
     celery = Path(sys.executable).with_name("celery")
     environment = {**place.command.environment, **place.environment}
-    lines = [[celery, "-A", "indexer.app", "inspect", one, "--json", "--timeout", "15"] for one in what]
+    asked = ["--json", "--timeout", "45", "--destination", ",".join(sorted(workers))]
+    lines = [[celery, "-A", "indexer.app", "inspect", one, *asked] for one in what]
     running = [subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) for line in lines]
     return [process.communicate(timeout=60)[0] for process in running]
 
@@ -179,11 +181,12 @@ def work_side_by_side(
         workers = [stack.enter_context(place.worker_on(one)) for one in machines]
         job = place.submit(index, catalogue(*things(12 * BATCH, words=60)))
         place.wait_for_end(job)
-        (answered,) = inspect(place, "ping")
+        names = {f"worker-{one.pid}@{at.host}" for one, at in zip(workers, machines, strict=True)}
+        (answered,) = inspect(place, names, "ping")
         assert all(one.poll() is None for one in workers)
         assert len({one.changes["TRIPTYCH_ELASTICSEARCH_URL"] for one in machines}) == 2
         assert {client["addr"].rpartition(":")[0] for client in redis.client_list()} >= seen_by_redis
-    assert set(json.loads(answered)) >= {f"worker-{one.pid}@{at.host}" for one, at in zip(workers, machines, strict=True)}
+    assert set(json.loads(answered)) == names
     owners = {tuple(batch["owner"].split(":")[:2]) for batch in place.batches(job)}
     assert len(owners) == 2
     assert {host for host, _ in owners} == {one.host for one in machines}

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from indexer.cli import default_mapping
+from triptych.elastic.lifecycle import create_version, read_mapping_file
 from triptych.services import Services
 from triptych.settings import Settings
 
@@ -62,10 +64,16 @@ class World:
             os.killpg(self.worker.pid, signal.SIGKILL)
             self.worker.wait(timeout=30)
 
+    def create(self, *, profile: str | None = None) -> str:
+        """A new, empty index, as `triptych index create` makes it; by default with the profile of the world."""
+        own = self.services if profile is None else Services(self.settings.model_copy(update={"profile": profile}))
+        name, reserved = f"world-{uuid.uuid4().hex[:8]}", self.settings.system_prefix
+        create_version(own.elasticsearch, name, read_mapping_file(default_mapping()), own.schema(), reserved=reserved)
+        return name
+
     def submit(self, path: Path) -> tuple[str, str]:
         """A new index and a job that fills it: (index, job id)."""
-        index = f"fault-{uuid.uuid4().hex[:8]}"
-        self.command("index", "create", index, **self.environment)
+        index = self.create()
         job = self.command.json("index", "add", index, str(path), **self.environment)
         return index, str(job["id"])
 
