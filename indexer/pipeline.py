@@ -134,7 +134,7 @@ def embed_only(records: Sequence[RawRecord], target: Target, services: Services)
         for item in work:
             take_digests(item, digests, Standing())
         _embed(work, target, services, media)
-        _fuse(work, target.schema, services)
+        _fuse(work, services.joins(target.schema))
     return work
 
 
@@ -154,7 +154,7 @@ def fill_digested(
     """Make every vector of `work`, whose digests are taken, but those that were copied."""
     _embed(work, target, services, media)
     _keep_stored(work, standing, target, services)
-    _fuse(work, target.schema, services)
+    _fuse(work, services.joins(target.schema))
 
 
 def _parse(records: Sequence[RawRecord], ledger: _Ledger) -> list[Work]:
@@ -250,9 +250,9 @@ def _keep(item: Work, space: Space, own: Mapping[str, Any]) -> None:
         item.nested[space.name] = some
 
 
-def _fuse(work: Sequence[Work], schema: IndexSchema, services: Services) -> None:
-    """Make the vectors of fused spaces of those of their parts."""
-    for name, join in services.joins(schema).items():
+def _fuse(work: Sequence[Work], joins: Mapping[str, fused.Join]) -> None:
+    """Make the vectors of fused spaces, by name, of those of their parts."""
+    for name, join in joins.items():
         made = [item for item in work if name not in item.copied]
         for item, whole in zip(made, join([item.vectors for item in made]), strict=True):
             if whole is not None:

@@ -445,6 +445,23 @@ def test_a_host_that_asks_for_a_long_rest_gets_it(fetcher: Callable[..., Fetcher
     assert len(server.seen) == 1
 
 
+def test_a_rest_is_one_of_all_workers(fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer) -> None:
+    """Asked of one, kept by the others, and no longer than it was asked for; a shorter one does not cut a longer one short."""
+    queue = f"q-{uuid.uuid4().hex[:8]}"
+    one, other = fetcher(queue=queue, fetch_attempts=1), fetcher(queue=queue)
+    server.routes["/b.jpg"] = in_turn(reply(503, Retry_After="3"), reply(503, Retry_After="1"))
+    began = time.monotonic()
+    assert failing(one, server.url("/b.jpg")) == ("http_status", True)
+    assert data(other, server.url("/a.jpg")) == BODY
+    assert time.monotonic() - began > 2.9
+    shared = slots.Slots(client, one.settings)
+    shared.rest("cdn.example", 5)
+    shared.rest("cdn.example", 1)
+    assert 4 < shared.resting("cdn.example") <= 5.1
+    assert shared.resting("other.example") == 0
+    assert slots.Slots(client, fetcher().settings).resting("cdn.example") == 0, "another queue's workers"
+
+
 def test_a_host_that_keeps_failing_is_left_alone(fetcher: Callable[..., Fetcher], server: MediaServer) -> None:
     server.routes["/b.jpg"] = reply(500)
     here = fetcher(fetch_attempts=1)

@@ -19,13 +19,16 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine import elasticsearch_node, redis_server
+from engine import Jvm, elasticsearch_node, redis_server
 from engine.guard import birth, is_ours
 from engine.versions import DEFAULT_VERSION
 from triptych.settings import Settings
 
 VERSIONS = {"newest": DEFAULT_VERSION, "oldest": "8.19.x"}
 """Elasticsearch by name; all other names are a Redis's."""
+
+JVM = Jvm(heap="1g")
+"""Some hundred indices of all tests are open at once: with half of it the node now and then answers 429 to everything."""
 
 _holding: list[subprocess.Popen[bytes]] = []
 """They outlive this process: nobody waits for them, and a Popen that is thrown away would warn."""
@@ -63,7 +66,7 @@ def reach(kind: str, factory: pytest.TempPathFactory) -> Reached:
 @contextmanager
 def _started(kind: str) -> Iterator[Reached]:
     if kind in VERSIONS:
-        with elasticsearch_node(Settings(), version=VERSIONS[kind]) as node:
+        with elasticsearch_node(Settings(), version=VERSIONS[kind], jvm=JVM) as node:
             yield Reached(node.url, node.version, node.native_vectors)
     else:
         with redis_server(Settings()) as redis:

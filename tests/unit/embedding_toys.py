@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from PIL import Image
 from toys import AUDIO, IMAGE, TEXT, a_precomputed, an_encoded
 
@@ -17,6 +18,7 @@ from search_api.legs import Leg, wanted
 from search_api.query import SearchRequest
 from triptych.domain import Modality, Vector, Vectors, Waveform
 from triptych.elastic.lifecycle import IndexInfo
+from triptych.encoders import fused
 from triptych.encoders.base import Input
 from triptych.errors import MediaError
 from triptych.schema import IndexSchema
@@ -114,6 +116,9 @@ class Parts:
 
     def encoders(self, schema: IndexSchema) -> dict[str, Encoder]:
         return {s.name: self.rows[s.name] for s in schema.spaces if s.kind == "encoded"}
+
+    def joins(self, schema: IndexSchema) -> dict[str, fused.Join]:
+        return fused.joins_of(schema, network=lambda space: pytest.fail(space.name))
 
 
 def embedder(parts: Parts, breakers: Breakers | None = None) -> QueryEmbedder:

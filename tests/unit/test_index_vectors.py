@@ -20,6 +20,7 @@ from indexer.standing import Standing
 from triptych.domain import DeadLetter, GivenVector, Outcome, Product
 from triptych.elastic.bulk import Write, Written
 from triptych.elastic.client import Server
+from triptych.encoders import fused
 from triptych.encoders.base import Encoder
 from triptych.errors import RecordError
 from triptych.media.fetcher import BatchMedia
@@ -264,7 +265,7 @@ def test_a_vector_that_is_kept_as_it_is_counts_in_a_fused_space_as_one_of_length
         encoders = staticmethod(lambda _schema: dict[str, Encoder]())
 
     pipeline._embed([work], Target("shop-1", schema, Path(), "job"), cast("Services", Without()), cast("BatchMedia", None))
-    pipeline._fuse([work], schema)
+    pipeline._fuse([work], fused.joins_of(schema, network=lambda space: pytest.fail(space.name)))
     assert work.vectors["far"].tolist() == [0, 7]
     assert work.vectors["all"].tolist() == pytest.approx([0.6, 0, 0, 0.8])
 

@@ -1,6 +1,7 @@
 """Politeness, per host: few requests at once, a rest when the host asks for one, another when it keeps failing.
 
-Requests are counted over all workers (`slots`); of rests each process learns by itself.
+Requests are counted over all workers, which also keep the rests that a host asked any of them for (`slots`). That a host keeps
+failing each process finds by itself.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Host:
             with deadline.standing_still():
                 token = self._taken(left, until)
             try:
-                wait = self._not_before - time.monotonic()
+                wait = self._rest_left()
                 if wait > deadline.left:
                     raise self._resting("asked for a rest")
                 if wait > 0:
@@ -94,7 +95,15 @@ class Host:
 
     def rest(self, seconds: float) -> None:
         """The host asked to be left alone for `seconds`."""
-        self._not_before = max(self._not_before, time.monotonic() + min(seconds, MOST_WAIT_SECONDS))
+        seconds = min(seconds, MOST_WAIT_SECONDS)
+        self._not_before = max(self._not_before, time.monotonic() + seconds)
+        if self._slots is not None:
+            self._slots.rest(self._name, seconds)
+
+    def _rest_left(self) -> float:
+        """Seconds: of a rest that this process was asked for, or any worker."""
+        shared = self._slots.resting(self._name) if self._slots is not None else 0.0
+        return max(self._not_before - time.monotonic(), shared)
 
     def _busy(self) -> MediaError:
         return MediaError(

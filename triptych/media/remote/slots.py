@@ -3,6 +3,7 @@
     <queue>:h1:<host>:held     who asks the host now, and until when that counts
     <queue>:h1:<host>:line     who waits, in order of coming
     <queue>:h1:<host>:alive    when each of those that wait asked last
+    <queue>:h1:<host>:rest     there as long as the host asked to be left alone (Retry-After)
 
 A slot is a lease: longer than its request can take, so that nobody renews it, and it comes free by itself where its worker was
 killed. All times are those of Redis's clock. Slots are given in order of coming, also to those that come in one millisecond: a
@@ -63,6 +64,7 @@ end
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, 86400) end
 return place
 """
+_LONGER: Final = "if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end"
 _GIVE: Final = "for _, key in ipairs(KEYS) do redis.call('ZREM', key, ARGV[1]) end"
 
 
@@ -73,6 +75,7 @@ class Slots:
         self._prefix = f"{settings.queue}:h1"
         self._most = settings.fetch_per_host
         self._take, self._give = client.register_script(_TAKE), client.register_script(_GIVE)
+        self._longer, self._left = client.register_script(_LONGER), client.pttl
         self._rests_until = 0.0
         self._away = False
         self._telling = threading.Lock()
@@ -105,8 +108,20 @@ class Slots:
         """Give a slot back, or wait for none any more."""
         self._tried(lambda: self._give(keys=self._keys(host), args=[token]))
 
+    def rest(self, host: str, seconds: float) -> None:
+        """The host asked all workers to leave it alone for `seconds`; a rest that is longer stays."""
+        if seconds > 0:
+            self._tried(lambda: self._longer(keys=[self._key(host, "rest")], args=[int(seconds * 1000) + 1]))
+
+    def resting(self, host: str) -> float:
+        """Seconds of rest that are left; 0 where there is none, and while Redis is away."""
+        return float(max(self._tried(lambda: self._left(self._key(host, "rest"))) or 0, 0)) / 1000
+
     def _keys(self, host: str) -> list[str]:
-        return [f"{self._prefix}:{host}:{name}" for name in ("held", "line", "alive")]
+        return [self._key(host, name) for name in ("held", "line", "alive")]
+
+    def _key(self, host: str, name: str) -> str:
+        return f"{self._prefix}:{host}:{name}"
 
     def _tried(self, ask: Callable[[], Any]) -> Any:
         """What Redis answers; None while it is away. That is said once, and once that it is back."""

@@ -99,8 +99,8 @@ class Web:
                 deadline=deadline,
                 tls=self._tls,
             )
-        if answer.status in _PASSING:
-            host.rest(rest_asked(answer.headers.get("retry-after")))
+            if answer.status in _PASSING:
+                host.rest(rest_asked(answer.headers.get("retry-after")))  # before who waits for the slot has it
         return answer
 
     def _addresses(self, url: Url, deadline: Deadline) -> list[Address]:
