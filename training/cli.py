@@ -163,10 +163,11 @@ def fusion(
     catalogue: str, *, dims: int, hidden: int, batch: int, modality_dropout: float, as_json: bool, **options: Any
 ) -> None:
     """Train one network on CATALOGUE that makes one vector of a product's words, pictures and sounds, or a query's."""
-    from training.fusion import FusionOptions, maker  # noqa: PLC0415
+    from training.fusion import FusionOptions, check, maker  # noqa: PLC0415
 
     chosen = FusionOptions(dims=dims, hidden=hidden, batch=batch, modality_dropout=modality_dropout)
-    _train(catalogue, asked_of(options, passages=True), maker(chosen), options, as_json=as_json)
+    asked = dataclasses.replace(asked_of(options, passages=True), check=check)
+    _train(catalogue, asked, maker(chosen), options, as_json=as_json)
 
 
 @train.command()

@@ -46,7 +46,10 @@ Section = Literal["spaces", "classifiers"]  # of a profile
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What every training is told. `validation` and `test` are shares of the products; `over` names bases, MODALITY=SPACE."""
+    """What every training is told. `validation` and `test` are shares of the products; `over` names bases, MODALITY=SPACE.
+
+    `check` looks at the bases before anything is embedded, and raises InputError where nothing can come of them.
+    """
 
     out: Path
     over: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class Asked:
     test: float = 0.1
     compress: Compression = "float32"
     copies: int = 0
+    check: Callable[[Mapping[Modality, Base]], None] = lambda _: None
 
 
 class Trained(loop.Task, Protocol):
@@ -127,6 +131,7 @@ def train(services: Services, source: Source, asked: Asked, make: Make, progress
     """
     spaces = over.named(services.profile, asked.over)
     run = _Run(services, asked, over.bases_of(services.profile, services.settings, spaces), progress)
+    asked.check(run.bases)
     _writable(asked.out)
     started = time.monotonic()
     change = Augment(asked.copies, asked.seed) if asked.copies else None

@@ -180,7 +180,7 @@ def maker(options: FusionOptions) -> Make:
     """A fusion as a kind of training."""
 
     def make(catalogue: Catalogue, split: Split, bases: Mapping[Modality, Base], device: torch.device) -> Made:
-        _check(bases)
+        check(bases)
         towers = {str(m): Tower(base.dims, base.fingerprint, str(m)) for m, base in bases.items()}
         task = FusionTask(catalogue, split, towers, options, device)
         if not len(task.products):
@@ -209,7 +209,7 @@ def _entry(bases: Mapping[Modality, Base], model: str, options: FusionOptions) -
     return {**entry, "licence": licence}
 
 
-def _check(bases: Mapping[Modality, Base]) -> None:
+def check(bases: Mapping[Modality, Base]) -> None:
     """Raise InputError `training.over` unless there are two, each a space that holds this modality of products."""
     other = [f"{m}={base.space}" for m, base in bases.items() if base.encoder.spec.document_modality is not m]
     if other or len(bases) < 2:  # noqa: PLR2004  one alone is nothing to fuse

@@ -292,3 +292,11 @@ def test_a_fusion_over_other_encoders_is_refused(command: Command, joined: tuple
     done = command("index", "create", f"other-{uuid.uuid4().hex[:6]}", TRIPTYCH_PROFILE=str(path), check=False)
     assert done.returncode == 1
     assert "encoder.trained" in done.stderr
+
+
+@pytest.mark.parametrize("given", [("text=text",), ("text=text", "image=text")])
+def test_a_fusion_stands_on_spaces_of_two_modalities(command: Command, tmp_path: Path, given: tuple[str, ...]) -> None:
+    named = [part for one in given for part in ("--over", one)]
+    done = command("train", "fusion", CATALOGUE, "--out", str(tmp_path / "fusion"), *named, check=False)
+    assert done.returncode == 1
+    assert "training.over" in done.stderr
