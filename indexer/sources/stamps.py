@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 Stamp = Mapping[str, str]
 """What is known of a catalogue, by name; empty where nothing is."""
 
+_SECONDS: Final = 20.0
+
 _DECISIVE: Final = ("version", "etag")
 """Where one of these is known of both, nothing else counts: two servers of one catalogue may tell other times."""
 
@@ -59,6 +61,17 @@ def of_object(client: Any, bucket: str, key: str) -> Stamp:
         return {}
     names = {"version": "VersionId", "etag": "ETag", "size": "ContentLength"}
     return {name: str(found[header]) for name, header in names.items() if found.get(header)}
+
+
+def of_blob(client: Any, bucket: str, key: str) -> Stamp:
+    """The stamp of an object of Google's, as `of_object`. Its generation changes with every write."""
+    try:
+        found = client.bucket(bucket).blob(key)
+        found.reload(timeout=_SECONDS)
+    except Exception as error:  # noqa: BLE001  as above
+        log.warning("what version of gs://%s/%s is read cannot be told: %s", bucket, key, type(error).__name__)
+        return {}
+    return {name: str(value) for name, value in (("version", found.generation), ("size", found.size)) if value is not None}
 
 
 def differ(before: Stamp, now: Stamp) -> bool:

@@ -18,6 +18,7 @@ from indexer.sources.spec import STDIN, SourceSpec
 from indexer.sources.stamps import Stamp
 from triptych.closing import closed_on_error
 from triptych.errors import InputError, TriptychError
+from triptych.media.remote.buckets import google_client
 
 TIMEOUT_SECONDS: Final = 60.0
 """Longest silence of a server from which a catalogue is read."""
@@ -262,11 +263,13 @@ def _open_url(spec: SourceSpec, progress: Progress) -> BinaryIO:
 
 def _stamp(location: str, stream: Any, parameters: Mapping[str, Any]) -> Stamp:
     """The stamp of what a stream of smart_open's reads."""
-    if location.lower().startswith("s3://"):
+    if (scheme := location.partition("://")[0].lower()) in {"s3", "gs"}:
         import smart_open  # noqa: PLC0415
 
         place: Any = smart_open.parse_uri(location)
-        return stamps.of_object(parameters["client"], place.bucket_id, place.key_id)
+        if scheme == "s3":
+            return stamps.of_object(parameters["client"], place.bucket_id, place.key_id)
+        return stamps.of_blob(parameters["client"], place.bucket_id, place.blob_id)
     answer = getattr(stream, "response", None)
     return stamps.of_answer(answer.headers) if answer is not None else {}
 
@@ -279,8 +282,8 @@ def _parameters(extra: str, spec: SourceSpec) -> dict[str, Any]:
 
         config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"max_attempts": 3})
         return {"client": boto3.client("s3", config=config)}
-    if extra != "http":
-        return {}  # Google's client has 60 s of its own
+    if extra == "gs":
+        return {"client": google_client()}  # which has 60 s of its own
     return {"timeout": TIMEOUT_SECONDS, **({"session": _staying(spec.shown)} if spec.fixed else {})}
 
 

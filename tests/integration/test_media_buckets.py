@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_server import MediaServer, Route, conditional, drip, reply, serving, silence
+from media_server import MediaServer, Route, conditional, drip, in_turn, reply, serving, silence
 
+from indexer.sources.source import open_source
+from indexer.sources.spec import SourceSpec
+from indexer.sources.stamps import differ, of_blob
 from triptych.errors import MediaError
 from triptych.media.remote.allowed import Allowed
-from triptych.media.remote.buckets import Buckets
+from triptych.media.remote.buckets import Buckets, google_client
 from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.hosts import FAILURES
 from triptych.media.remote.known import Known
+from triptych.services import Services
 from triptych.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -174,3 +178,38 @@ def test_a_missing_package_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch
     assert (caught.value.code, caught.value.remedy) == (
         "media.needs_package", f"pip install 'triptych[{scheme}]' where the workers run.",
     )  # fmt: skip
+
+
+# Catalogues in buckets
+
+
+def test_a_catalogue_in_a_bucket_of_googles_is_read_and_known_by_its_generation(server: MediaServer) -> None:
+    lines = b"id,title\n1,a\n2,b\n"
+    place = "/storage/v1/b/bucket/o/a.csv"
+
+    def part(sock: Any, request: Any) -> None:
+        """The bytes that are asked for, and none beyond the end."""
+        start = int(request.headers.get("range", "bytes=0-").partition("=")[2].partition("-")[0])
+        (reply(206, lines[start:]) if start < len(lines) else reply(416))(sock, request)
+
+    def written(generation: str) -> None:
+        known = {"name": "a.csv", "bucket": "bucket", "size": str(len(lines)), "etag": ETAG, "generation": generation}
+        server.routes[place] = reply(200, json.dumps(known).encode(), Content_Type="application/json")
+
+    server.routes[f"/download{place}"] = part
+    stamps = []
+    for generation in ("7", "7", "8"):
+        written(generation)
+        source = open_source(SourceSpec("gs://bucket/a.csv"), Services(Settings()))
+        assert [json.loads(record["text"])["id"] for record in source.records()] == ["1", "2"]
+        stamps.append(source.progress.stamp)
+    assert stamps[0] == {"version": "7", "size": str(len(lines))}
+    assert not differ(stamps[0], stamps[1])
+    assert differ(stamps[1], stamps[2])
+
+
+def test_a_generation_that_may_not_be_asked_for_is_no_error(server: MediaServer) -> None:
+    place = "/storage/v1/b/bucket/o/a.csv"
+    server.routes[place] = in_turn(reply(403), reply(403))
+    stamp = of_blob(google_client(), "bucket", "a.csv")
+    assert stamp == {}

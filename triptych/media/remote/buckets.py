@@ -160,22 +160,31 @@ class S3:
         return int(found) if found is not None else None
 
 
+def google_client() -> Any:
+    """A client of google-cloud-storage that reads, with the rights of this machine, or without any.
+
+    Raises ImportError. https://cloud.google.com/python/docs/reference/storage/latest
+    """
+    import google.auth  # noqa: PLC0415  an extra
+    from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
+    from google.cloud.storage import Client  # noqa: PLC0415
+
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")  # noqa: TID251  read by the client
+    # else a thread of its own asks for the bucket, which nobody needs and the worker may have no right to
+    try:
+        rights, project = google.auth.default(scopes=["https://www.googleapis.com/auth/devstorage.read_only"])
+        return Client(project=project or "none", credentials=rights)
+    except DefaultCredentialsError:
+        return Client.create_anonymous_client()
+
+
 class Google:
     """https://cloud.google.com/python/docs/reference/storage/latest"""
 
     def __init__(self, settings: Settings) -> None:
-        import google.auth  # noqa: PLC0415  an extra
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
-        from google.cloud.storage import Client  # noqa: PLC0415
-        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
+        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415  an extra
 
-        try:
-            rights, project = google.auth.default(scopes=["https://www.googleapis.com/auth/devstorage.read_only"])
-            self._client = Client(project=project or "none", credentials=rights)
-        except DefaultCredentialsError:
-            self._client = Client.create_anonymous_client()
-        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")  # noqa: TID251  read by the client
-        # else a thread of its own asks for the bucket, which nobody needs and the worker may have no right to
+        self._client = google_client()
         silence = min(SILENCE_SECONDS, settings.fetch_seconds)
         self._bounds = {"timeout": silence, "retry": DEFAULT_RETRY.with_timeout(settings.fetch_seconds)}
 
