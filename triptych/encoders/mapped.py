@@ -3,6 +3,7 @@
 A network that was read by transformers is a copy of its file, and where the file is of half precision and a CPU computes in
 single, twice as large. Most of a multilingual encoder is its table of words, of which a text touches a few rows: looked up in
 the file as it lies, and converted afterwards, they are the very rows of a table that was converted once.
+(docs/adr/0027-weights-shared-by-processes.md)
 """
 
 from __future__ import annotations
