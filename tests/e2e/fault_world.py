@@ -140,9 +140,16 @@ class World:
         return self.workers[-1]
 
     def wait_ready(self) -> None:
+        """Wait for the workers that live. Raises FaultError at once for one that ends before it is ready."""
+
+        def ready(worker: Worker) -> bool:
+            if not worker.alive:
+                raise FaultError(f"a worker ended before it was ready: {worker.log.read_text()[-300:]}")
+            return worker.said(" ready.")
+
         for worker in self.workers:
             if worker.alive:
-                wait_for(lambda one=worker: " ready." in one.log.read_text(), f"{worker.log}", _START_SECONDS)  # type: ignore[misc]
+                wait_for(lambda one=worker: ready(one), f"{worker.log}", _START_SECONDS)  # type: ignore[misc]
 
     def submit(self, catalogue: Catalogue, *options: str, clock: float = 0.0) -> str:
         """Submit a catalogue, by a clock that is `clock` seconds off; returns the job's id when it is read."""

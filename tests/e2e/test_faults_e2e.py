@@ -55,6 +55,23 @@ with stage() as place, ExitStack() as stack:
 
 
 @pytest.mark.integration
+def test_what_the_harness_bends_is_there() -> None:
+    """A process of the harness can load all that it slows down or sets off: a function may have moved since."""
+    modules = "indexer.submit, indexer.pipeline, triptych.jobs.store, triptych.jobs.ledger"
+    bent = {"FAULT_CLOCK": "60", "FAULT_BATCH_SECONDS": "1", "FAULT_READ_SECONDS": "1"}
+    path = os.pathsep.join([str(Path(__file__).with_name("bent")), str(Path(__file__).parents[2])])
+    script = f"import {modules}\nprint(indexer.submit.offer_batch.__name__, indexer.pipeline.run.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **bent, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["slowly", "slowly"], done.stderr
+
+
+@pytest.mark.integration
 def test_told_to_end_it_leaves_nothing_behind() -> None:
     """A harness that is sent SIGTERM in a trial: its worker (here one that sleeps), its Redis and its folder are gone."""
     here = str(Path(__file__).parent)

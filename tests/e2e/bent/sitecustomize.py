@@ -75,13 +75,13 @@ def _slow_batches(module: Any) -> None:
 
 
 def _slow_reading(module: Any) -> None:
-    send = module.send_batch
+    send = module.offer_batch
 
     def slowly(*args: Any, **more: Any) -> None:
         time.sleep(_READ)
         send(*args, **more)
 
-    module.send_batch = slowly
+    module.offer_batch = slowly
 
 
 def _poison_decoder() -> None:
