@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from fault_world import LEASE_SECONDS, FaultError, kill, wait_for
 _PAUSED_SECONDS = 20 * LEASE_SECONDS
 _ENDED_SECONDS = 90.0
 _LOOK_SECONDS = 0.3
+_RECEIVED = re.compile(r"Task triptych\.read_catalogue\[\S+ received")
 
 
 def kill_reading_command(scene: Scene) -> None:
@@ -40,11 +42,12 @@ def kill_reading_worker(scene: Scene) -> None:
     _stop_reading(scene, worker.signal)
     if scene.chance.random() < 0.5:
         worker.kill()
+        scene.must("a worker was asked to read on", lambda: scene.world.said("nobody reads its catalogue; sending it again"))
     else:
         for pid in worker.pool():
             os.kill(pid, signal.SIGKILL)
-        worker.signal(signal.SIGCONT)
-    scene.must("a worker was asked to read on", lambda: scene.world.said("nobody reads its catalogue; sending it again"))
+        worker.signal(signal.SIGCONT)  # which gives the message back at once, as its process was lost
+        scene.must("the reading was begun again", lambda: scene.world.times(_RECEIVED) > 1)
     scene.must("the upload is gone", lambda: _uploads(scene) == 0)
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -209,6 +210,10 @@ class World:
     def said(self, words: str) -> bool:
         """Whether the log of any worker has these words."""
         return any(worker.said(words) for worker in self.workers)
+
+    def times(self, pattern: re.Pattern[str]) -> int:
+        """How often a pattern stands in the logs of all workers."""
+        return sum(len(pattern.findall(one.log.read_text(encoding="utf-8", errors="replace"))) for one in self.workers)
 
     def ended(self, job: str) -> int:
         """How many records of a job have ended; -1 while nobody can tell."""
