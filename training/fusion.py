@@ -26,8 +26,9 @@ from training.ranking import MOST_QUERIES, answers_of, queries_of
 from training.vectors import Rows
 from training.weights import arrays_of, put_back
 from triptych.domain import Modality, Vectors
-from triptych.encoders.fusion_network import KIND, Fusion
+from triptych.encoders.fusion_network import Fusion
 from triptych.encoders.trained import Arrays, Tower
+from triptych.encoders.trained_fusion import KIND
 from triptych.errors import InputError
 
 _BLOCK = 2048

@@ -22,8 +22,6 @@ from triptych.encoders.base import Fitted
 from triptych.encoders.head_network import Heads
 from triptych.encoders.trained import Tower
 
-KIND = "fusion"
-
 Given = Mapping[str, tuple[npt.NDArray[np.int64], Vectors]]
 """By modality: the places that have it, and their vectors."""
 

@@ -129,10 +129,8 @@ def _without_encoder(profile: Profile, name: str, settings: Settings, spaces: Ma
         parts=entry.parts,
         combine=entry.combine,
     )
-    if model is not None:
-        TrainedFusion(
-            model.path, made, [spaces[part] for part in entry.parts]
-        )  # so that one that does not fit is refused at once
+    if model is not None:  # one that does not fit is refused at once
+        TrainedFusion(model.path, made, [spaces[part] for part in entry.parts])
     return made
 
 
