@@ -48,9 +48,10 @@ ASKED = {"en": 0.70, "zh_CN": 0.62}
 """The languages of the questions, and the share that must have an answer among the first ten."""
 
 TEST = 0.2
-EPOCHS = 60
+EPOCHS = 40
+LEARNING_RATE = 5e-4
 COPIES = 1
-PARTS = {"aligned": 1.0, "image_words": 0.8}
+PARTS = {"aligned": 1.0, "image_words": 1.0}
 """Of the fused space: heads and ConSE."""
 
 OVER = ("text=text", "image=image")
@@ -98,7 +99,16 @@ def measured(services: Services, source: Source, folder: Path, seed: int, consol
     """The rows of one split, and the seconds that training took."""
     reading = Reading(languages=LANGUAGES, texts=len(LANGUAGES), group_languages=("en",))
     asked = flow.Asked(
-        folder / f"heads-{seed}", OVER, reading, EPOCHS, EPOCHS, seed=seed, validation=0.0, test=TEST, copies=COPIES
+        folder / f"heads-{seed}",
+        OVER,
+        reading,
+        EPOCHS,
+        EPOCHS,
+        LEARNING_RATE,
+        seed=seed,
+        validation=0.0,
+        test=TEST,
+        copies=COPIES,
     )
     card = flow.train(services, source, asked, maker(HeadOptions()), lambda *_: None)
     console.print(f"split {seed}: {card['training']}", markup=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ from training.options import asked_of, fitting_options, listed, training_options
 
 if TYPE_CHECKING:
     from training.flow import Asked, Make
+
+_C = TypeVar("_C", bound=Callable[..., Any])
 
 
 @click.group()
@@ -30,7 +32,14 @@ _MODALITY_DROPOUT = click.option(
     type=click.FloatRange(0, 0.9),
     help="Chance that a modality of a product is left out of a batch.",
 )
-_DIMS = click.option("--dims", default=256, show_default=True, type=click.IntRange(8, 4096), help="Of the space that is made.")
+
+
+def _dims(default: int) -> Callable[[_C], _C]:
+    return click.option(
+        "--dims", default=default, show_default=True, type=click.IntRange(8, 4096), help="Of the space that is made."
+    )
+
+
 _HIDDEN = click.option("--hidden", default=512, show_default=True, type=click.IntRange(0, 8192), help="Of the layer between.")
 _BATCH = click.option("--batch", default=128, show_default=True, type=click.IntRange(2, 65_536), help="Products a batch.")
 _POSITIVES = click.option("--positives-by", multiple=True, metavar="FIELD", help="Equal values answer each other's queries.")
@@ -39,12 +48,16 @@ _POSITIVES = click.option("--positives-by", multiple=True, metavar="FIELD", help
 @train.command()
 @click.argument("catalogue")
 @source_options
-@training_options
-@_DIMS
+@training_options(epochs=40, learning_rate=5e-4)
+@_dims(512)
 @_HIDDEN
 @_BATCH
 @_POSITIVES
 @_MODALITY_DROPOUT
+@click.option(
+    "--mixup", default=2.0, show_default=True, type=click.FloatRange(0, 100), help="Mixes products by Beta(A, A); 0: none."
+)
+@click.option("--sets", default=4, show_default=True, type=click.IntRange(1, 64), help="Heads side by side that share --dims.")
 @click.option("--loss", type=click.Choice(["infonce", "triplet", "both"]), default="infonce", show_default=True)
 @click.option("--margin", default=0.2, show_default=True, type=click.FloatRange(0, 2), help="Of triplets, in cosines.")
 @click.option("--siamese", is_flag=True, help="One head for all modalities; their encoders must give vectors of one width.")
@@ -57,6 +70,8 @@ def heads(
     batch: int,
     positives_by: tuple[str, ...],
     modality_dropout: float,
+    mixup: float,
+    sets: int,
     loss: Any,
     margin: float,
     siamese: bool,
@@ -78,6 +93,8 @@ def heads(
         margin=margin,
         siamese=siamese,
         modality_dropout=modality_dropout,
+        mixup=mixup,
+        sets=sets,
         hard_negatives=hard_negatives,
     )
     _train(catalogue, asked_of(options, positives_by=positives_by), maker(chosen), options, as_json=as_json)
@@ -86,7 +103,7 @@ def heads(
 @train.command()
 @click.argument("catalogue")
 @source_options
-@training_options
+@training_options()
 @click.option("--field", default="category", show_default=True, help="What is predicted; `category` is the whole path.")
 @click.option("--join", type=click.Choice(["average", "vote"]), default="average", show_default=True, help="Of modalities.")
 @_BATCH
@@ -148,8 +165,8 @@ def predict(
 @train.command()
 @click.argument("catalogue")
 @source_options
-@training_options
-@_DIMS
+@training_options()
+@_dims(256)
 @_HIDDEN
 @_BATCH
 @click.option(
@@ -174,7 +191,7 @@ def fusion(
 @click.argument("catalogue")
 @source_options
 @fitting_options
-@_DIMS
+@_dims(256)
 @click.option("--positives-by", multiple=True, metavar="FIELD", help="Others of an equal value are to be found, not itself.")
 @click.option("--trials", default=200, show_default=True, type=click.IntRange(0, 100_000), help="Weights that are tried.")
 def whitening(catalogue: str, *, dims: int, positives_by: tuple[str, ...], trials: int, as_json: bool, **options: Any) -> None:

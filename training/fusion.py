@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from training import losses
 from training.catalogue import Catalogue, Inputs
+from training.drawing import Owned
 from training.flow import Made, Make
 from training.groups import Split
-from training.heads import Owned
 from training.measuring import first_places, mean_of
 from training.over import Base
 from training.ranking import MOST_QUERIES, answers_of, queries_of

@@ -1,10 +1,11 @@
 """Heads over frozen encoders, trained so that a product's words, pictures and sounds are alike in one space.
 
     batch of products (and a hard negative of each) -> one input of each modality, some modalities left out
-        -> frozen vectors, with some noise -> heads -> cosines of each pair of modalities -> InfoNCE, triplets, or both
+        -> frozen vectors, mixed in pairs of products, with some noise -> heads
+        -> cosines of each pair of modalities -> InfoNCE, triplets, or both
 
 Positives are all products of the same group or of the same value of a field, so a variant is never a negative; of a query those
-that it led to.
+that it led to. What is mixed counts as of the product that has the larger share of it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from training import losses
-from training.catalogue import Catalogue, Inputs
+from training.catalogue import Catalogue
+from training.drawing import Mixed, Owned
 from training.flow import Made, Make
 from training.groups import Split
 from training.measuring import mean_of
@@ -42,12 +43,19 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, slots=True)
 class HeadOptions:
-    """How heads are trained. The defaults were chosen on 626 stamps with words in seven languages (docs/training.md)."""
+    """How heads are trained. The defaults were chosen on stamps with words in seven languages (docs/training.md).
 
-    dims: int = 256
+    `mixup`: part of each product's vectors is those of another product of the batch, in its words and its picture by the same
+    share, drawn from Beta(mixup, mixup) and at most a half (Zhang et al. 2018, arXiv:1710.09412); 0: none. `sets` of heads are
+    trained beside each other, each with `hidden` and its part of `dims`: their mistakes differ.
+    """
+
+    dims: int = 512
     hidden: int = 512
+    sets: int = 4
     dropout: Mapping[str, float] = field(default_factory=lambda: {"text": 0.2, "image": 0.4, "audio": 0.4})
     noise: float = 0.05
+    mixup: float = 2.0
     loss: Loss = "infonce"
     margin: float = 0.2
     scale: float = 12.0
@@ -71,11 +79,12 @@ class HeadTask:
         }
         several = sum(owned.has(split.train).astype(int) for owned in self._train.values())
         self.products = split.train[np.asarray(several) > 1]
-        heads = Heads(towers, options.dims, options.hidden, dropout=options.dropout)
+        heads = Heads(towers, options.dims, options.hidden, dropout=options.dropout, sets=options.sets)
         self.network: nn.Module = _Trained(heads, options.scale, (len(self.products), options.hard_negatives))
         with torch.no_grad():
-            for head, mean in self._means(towers).items():
-                self.heads.heads[head].mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
+            for name, mean in self._means(towers).items():
+                for head in self.heads.of(name):
+                    head.mean.copy_(torch.from_numpy(mean))
         self.network.to(device)
 
     @property
@@ -125,29 +134,38 @@ class HeadTask:
         return np.unique(np.concatenate([self.products[anchors], near[near >= 0]]))
 
     def loss(self, batch: Rows) -> Tensor:
-        """The mean loss over the pairs of modalities that the batch has."""
+        """The mean loss over the sets of heads; each sees inputs of its own of the batch."""
+        return torch.stack([self._loss_of(number, batch) for number in range(self.options.sets)]).mean()
+
+    def _loss_of(self, number: int, batch: Rows) -> Tensor:
+        """The mean loss of a set of heads over the pairs of modalities that the batch has."""
         seen = {modality: owned.draw(batch, drop=self.options.modality_dropout) for modality, owned in self._train.items()}
-        found = {m: self._headed(m, chosen) for m, (_, chosen) in seen.items() if len(chosen)}
+        mixed = Mixed.drawn(len(batch), self.options.mixup) if self.options.mixup else None
+        given = {m: self._given(m, places, chosen, mixed) for m, (places, chosen) in seen.items() if len(chosen)}
+        found = {m: self.heads.by_set(number, m, rows) for m, rows in given.items()}
         parts = []
         for one, other in itertools.combinations(found, 2):
             rows, columns = batch[seen[one][0]], batch[seen[other][0]]
             positives = self.catalogue.alike(rows, columns)
             positives |= self.catalogue.led(one, seen[one][1], columns) | self.catalogue.led(other, seen[other][1], rows).T
-            parts.append(self._told(found[one] @ found[other].T, torch.from_numpy(positives).to(self._device)))
+            parts.append(self._told(number, found[one] @ found[other].T, torch.from_numpy(positives).to(self._device)))
         return torch.stack(parts).mean() if parts else next(self.network.parameters()).sum() * 0
 
-    def _told(self, cosines: Tensor, positives: Tensor) -> Tensor:
-        scale = self.network.log_scale.clamp(max=losses.HOTTEST).exp()  # type: ignore[operator]
+    def _told(self, number: int, cosines: Tensor, positives: Tensor) -> Tensor:
+        scale = self.network.log_scale[number].clamp(max=losses.HOTTEST).exp()  # type: ignore[index]
         which = self.options.loss
         told = losses.info_nce(cosines * scale, positives) if which != "triplet" else cosines.sum() * 0
         return told if which == "infonce" else told + losses.triplet(cosines, positives, self.options.margin)
 
-    def _headed(self, modality: Modality, chosen: Rows) -> Tensor:
-        rows = torch.from_numpy(self._train[modality].inputs.read(chosen)).to(self._device)
+    def _given(self, modality: Modality, places: Rows, chosen: Rows, mixed: Mixed | None) -> Tensor:
+        """What the heads are given of the products in these places: the chosen inputs' vectors, mixed and with noise."""
+        vectors = self._train[modality].inputs.read(chosen)
+        if mixed is not None:
+            vectors = mixed.of(places, vectors)
+        rows = torch.from_numpy(vectors).to(self._device)
         if self.options.noise:
             rows = rows + self.options.noise * rows.shape[1] ** -0.5 * torch.randn(rows.shape).to(self._device)
-        found: Tensor = self.heads(modality, rows)
-        return found
+        return rows
 
     def score(self) -> float:
         """The mean reciprocal rank on the validation side, over all directions: it moves more smoothly than recall."""
@@ -206,6 +224,13 @@ def maker(options: HeadOptions) -> Make:
 
     def make(catalogue: Catalogue, split: Split, bases: Mapping[Modality, Base], device: torch.device) -> Made:
         towers = towers_of(bases, siamese=options.siamese)
+        if options.dims % options.sets:
+            raise InputError(
+                f"{options.sets} sets of heads cannot share {options.dims} dims evenly.",
+                code="training.sets",
+                field="sets",
+                remedy="Give --dims as a multiple of --sets.",
+            )
         task = HeadTask(catalogue, split, towers, options, device)
         if not len(task.products):
             raise InputError(
@@ -218,6 +243,7 @@ def maker(options: HeadOptions) -> Make:
             "kind": "heads",
             "dims": options.dims,
             "hidden": options.hidden,
+            "sets": options.sets,
             "towers": {str(modality): asdict(tower) for modality, tower in towers.items()},
         }
         return Made("heads", task, facts, asdict(options), "R@10", lambda found, model: entry(found, model, options))
@@ -261,43 +287,4 @@ class _Trained(nn.Module):
         super().__init__()
         self.register_buffer("hard", torch.full(mined, -1, dtype=torch.int64))
         self.heads = heads
-        self.log_scale = nn.Parameter(torch.tensor(float(np.log(scale))))
-
-
-class Owned:
-    """The inputs of a modality, by the products of a side."""
-
-    def __init__(self, inputs: Inputs, products: Rows, *, copies: bool) -> None:
-        self.inputs = inputs
-        self._which = inputs.of(products, copies=copies)
-        owners = inputs.product[self._which]
-        self._order = self._which[np.argsort(owners, kind="stable")]
-        owners = inputs.product[self._order]
-        self._products, self._starts, self._counts = np.unique(owners, return_index=True, return_counts=True)
-
-    def has(self, products: Rows) -> npt.NDArray[np.bool_]:
-        """Which of these products have an input, bool (n,)."""
-        return np.isin(products, self._products)
-
-    def draw(self, products: Rows, *, drop: float) -> tuple[Rows, Rows]:
-        """One input of each product that has any, at random, each left out with the chance `drop`: (places, inputs)."""
-        at = np.searchsorted(self._products, products).clip(max=max(len(self._products) - 1, 0))
-        chance = torch.rand(2, len(products)).numpy()
-        if not len(self._products):
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        kept = np.flatnonzero((self._products[at] == products) & (chance[0] >= drop))
-        chosen = self._starts[at[kept]] + (chance[1][kept] * self._counts[at[kept]]).astype(np.int64)
-        return kept, self._order[chosen]
-
-    def first(self, products: Rows) -> Rows:
-        """The first input of each product, which of words is its own and no query, -1 where it has none: (n,)."""
-        if not len(self._products):
-            return np.full(len(products), -1, dtype=np.int64)
-        at = np.searchsorted(self._products, products).clip(max=len(self._products) - 1)
-        return np.where(self._products[at] == products, self._order[self._starts[at]], -1)
-
-    def mean(self) -> Vectors:
-        total = np.zeros(self.inputs.vectors.dims, dtype=np.float64)
-        for start in range(0, len(self._which), _BLOCK):
-            total += self.inputs.read(self._which[start : start + _BLOCK]).sum(axis=0, dtype=np.float64)
-        return (total / max(len(self._which), 1)).astype(np.float32)
+        self.log_scale = nn.Parameter(torch.full((heads.sets,), float(np.log(scale))))

@@ -30,11 +30,6 @@ _OPTIONS = (
     click.option("--test", default=0.1, show_default=True, type=_SHARE, help="Share of products that is only reported on."),
     click.option("--copies", default=0, show_default=True, type=click.IntRange(0, 20), help="Changed copies of each medium."),
 )
-_EPOCHS = (
-    click.option("--epochs", default=60, show_default=True, type=click.IntRange(1, 10_000), help="Most epochs."),
-    click.option("--patience", default=15, show_default=True, type=click.IntRange(1), help="Epochs without a better score."),
-    click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(0, 1, min_open=True)),
-)
 _END = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the split and all random numbers."),
     click.option(
@@ -48,9 +43,17 @@ _END = (
 )
 
 
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what every training by epochs takes."""
-    return _given(_given(command, _END), (*_OPTIONS, *_EPOCHS))
+def training_options(*, epochs: int = 60, learning_rate: float = 1e-3) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command what every training by epochs takes, with these defaults."""
+    rate = click.FloatRange(0, 1, min_open=True)
+    own = (
+        click.option("--epochs", default=epochs, show_default=True, type=click.IntRange(1, 10_000), help="Most epochs."),
+        click.option(
+            "--patience", default=15, show_default=True, type=click.IntRange(1), help="Epochs without a better score."
+        ),
+        click.option("--learning-rate", default=learning_rate, show_default=True, type=rate),
+    )
+    return lambda command: _given(_given(command, _END), (*_OPTIONS, *own))
 
 
 def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:

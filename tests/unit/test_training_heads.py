@@ -12,19 +12,26 @@ from training_toys import AUDIO, IMAGE, TEXT, a_catalogue, towers
 
 from training import loop
 from training.catalogue import NO_QUERY, Catalogue
+from training.drawing import Mixed, Owned
 from training.groups import Split, split
-from training.heads import HeadOptions, HeadTask, Owned, towers_of
+from training.heads import HeadOptions, HeadTask, maker, towers_of
 from training.negatives import by_turns, mine
 from training.over import Base
 from training.ranking import answers_of, documents_of
-from triptych.encoders.base import EncoderSpec, unit
+from triptych.encoders.base import EncoderSpec, Fitted, unit
 from triptych.encoders.classical.contrast import seeded
+from triptych.encoders.trained_head import restored
 from triptych.errors import InputError
 
 pytestmark = pytest.mark.unit
 
 PLAN = loop.Plan(epochs=8, steps=3, patience=8, learning_rate=3e-3, weight_decay=0.01, seed=5)
-SMALL = HeadOptions(dims=16, hidden=24, batch=64, dropout={})
+SMALL = HeadOptions(dims=16, hidden=24, sets=2, batch=64, dropout={})
+
+
+_OF_A_HEAD = (
+    "mean", "straight.weight", "straight.bias", "deep.1.weight", "deep.1.bias", "deep.4.weight", "deep.4.bias",
+)  # fmt: skip
 
 
 def sides(catalogue: Catalogue) -> Split:
@@ -150,6 +157,55 @@ def test_inputs_drawn_are_of_the_product_and_each_has_its_turn(tmp_path: Path) -
     assert {int(chosen[1]) for _, chosen in drawn} == {1, 2}
 
 
+def test_mixed_vectors_are_between_two_products_by_one_share_in_all_modalities() -> None:
+    mixed = Mixed(partner=np.array([1, 0, 3, 2]), share=np.array([0.5, 0.75, 0.6, 0.9], dtype=np.float32))
+    whole, some = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 3]]
+    assert mixed.of(np.arange(4), whole) == pytest.approx(
+        np.array([[0.5, 0.5, 0, 0], [0.25, 0.75, 0, 0], [0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9]])
+    )
+    left_alone = mixed.of(np.array([0, 1, 3]), some)
+    assert left_alone == pytest.approx(np.array([[0.5, 0.5, 0, 0], [0.25, 0.75, 0, 0], [0, 0, 0, 1]])), "3's partner has none"
+
+
+def test_who_is_mixed_with_whom_is_drawn_and_each_keeps_at_least_half() -> None:
+    with seeded(4):
+        mixed = Mixed.drawn(2000, 2.0)
+    assert sorted(mixed.partner.tolist()) == list(range(2000))
+    assert 0.5 <= float(mixed.share.min()) < 0.52
+    assert float(mixed.share.mean()) == pytest.approx(0.6875, abs=0.01), "of Beta(2, 2) folded at a half"
+
+
+def test_sets_of_heads_give_a_vector_of_length_1_of_all_of_them(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=40) as catalogue:
+        task = task_of(catalogue)
+        vectors = task.embed(TEXT, np.arange(10))
+        rows = torch.from_numpy(catalogue.inputs[TEXT].read(np.arange(10)))
+        with torch.inference_mode():
+            apart = [task.heads.by_set(number, TEXT, rows).numpy() for number in range(2)]
+    assert vectors.shape == (10, 16)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(10), abs=1e-6)
+    assert np.concatenate(apart, axis=1) / 2**0.5 == pytest.approx(vectors, abs=1e-6)
+    assert not np.allclose(apart[0], apart[1], atol=0.1), "each set began elsewhere"
+
+
+def test_heads_of_before_there_were_sets_are_read(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=40) as catalogue:
+        task = task_of(catalogue, dataclasses.replace(SMALL, sets=1))
+        given = {str(role): dataclasses.asdict(tower) for role, tower in towers(*catalogue.inputs).items()}
+        before = Fitted(task.arrays(), {"dims": 16, "hidden": 24, "towers": given})
+        rows = catalogue.inputs[IMAGE].read(np.arange(5))
+        with torch.inference_mode():
+            found = restored(before)(IMAGE, torch.from_numpy(rows)).numpy()
+        assert set(before.tensors) == {f"heads.{head}.{name}" for head in (TEXT, IMAGE) for name in _OF_A_HEAD}
+        assert found == pytest.approx(task.embed(IMAGE, np.arange(5)), abs=1e-6)
+
+
+def test_sets_that_cannot_share_the_dims_are_refused(tmp_path: Path) -> None:
+    with a_catalogue(tmp_path / "vectors", count=40) as catalogue, pytest.raises(InputError, match="3 sets") as caught:
+        maker(dataclasses.replace(SMALL, sets=3))(catalogue, sides(catalogue), {}, torch.device("cpu"))
+    assert (caught.value.code, caught.value.field) == ("training.sets", "sets")
+
+
 def test_products_of_a_group_and_of_a_value_answer_each_other(tmp_path: Path) -> None:
     with a_catalogue(tmp_path / "vectors", count=4) as catalogue:
         given = dataclasses.replace(catalogue, group=np.array([0, 0, 2, 3]), positive=np.array([[7], [-1], [7], [-1]]))
@@ -182,7 +238,7 @@ def test_a_query_is_drawn_toward_all_that_it_led_to_and_answered_by_them(tmp_pat
         every = Split(np.arange(6), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         options = dataclasses.replace(SMALL, modality_dropout=0.0)
         task = HeadTask(given, every, towers(*given.inputs), options, torch.device("cpu"))
-        task._told = lambda _cosines, positives: seen.append(positives.numpy()) or torch.zeros(())  # type: ignore[method-assign,func-returns-value]
+        task._told = lambda _set, _cosines, positives: seen.append(positives.numpy()) or torch.zeros(())  # type: ignore[method-assign,func-returns-value]
         for seed in range(20):
             with seeded(seed):
                 task.loss(np.arange(6))

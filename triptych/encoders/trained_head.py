@@ -61,6 +61,6 @@ class TrainedHeadEncoder:
 def restored(found: Fitted) -> Heads:
     """The network of trained heads, for use and not for training."""
     facts = found.facts
-    network = Heads(trained.towers_of(facts), facts["dims"], facts["hidden"])
+    network = Heads(trained.towers_of(facts), facts["dims"], facts["hidden"], sets=facts.get("sets", 1))
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in found.tensors.items()})
     return network.eval()
