@@ -24,7 +24,7 @@ import numpy as np
 from evaluation.kept import Scored
 from search_api.candidates import COMPLETED, NOT_RETRIEVED, RETRIEVED, Candidates
 from search_api.fusion import FusedLeg, Method, fuse, reweighed
-from search_api.query import DEFAULT_WINDOW, LARGEST_WINDOW, FusionMethod, Mean
+from search_api.query import DEFAULT_WINDOW, LARGEST_WINDOW, MOST_GUARD, FusionMethod, Mean
 from search_api.weights import of_set, share
 from triptych.errors import QueryError
 from triptych.schema import LEXICAL, IndexSchema, Missing
@@ -120,6 +120,8 @@ def _of_settings(text: str, schema: IndexSchema) -> Configuration:
             method = replace(method, mean=_one_of(name, value, get_args(Mean)))
         elif name == "missing":
             found = replace(found, missing=_one_of(name, value, get_args(Missing)))
+        elif name == "guard":
+            method = replace(method, guard=_guard(value))
         elif name == "complete":
             found = replace(found, complete=_one_of(name, value, ("yes", "no")) == "yes")
         elif name == "window":
@@ -150,11 +152,18 @@ def _window(value: str) -> int:
     return int(value)
 
 
+def _guard(value: str) -> float:
+    guard = _number("guard", value)
+    if not 0 <= guard <= MOST_GUARD:
+        raise _bad(f"The guard is {value!r}.", f"Give 0 to {MOST_GUARD} sigmas.")
+    return guard
+
+
 def _number(name: str, value: str) -> float:
     try:
         return float(value)
     except ValueError as error:
-        raise _bad(f"The weight of {name} is {value!r}.", "Give a number.") from error
+        raise _bad(f"The value of {name} is {value!r}.", "Give a number.") from error
 
 
 def _bad(message: str, remedy: str) -> QueryError:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from evaluation.statistics import Estimate
+from search_api.query import DEFAULT_GUARD
 
 _WIDTH: Final = 720
 _LABEL: Final = 150
@@ -97,8 +98,9 @@ def distribution(relevant: Sequence[float], others: Sequence[float], floor: floa
     parts += [_text(left, height - 6, f"{low:.2f}"), _text(left + span, height - 6, f"{high:.2f}", "end")]
     if floor is not None:
         parts += [_line(x(floor), 4, x(floor), height - 20, "floor"), _text(x(floor) + 4, 12, "floor")]
-        if sigma and floor + 2 * sigma < high:
-            parts.append(_line(x(floor + 2 * sigma), 14, x(floor + 2 * sigma), height - 20, "guard"))
+        guard = floor + DEFAULT_GUARD * (sigma or 0.0)
+        if floor < guard < high:
+            parts.append(_line(x(guard), 14, x(guard), height - 20, "guard"))
     return _svg(360, height, parts, title)
 
 

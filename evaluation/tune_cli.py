@@ -16,8 +16,8 @@ from triptych.errors import InputError, TriptychError
 if TYPE_CHECKING:
     from evaluation.judged import Judged
     from evaluation.kept import Asked, Scored
+    from evaluation.tried import Tried
     from evaluation.tuning import Outcome, Plan, Tuned
-    from evaluation.windows import Windowed
     from triptych.schema import IndexSchema
     from triptych.services import Services
 
@@ -75,7 +75,7 @@ def tune(
 
     Only what is better on queries held out is written: by its lower bound, by a test, and without making a head query worse.
     """
-    from evaluation import judged, tuning, weighing, windows  # noqa: PLC0415
+    from evaluation import judged, tried, tuning, weighing  # noqa: PLC0415
     from evaluation.shown import lacking  # noqa: PLC0415
     from triptych.services import build  # noqa: PLC0415
 
@@ -90,19 +90,21 @@ def tune(
     least = _best_legs(asked, given, plan)
     outcome = tuning.tune(asked.scored, given.judgements, asked.schema, plan, least)
     sets = weighing.sets_of(outcome, name, asked.schema)
-    tried = _windows(asked, given, plan, sets, window)
+    fields = _fields(asked, given, plan, sets, window)
     if sets and not dry_run:
         _write(services, asked, sets, name)
     written = sorted(sets) if not dry_run else []
     if as_json:
         legs = {"best_leg": least[tuning.WHOLE], "best_leg_of_class": {key: least[key] for key in outcome.classes}}
-        told = {**_json(outcome), **legs, "sets": sets, "written": written, "windows": [asdict(one) for one in tried]}
+        told = {**_json(outcome), **legs, "sets": sets, "written": written}
+        told |= {f"{field}s": [asdict(one) for one in some] for field, some in fields.items()}
         click.echo(json.dumps({**told, "version": asked.version, "not_in_index": list(asked.absent)}))
     else:
         for sentence in lacking(asked):
             click.echo(sentence)
         _show(outcome, asked.schema, sets, written=written, name=name)
-        click.echo(windows.told(tried, f"nDCG@{k}"))
+        for field, some in fields.items():
+            click.echo(tried.told(some, field, f"nDCG@{k}"))
 
 
 def _given(
@@ -140,16 +142,21 @@ def _best_leg(asked: Asked, given: Judged, plan: Plan) -> float:
     return fmean(values[one.query.id][names.main] for one in asked.scored)
 
 
-def _windows(asked: Asked, given: Judged, plan: Plan, sets: Mapping[str, Mapping[str, float]], depth: int) -> list[Windowed]:
-    """What each window reaches by the weights as they would be once these sets are written."""
+def _fields(
+    asked: Asked, given: Judged, plan: Plan, sets: Mapping[str, Mapping[str, float]], depth: int
+) -> dict[str, list[Tried]]:
+    """What each window and each guard reaches by the weights as they would be once these sets are written."""
     from evaluation.in_force import in_force  # noqa: PLC0415
     from evaluation.results import Names  # noqa: PLC0415
+    from evaluation.tried import guards, windows  # noqa: PLC0415
     from evaluation.weighing import merged  # noqa: PLC0415
-    from evaluation.windows import windows  # noqa: PLC0415
 
     schema = asked.schema.model_copy(update={"weight_sets": merged(asked.schema.weight_sets, sets, plan.name)})
-    names = Names(plan.k, judged_only=plan.judged_only)
-    return windows(replace(asked, schema=schema), given.judgements, in_force(schema, plan.name), names, depth)
+    names, way, then = Names(plan.k, judged_only=plan.judged_only), in_force(schema, plan.name), replace(asked, schema=schema)
+    return {
+        "window": windows(then, given.judgements, way, names, depth),
+        "guard": guards(then, given.judgements, way, names),
+    }
 
 
 def _write(services: Services, asked: Asked, sets: Mapping[str, Mapping[str, float]], name: str) -> None:

@@ -40,7 +40,8 @@ def bound(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> f
         return -np.inf
     most: dict[str, list[tuple[float, float]]] = {}
     for column, leg in enumerate(legs):
-        floor, top = calibrated_scale(leg.level, float(candidates.tops[column]), lexical=leg.base == LEXICAL)
+        own, words = float(candidates.tops[column]), leg.base == LEXICAL
+        floor, top = calibrated_scale(leg.level, own, lexical=words, guard=method.guard)
         last = float(candidates.lasts[column])
         reached = last if leg.weight > 0 else 0.0  # 0: the least score there is
         best = 0.0 if np.isnan(reached) else (reached - floor) / (top - floor)

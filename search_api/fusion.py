@@ -20,7 +20,7 @@ import numpy as np
 
 from search_api.candidates import NO_MODALITY, Candidates, Floats
 from search_api.normalise import Scales, normalise
-from search_api.query import FusionMethod, Mean
+from search_api.query import DEFAULT_GUARD, FusionMethod, Mean
 from triptych.schema import LEXICAL, Level, Missing
 
 _LEAST: Final = 0.01
@@ -49,6 +49,7 @@ class Method:
     fusion: FusionMethod = "calibrated"
     mean: Mean = "arithmetic"
     missing: Missing = "renormalise"
+    guard: float = DEFAULT_GUARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fu
     Earlier rounds stand before later ones, then by score, then by id.
     """
     lexical = [leg.base == LEXICAL for leg in legs]
-    normalised, scales = normalise(candidates, method.fusion, [leg.level for leg in legs], lexical)
+    levels = [leg.level for leg in legs]
+    normalised, scales = normalise(candidates, method.fusion, levels, lexical, guard=method.guard)
     weights = np.broadcast_to(np.array([leg.weight for leg in legs]), normalised.shape)
     lacking = candidates.status == NO_MODALITY
     if method.missing == "renormalise" and lacking.any():

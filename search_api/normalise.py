@@ -1,8 +1,8 @@
 """Bring the scores of the legs to one scale. Pure; arrays of shape (n products, L legs).
 
 calibrated   (raw - floor) / (top - floor): the floor is measured on the catalogue (`schema.Level`), the top is the leg's best
-             score in this query, but never less than two sigma above the floor: a leg of which nothing stands out must not
-             have its noise stretched to 1. Neither moves with page or window.
+             score in this query, but never less than the guard (two sigma unless a query says otherwise) above the floor: a leg
+             of which nothing stands out must not have its noise stretched to 1. Neither moves with page or window.
 min_max      (raw - min) / (max - min) over the scores known: what most engines do; 1 for all where all are equal
 z_score      (raw - mean) / sigma; 0 where all are equal
 dbsf         (raw - (mean - 3 sigma)) / (6 sigma), Qdrant's distribution-based score fusion; 0.5 where all are equal
@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from search_api.candidates import NO_MATCH, Candidates, Floats
-from search_api.query import FusionMethod
+from search_api.query import DEFAULT_GUARD, FusionMethod
 from triptych.schema import Level
 
-GUARD = 2.0
-"""Sigmas above the floor that a best score must reach to count as 1."""
+_BELOW: Final = 2.0
+"""Sigmas below the floor at which a product counts that cannot answer an input at all."""
 
 UNMEASURED = Level(floor=0.5, sigma=0.25)
 """For a vector leg nobody measured yet (fewer than ten products): the cosine itself, 0 at a right angle."""
@@ -51,15 +51,20 @@ class Scales:
     lack: Floats
 
 
-def calibrated_scale(level: Level | None, top: float, *, lexical: bool) -> tuple[float, float]:
-    """Floor and top of a leg. `top` is the leg's best score in this query, NaN where it found nothing."""
+def calibrated_scale(level: Level | None, top: float, *, lexical: bool, guard: float = DEFAULT_GUARD) -> tuple[float, float]:
+    """Floor and top of a leg. `top` is the leg's best score in this query, NaN where it found nothing; `guard` in sigmas."""
     known = level or (Level(floor=0.0, sigma=0.0) if lexical else UNMEASURED)
-    least = known.floor + max(GUARD * known.sigma, 1e-6 if lexical else _NARROWEST)
+    least = known.floor + max(guard * known.sigma, 1e-6 if lexical else _NARROWEST)
     return known.floor, max(top, least) if top == top else least  # noqa: PLR0124  NaN
 
 
 def normalise(
-    candidates: Candidates, method: FusionMethod, levels: Sequence[Level | None], lexical: Sequence[bool]
+    candidates: Candidates,
+    method: FusionMethod,
+    levels: Sequence[Level | None],
+    lexical: Sequence[bool],
+    *,
+    guard: float = DEFAULT_GUARD,
 ) -> tuple[Floats, Scales]:
     """The scores on one scale, (n, L), NaN where none is known, and the scales."""
     raw = candidates.raw
@@ -73,7 +78,8 @@ def normalise(
         known = known[~np.isnan(known)]
         best = candidates.tops[column]
         if method == "calibrated":
-            floor[column], top[column] = calibrated_scale(levels[column], float(best), lexical=lexical[column])
+            words = lexical[column]
+            floor[column], top[column] = calibrated_scale(levels[column], float(best), lexical=words, guard=guard)
         elif len(known):
             floor[column], top[column] = _of_list(known, method)
         width = top[column] - floor[column]
@@ -87,11 +93,11 @@ def normalise(
 
 
 def _lack(levels: Sequence[Level | None], lexical: Sequence[bool], width: Floats) -> Floats:
-    """GUARD sigmas below the floor: nearly all products that have the modality stand above it, whatever the list. The other
+    """_BELOW sigmas below the floor: nearly all products that have the modality stand above it, whatever the list. The other
     methods take the list's least score, if that is below 0: under z_score 0 is the mean, and half of the list stands below it.
     """
     sigma = np.array([0.0 if words else (level or UNMEASURED).sigma for level, words in zip(levels, lexical, strict=True)])
-    return np.asarray(-GUARD * sigma / width)
+    return np.asarray(-_BELOW * sigma / width)
 
 
 _LEVEL: Final = {"calibrated": 0.0, "min_max": 1.0, "z_score": 0.0, "dbsf": 0.5, "l2": 0.0, "tm2c2": 0.0}

@@ -69,6 +69,7 @@ class Explanation(BaseModel):
     fusion: str
     mean: str
     missing: str
+    guard: float
     window: int
     completed: bool
     exact: bool

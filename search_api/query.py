@@ -17,6 +17,10 @@ DEFAULT_WINDOW: Final = 100
 """Hits each leg returns. 100 to 200 is the known optimum up to ten million documents (../fusion in docs/architecture.md)."""
 
 LARGEST_WINDOW: Final = 1000
+DEFAULT_GUARD: Final = 2.0
+"""Sigmas above its floor that a leg's best score must reach to count as 1 (docs/architecture.md, how a score is made)."""
+
+MOST_GUARD: Final = 20
 LONGEST_TEXT: Final = 10_000
 LONGEST_TIMEOUT_MS: Final = 600_000
 
@@ -84,7 +88,8 @@ class SearchRequest:
     (see `filters`). `lexical_query`, in Elasticsearch's query language, takes the place of the words' own query in the leg
     `lexical`. `size` hits are returned of those found within `window` per leg.
 
-    `fusion` and `mean` say how scores are brought to one scale and averaged; `complete=False` gives products 0 from legs that
+    `fusion` and `mean` say how scores are brought to one scale and averaged; `guard` is how many sigmas above the floor a leg's
+    best score must stand, under calibrated, to count as 1; `complete=False` gives products 0 from legs that
     did not return them; `missing` is what a leg counts whose modality a product has not. `exact=False` leaves quantised
     scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page.
     `session_id` names the visit whose events lift what is like the products they are of (see `history`).
@@ -117,6 +122,7 @@ class SearchRequest:
     certify: bool = False
     fusion: FusionMethod = "calibrated"
     mean: Mean = "arithmetic"
+    guard: float = DEFAULT_GUARD
     complete: bool = True
     missing: Missing | None = None
     exact: bool = True
@@ -162,6 +168,7 @@ def check(request: SearchRequest) -> None:
             f"size is 1 to window, which is {request.window}.", code="query.bad_size", field="size", remedy="Raise window too."
         )
     check_relevance(request.min_relevance)
+    check_guard(request.guard)
     if request.timeout_ms is not None and not 1 <= request.timeout_ms <= LONGEST_TIMEOUT_MS:
         raise QueryError(f"timeout_ms is 1 to {LONGEST_TIMEOUT_MS}.", code="query.bad_timeout", field="timeout_ms")
     if request.missing is not None:
@@ -220,6 +227,11 @@ def check_relevance(least: float) -> None:
         raise QueryError("min_relevance is 0 to 1.", code="query.bad_relevance", field="min_relevance")
 
 
+def check_guard(guard: float) -> None:
+    if not 0 <= guard <= MOST_GUARD:
+        raise QueryError(f"guard is 0 to {MOST_GUARD} sigmas.", code="query.bad_guard", field="guard")
+
+
 def _check_together(request: SearchRequest) -> None:
     """Fields that exclude each other."""
     if request.fusion == "native":
@@ -232,6 +244,13 @@ def _check_together(request: SearchRequest) -> None:
                     field=name,
                     remedy="Use another fusion.",
                 )
+    if request.fusion != "calibrated" and request.guard != DEFAULT_GUARD:
+        raise QueryError(
+            f"Only calibrated scores have a guard; fusion is {request.fusion}.",
+            code="query.bad_guard",
+            field="guard",
+            remedy="Leave guard out, or use calibrated.",
+        )
     arranged = [name for name in ("sort", "collapse", "vote", "min_relevance") if getattr(request, name)]
     if request.certify and ((request.fusion, request.mean, request.complete) != _PROVABLE or arranged):
         raise QueryError(

@@ -13,6 +13,7 @@ from search_api import arrange, facets, normalise, votes
 from search_api.answer import Hit, LegScore, MatchedMedia, Predicted, Variant
 from search_api.candidates import COMPLETED, STATUSES, Candidates, Floats
 from search_api.fusion import Fused, FusedLeg, Method, fuse
+from search_api.query import DEFAULT_GUARD
 from search_api.session import Session
 from triptych.elastic.lifecycle import IndexInfo
 from triptych.schema import LEXICAL
@@ -45,7 +46,7 @@ class Ranked:
 
 _NONE: Mapping[str, MatchedMedia] = {}
 
-OPTION_NAMES = ("fusion", "mean", "missing", "min_relevance", "facets", "sort", "collapse", "vote")
+OPTION_NAMES = ("fusion", "mean", "missing", "guard", "min_relevance", "facets", "sort", "collapse", "vote")
 """The fields of a request that a session keeps to rank by."""
 
 
@@ -53,7 +54,12 @@ def read_options(given: Mapping[str, Any], info: IndexInfo) -> Options:
     """The options of a request (or a session), checked. Raises QueryError."""
     missing = given.get("missing") or info.schema.missing
     return Options(
-        Method(given.get("fusion", "calibrated"), given.get("mean", "arithmetic"), missing),
+        Method(
+            given.get("fusion", "calibrated"),
+            given.get("mean", "arithmetic"),
+            missing,
+            float(given.get("guard", DEFAULT_GUARD)),
+        ),
         float(given.get("min_relevance", 0.0)),
         facets.read(given.get("facets") or {}, info),
         arrange.read_sort(given.get("sort") or (), info),

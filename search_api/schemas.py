@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from search_api.answer import SearchResult
 from search_api.query import (
+    DEFAULT_GUARD,
     DEFAULT_SIZE,
     DEFAULT_WINDOW,
     AudioAs,
@@ -159,6 +160,7 @@ class SearchBody(_Body):
     certify: bool = Field(False, description="widen the window until the answer is proved")
     fusion: FusionMethod = Field("calibrated", description="how scores are brought to one scale")
     mean: Mean = Field("arithmetic", description="how legs are averaged")
+    guard: _Finite = Field(DEFAULT_GUARD, description="sigmas above the floor at which a best score counts as 1")
     complete: bool = Field(True, description="ask for the scores that legs did not return")
     missing: Missing | None = Field(None, description="what a leg counts whose modality a product has not")
     exact: bool = Field(True, description="score quantised vectors again with the float vectors")
@@ -212,6 +214,7 @@ class ReweighBody(_Body):
     weights: dict[str, _Finite] = Field(default_factory=dict, description="legs' shares of the score")
     fusion: Annotated[FusionMethod | None, Field(description="another fusion than the query's")] = None
     mean: Mean | None = Field(None, description="another mean than the query's")
+    guard: _Finite | None = Field(None, description="another guard than the query's")
     missing: Missing | None = Field(None, description="another policy for missing modalities")
     min_relevance: _Finite | None = Field(None, description="another cut-off")
     size: int = Field(DEFAULT_SIZE, ge=1, le=1000, description="products to return")
@@ -219,7 +222,7 @@ class ReweighBody(_Body):
 
     def asked_of(self, reweigh: Callable[..., SearchResult]) -> SearchResult:
         """The answer of `Searcher.reweigh`."""
-        changes = self.model_dump(include={"fusion", "mean", "missing", "min_relevance"})
+        changes = self.model_dump(include={"fusion", "mean", "missing", "guard", "min_relevance"})
         return reweigh(self.query_id, self.weights, size=self.size, hydrate=self.hydrate, **changes)
 
 

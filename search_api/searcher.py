@@ -34,7 +34,7 @@ from search_api.history import History
 from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
-from search_api.query import SearchRequest, check, check_method, check_relevance
+from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
 from search_api.session import Session, Sessions, unknown
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
@@ -167,6 +167,7 @@ class Searcher:
         options = ranking.read_options(changed.options, info)
         check_method(options.method.fusion, options.method.mean, weights=[leg.weight for leg in legs])
         check_relevance(options.min_relevance)
+        check_guard(options.method.guard)
         if options.method.fusion == "native":
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         if changed.asked is not None and options.method.fusion != "calibrated":

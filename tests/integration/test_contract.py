@@ -192,6 +192,9 @@ def test_reweighing_asks_elasticsearch_for_nothing(web: Web) -> None:
     again = web.search(**QUERY, weights={"lexical": 0.9})
     assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in again["hits"]]
     assert [hit["score"] for hit in found["hits"]] == pytest.approx([hit["score"] for hit in again["hits"]], abs=1e-5)
+    guarded = [web.post("/v1/reweigh", query_id=answer["query_id"], guard=guard, size=5)[1]["hits"] for guard in (2, 20)]
+    assert guarded[0][0]["score"] > guarded[1][0]["score"], "nothing stands 20 sigma above the floor"
+    assert web.post("/v1/reweigh", query_id=answer["query_id"], guard=21)[1]["code"] == "query.bad_guard"
     status, found = web.post("/v1/reweigh", query_id=answer["query_id"], hydrate=True, size=5)
     assert [hit["product"] for hit in found["hits"]] == [hit["product"] for hit in answer["hits"]]
 

@@ -49,6 +49,8 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"products": ["nobodys"]}, "product.not_found", "products"),
     ({"min_relevance": 1.5}, "query.bad_relevance", "min_relevance"),
     ({"min_relevance": -0.1}, "query.bad_relevance", "min_relevance"),
+    ({"guard": 20.5}, "query.bad_guard", "guard"),
+    ({"guard": 3, "fusion": "l2"}, "query.bad_guard", "guard"),
     ({"timeout_ms": 0}, "query.bad_timeout", "timeout_ms"),
     ({"size": 0}, "query.bad_size", "size"),
     ({"size": 101}, "query.bad_size", "size"),

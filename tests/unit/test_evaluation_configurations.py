@@ -84,6 +84,7 @@ def test_a_leg_alone_is_its_own_list() -> None:
                 shares={"lexical": 0.3},
             ),
         ),
+        ("guard=3.5", Configuration("guard=3.5", method=Method(guard=3.5))),
     ],
 )
 def test_a_configuration_is_read(text: str, wanted: Configuration) -> None:
@@ -98,7 +99,7 @@ def test_a_configuration_is_read(text: str, wanted: Configuration) -> None:
 @pytest.mark.parametrize(
     "text",
     ["rrrf", "leg:nose", "set:yours", "fusion=native", "fusion=x", "window=0", "window=ten", "complete=maybe", "nose=1",
-     "lexical=x", "fusion=rrf,lexical", "weights=mean"],
+     "lexical=x", "guard=-1", "guard=21", "guard=much", "fusion=rrf,lexical", "weights=mean"],
 )  # fmt: skip
 def test_a_configuration_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(QueryError) as caught:

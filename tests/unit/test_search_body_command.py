@@ -85,7 +85,7 @@ def test_what_a_body_asks_is_known_by_its_members(asked: list[Any]) -> None:
     assert run({"query_id": "old", "weights": {"lexical": 0.5}, "size": 3, "mean": "geometric"}).exit_code == 0
     request, product = asked[0]
     assert (request.index, request.text, product) == ("shop", "x", "p1")
-    changes = {"fusion": None, "mean": "geometric", "missing": None, "min_relevance": None}
+    changes = {"fusion": None, "mean": "geometric", "guard": None, "missing": None, "min_relevance": None}
     assert asked[-1] == ("old", {"lexical": 0.5}, {"size": 3, "hydrate": False, **changes})
 
 

@@ -60,6 +60,12 @@ def test_by_hand(legs: list[FusedLeg], lasts: list[float], expected: float) -> N
     assert bound(table, legs, Method()) == pytest.approx(expected)
 
 
+def test_with_a_higher_guard_an_unseen_product_can_score_less() -> None:
+    table, picture = a_table({"a": [0.6]}, lasts=[0.55]), Level(floor=0.5, sigma=0.05)
+    found = [bound(table, [leg("one", 1.0, "image", picture)], Method(guard=guard)) for guard in (0.0, 2.0, 4.0)]
+    assert found == pytest.approx([0.5, 0.5, 0.25])
+
+
 def test_where_every_list_has_ended_nothing_is_unseen() -> None:
     assert bound(a_table({"a": [1.0, 1.0]}), [leg("one", 0.5), leg("two", 0.5)], Method()) == -np.inf
 

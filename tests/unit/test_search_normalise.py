@@ -157,6 +157,17 @@ def test_a_best_within_two_sigma_of_the_floor_is_not_stretched_to_one(best: floa
     assert scaled([best], "calibrated", LEVEL) == pytest.approx([worth], abs=1e-5)
 
 
+def test_another_guard_stretches_less_or_more() -> None:
+    table, half = a_table({"a": [0.55], "b": [0.5]}), Level(floor=0.5, sigma=0.05)
+
+    def best(guard: float) -> float:
+        return float(normalise(table, "calibrated", [half], [False], guard=guard)[0][0, 0])
+
+    assert [best(guard) for guard in (0.0, 1.0, 2.0, 4.0)] == pytest.approx([1, 1, 0.5, 0.25], abs=1e-5)
+    lacks = [float(normalise(table, "calibrated", [half], [False], guard=guard)[1].lack[0]) for guard in (0.0, 4.0)]
+    assert lacks == pytest.approx([-2.0, -0.5], abs=1e-4), "two sigma below the floor, whatever the guard"
+
+
 def test_a_level_without_width_does_not_drown_the_others() -> None:
     """A catalogue of equal products: sigma 0. The scale is never narrower than .01."""
     flat = Level(floor=0.7, sigma=0.0)

@@ -38,8 +38,8 @@ PLAIN: dict[str, Any] = {
     "weight_set": "summer", "query_class": "sku", "filters": {"colour": ["red"], "not": {"price": {"gte": 1}}, "sold": None},
     "facets": {"brand": {"size": 3}}, "sort": ("price", {"made": "desc"}), "collapse": "brand", "vote": {"field": "category"},
     "min_relevance": 0.5, "size": 5, "window": 50, "page": "token", "deep": True, "certify": True, "fusion": "rrf",
-    "mean": "harmonic", "complete": False, "missing": "zero", "exact": False, "timeout_ms": 250, "highlight": True,
-    "with_vectors": True, "explain": True, "session_id": "visit",
+    "mean": "harmonic", "guard": 3.5, "complete": False, "missing": "zero", "exact": False, "timeout_ms": 250,
+    "highlight": True, "with_vectors": True, "explain": True, "session_id": "visit",
 }  # fmt: skip
 """Every field that a request takes as it is, none with its default."""
 
@@ -164,8 +164,8 @@ def test_what_is_to_be_explained_is_a_query_and_a_product() -> None:
 def test_reweighing_changes_what_is_given() -> None:
     body = parse(ReweighBody, {"query_id": "q", "weights": {"lexical": 1}, "mean": "geometric"})
     assert (body.query_id, body.weights, body.size, body.hydrate) == ("q", {"lexical": 1}, 10, False)
-    changes = body.model_dump(include={"fusion", "mean", "missing", "min_relevance"})
-    assert changes == {"fusion": None, "mean": "geometric", "missing": None, "min_relevance": None}
+    changes = body.model_dump(include={"fusion", "mean", "guard", "missing", "min_relevance"})
+    assert changes == {"fusion": None, "mean": "geometric", "guard": None, "missing": None, "min_relevance": None}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
