@@ -144,7 +144,7 @@ def subjects(profile: str, catalogue: Path, items: int, modalities: set[Modality
         decoded = [
             value for value in inputs(services, catalogue.parent, products, modality) if not isinstance(value, MediaError)
         ]
-        for some in sets:
+        for some in sets if decoded else ():
             schema = IndexSchema(spaces=tuple(some))
             yield Subject(profile, modality, schema, services, catalogue.parent, products, decoded)
 

@@ -6,6 +6,7 @@ asks every words leg, each product's own picture or sound asks the legs of its m
 find their own product first is the leg's reliability; of pictures it is the share of first pictures that find their product
 first by its other ones. The best of the others per query is what a match that means nothing
 reaches: its deciles are the leg's noise.
+`reached` says whether searches of a leg reach the products at all (reach.py).
 A product with several parts scores by the best of them, as in a search; the first of them asks.
 """
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from indexer.attach.reading import titles_of
 from indexer.levels import ALIKE, ENOUGH, SAME, deciles, level_of
+from indexer.reach import reached
 from indexer.records import TEXT_FIELDS
 from triptych.domain import Modality, Vector, Vectors
 from triptych.elastic.attached import index_of, version_of
@@ -76,7 +78,10 @@ def calibrate(services: Services, version: str) -> IndexSchema:
     encoders, joins = services.encoders(schema), services.joins(schema)
     for space in (space for space in schema.spaces if space.searched):
         everywhere = all(space.name in s.vectors for s in sample)
-        levels |= measured(space, schema, encoders, joins, sample if everywhere else draw(services, index, schema, space))
+        drawn = sample if everywhere else draw(services, index, schema, space)
+        found = reached(services, index, space, drawn)
+        mine = measured(space, schema, encoders, joins, drawn)
+        levels |= {leg: level.model_copy(update={"reached": found}) for leg, level in mine.items()}
     return write_levels(services.elasticsearch, version, levels)
 
 

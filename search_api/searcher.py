@@ -270,8 +270,8 @@ class Searcher:
         self, run: Run, session: Session, options: ranking.Options, *, offset: int, size: int, keep: bool, hydrate: bool = True
     ) -> SearchResult:
         """A page of a session. Products deleted meanwhile make room for the next ones."""
-        kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for
         ranked = _ranked(session, session.legs, options)
+        kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for
         if hydrate:
             hits, at = self._hits(run, session, ranked, offset, size)
         else:

@@ -107,10 +107,11 @@ def why(reasons: Mapping[str, Any]) -> None:
 
 def weight_sets(schema: IndexSchema) -> None:
     """The weight sets of an index, beside what is measured of each leg."""
-    table = Table("leg", "reliability", "trust", *schema.weight_sets)
+    table = Table("leg", "reliability", "trust", "reached", *schema.weight_sets)
     for leg in schema.legs:
         level = schema.levels.get(leg)
         measured = "" if level is None or level.reliability is None else f"{level.reliability:.2f}"
         shares = [f"{some[leg]:g}" if leg in some else "" for some in schema.weight_sets.values()]
-        table.add_row(leg, measured, f"{trust(level):.2f}" if measured else "", *shares)
+        reached = "" if level is None or level.reached is None else f"{100 * level.reached:.0f} %"
+        table.add_row(leg, measured, f"{trust(level):.2f}" if measured else "", reached, *shares)
     Console().print(table)

@@ -164,7 +164,8 @@ class Level(_Frozen):
     `noise` are the 11 deciles (the quantiles 0, .1 ... 1) over the sampled queries of the best score that another product of
     the sample reaches: what a match that means nothing reaches at best. For `lexical` it is divided by the words of the query
     (`lexical.words_in`). Variants of a product are left out of it. Empty where it was not measured. `top` is the median score
-    that a title gives its own product, for `lexical` per word too; None where it was not measured.
+    that a title gives its own product, for `lexical` per word too; None where it was not measured. `reached` is the share of
+    sampled products that a search of the leg's vectors finds by their own; None where every vector is looked at.
     """
 
     floor: float
@@ -173,6 +174,7 @@ class Level(_Frozen):
     sample: int = 0
     noise: tuple[float, ...] = ()
     top: float | None = None
+    reached: float | None = None
 
     @property
     def measured(self) -> bool:

@@ -81,7 +81,8 @@ def index(cluster: Services, folder: Path, run_id: str) -> str:
     assert first.outcomes[2] == Outcome.PARTIAL
     again = pipeline.run(raw, pipeline.Target(version, schema, folder, "2"), cluster)  # its vectors come from the cache
     assert again.outcomes == [Outcome.PARTIAL if n == 2 else Outcome.UNCHANGED for n in range(12)]
-    calibrate.calibrate(cluster, version)
+    measured = calibrate.calibrate(cluster, version).levels
+    assert {level.reached for leg, level in measured.items() if leg != "lexical"} == {1.0}
     return version
 
 

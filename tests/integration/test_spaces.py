@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from processes import SHOP, Command
 
-from indexer import calibrate, levels, pipeline
+from indexer import calibrate, levels, pipeline, reach
 from search_api import Searcher, SearchRequest
 from triptych.domain import Modality, Outcome
 from triptych.elastic.lifecycle import create_version, read_schema, spaces_schema
@@ -96,8 +96,12 @@ def test_scores_of_every_index_type_and_similarity_are_exact(cluster: Services, 
         for number in range(PRODUCTS)
     ]
     name = f"types-{own_id}"
-    _, result = fill(mine, name, records)
+    version, result = fill(mine, name, records)
     assert set(result.outcomes) == {Outcome.WRITTEN}, result.dead_letters[:1]
+    measured = read_schema(cluster.elasticsearch, version).levels
+    assert {leg: level.reached for leg, level in measured.items() if leg != "lexical"} == {
+        f"vector.{kind}_{similarity}": None if kind.endswith("flat") else 1.0 for kind in TYPES for similarity in SIMILARITIES
+    }
     searcher = Searcher(mine)
     for kind in TYPES:
         for similarity in SIMILARITIES:
@@ -141,6 +145,25 @@ def test_a_space_that_few_products_have_is_measured_on_all_of_those(services: Se
     assert {name: level.sample for name, level in found.items()} == {
         "lexical": calibrate.SAMPLE, "vector.words": calibrate.SAMPLE, "vector.looks": 20,
     }  # fmt: skip
+
+
+def test_products_that_no_search_reaches_are_told(
+    services: Services, own_id: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Vectors that the index does not have stand for those that its graph does not lead to."""
+    mine = with_profile(services, FEW, tmp_path)
+    there = [unit(np.random.default_rng(n).normal(size=(1, 64)).astype(np.float32))[0] for n in range(40)]
+    records = [{"id": f"p{n}", "title": {"en": "thing"}, "vectors": {"words": v.tolist()}} for n, v in enumerate(there[:30])]
+    version, _ = fill(mine, f"reach-{own_id}", records)
+    space = read_schema(mine.elasticsearch, version).space_of("words")
+    assert space is not None
+    drawn = [calibrate.Sample(f"p{number}", (), {"words": vector}) for number, vector in enumerate(there)]
+    assert reach.reached(mine, version, space, drawn[:9]) is None, "too few tell nothing"
+    assert reach.reached(mine, version, space, drawn[:30]) == 1
+    assert not caplog.records
+    assert reach.reached(mine, version, space, drawn) == 0.75
+    assert "reach 75 % of 40 sampled products" in caplog.text
+    assert f"POST /{version}/_forcemerge" in caplog.text
 
 
 FUSED = """

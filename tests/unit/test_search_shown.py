@@ -109,7 +109,7 @@ def test_why_a_product_stands_nowhere(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_weight_sets_stand_beside_what_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    levels = {"text.text": Level(floor=0.5, sigma=0.1, reliability=0.505, sample=100)}
+    levels = {"text.text": Level(floor=0.5, sigma=0.1, reliability=0.505, sample=100, reached=0.98)}
     schema = IndexSchema(
         lexical_fields=("title",), spaces=(an_encoded("text", 2),), levels=levels, weight_sets={"summer": {"lexical": 0.3}}
     )
@@ -117,4 +117,6 @@ def test_weight_sets_stand_beside_what_is_measured(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert any("summer" in line for line in lines)
     assert any("lexical" in line and "0.3" in line for line in lines)
-    assert any("text.text" in line and "0.51" in line and "0.25" in line for line in lines), "half beyond chance, squared"
+    assert any("text.text" in line and "0.51" in line and "0.25" in line and "98 %" in line for line in lines), (
+        "half beyond chance, squared"
+    )
