@@ -99,6 +99,9 @@ def index_batch(services: Services, name: str, number: int) -> None:
         with _lease_renewed(services, claim):
             result = _run(services, claim, job)
             _bury(services, claim, job, result)
+        letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
+        counts = Counts.of(result.outcomes, letters)
+        ended = jobs.finish(claim, counts, result.outcomes)
     except pipeline.LeaseLostError:
         return  # another worker has the batch now, and counts it
     except TriptychError as error:
@@ -113,9 +116,7 @@ def index_batch(services: Services, name: str, number: int) -> None:
     except Exception as error:
         jobs.note(claim, f"{type(error).__name__}: {error}")
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
-    letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
-    counts = Counts.of(result.outcomes, letters)
-    if jobs.finish(claim, counts, result.outcomes):
+    if ended:
         log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
         _judge(services, job, counts)
         if _may_be_last(services):

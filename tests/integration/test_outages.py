@@ -646,6 +646,30 @@ def test_letters_of_which_the_answer_was_lost_do_not_stay(
     check_clean(quiet, job)
 
 
+def test_a_batch_whose_end_the_ledger_refuses_is_given_back(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An Elasticsearch that is too busy has written all records and not that they are; nobody waits for a lease to run out, and
+    the start does not count: a batch that seems lost with its worker is worked on record by record.
+    """
+    job = submit(quiet, catalogue(*things(3)), index).id
+
+    def refused(*_: Any) -> bool:
+        raise AWAY
+
+    with monkeypatch.context() as during:
+        during.setattr(quiet.jobs, "finish", refused)
+        with pytest.raises(ElasticsearchError):
+            index_batch(quiet, job, 0)
+    assert not [one for one in quiet.jobs.running() if one.job == job]
+    claim = quiet.jobs.claim(job, 0, "next")
+    assert claim is not None
+    assert claim.batch.attempts == 1
+    assert quiet.jobs.release(claim)
+    assert run_all(quiet, job, 1) == "completed"
+    assert quiet.jobs.counts(job).read == 3
+
+
 def test_a_worker_that_lost_its_batch_while_it_was_frozen_buries_nothing(
     quiet: Services, index: str, mended: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
