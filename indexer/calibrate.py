@@ -23,24 +23,22 @@ import numpy.typing as npt
 
 from indexer.attach.reading import titles_of
 from indexer.levels import ALIKE, ENOUGH, SAME, deciles, level_of
-from indexer.reach import reached
+from indexer.reach import hits_of, reached
 from indexer.records import TEXT_FIELDS
 from triptych.domain import Modality, Vector, Vectors
 from triptych.elastic.attached import index_of, version_of
 from triptych.elastic.client import translated
-from triptych.elastic.engine import Found, msearch, unpack
+from triptych.elastic.engine import unpack
 from triptych.elastic.lexical import lexical_query, words_in
 from triptych.elastic.lifecycle import read_schema, write_levels
 from triptych.encoders.base import Encoder, unit
 from triptych.encoders.fused import Join
-from triptych.errors import ElasticsearchError
 from triptych.schema import LEXICAL, IndexSchema, Level, Space
 from triptych.services import Services
 
 SAMPLE = 256
 """Products drawn. 256 x 255 pairs give the mean of a cosine to about 0.001."""
 
-_TITLES_AT_ONCE = 64  # searches of one request: a cold node must answer within the client's time
 _TIES = 100  # variants of one title that may stand before the product itself with the same score
 _TITLES = 2  # of a product with titles in many languages; which ones depends on its id, so every language gets its turn
 _SEED = 1
@@ -79,7 +77,7 @@ def calibrate(services: Services, version: str) -> IndexSchema:
     for space in (space for space in schema.spaces if space.searched):
         everywhere = all(space.name in s.vectors for s in sample)
         drawn = sample if everywhere else draw(services, index, schema, space)
-        found = reached(services, index, space, drawn)
+        found = reached(services, index, space, [s.vectors[space.name] for s in drawn if space.name in s.vectors])
         mine = measured(space, schema, encoders, joins, drawn)
         levels |= {leg: level.model_copy(update={"reached": found}) for leg, level in mine.items()}
     return write_levels(services.elasticsearch, version, levels)
@@ -254,8 +252,7 @@ def _lexical_level(services: Services, index: str, schema: IndexSchema, sample: 
         }
         for _, title in asked
     ]
-    chunks = [bodies[at : at + _TITLES_AT_ONCE] for at in range(0, len(bodies), _TITLES_AT_ONCE)]
-    hits = [_hits(answer) for chunk in chunks for answer in msearch(services.elasticsearch, index, chunk)]
+    hits = list(hits_of(services, index, bodies))
     found = [_first(some, s.id) for (s, _), some in zip(asked, hits, strict=True)]
     names = {s.id: s.names for s in among}
     best = [lexical_noise(some, s, title, names) for (s, title), some in zip(asked, hits, strict=True)]
@@ -283,13 +280,6 @@ def lexical_noise(hits: Sequence[Mapping[str, Any]], asking: Sample, title: str,
         return -math.inf
     best = (hit["_score"] for hit in hits if hit["_id"] != asking.id and not names[hit["_id"]] & asking.names)
     return float(max(best, default=0.0)) / words
-
-
-def _hits(answer: Found | ElasticsearchError) -> Sequence[Mapping[str, Any]]:
-    """The hits of a search. Raises the error of one that failed."""
-    if isinstance(answer, ElasticsearchError):
-        raise answer
-    return answer.hits
 
 
 def _first(hits: Sequence[Mapping[str, Any]], key: str) -> bool:

@@ -8,8 +8,8 @@ comes first must be as near as the product itself is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,35 +26,23 @@ LEAST = 0.95
 """The share of products below which something is wrong: HNSW finds the nearest of a hundred nearly always."""
 
 _WINDOW, _CANDIDATES = 100, 150
-_AT_ONCE = 64
+_AT_ONCE = 64  # searches of one request: a cold node must answer within the client's time
 _NEAR = 1e-4  # float32 sums differ by less
 
 
-class Drawn(Protocol):
-    """A sampled product: its vectors by space, of shape (dims,), or of several parts (parts, dims); `first` gives one."""
+def reached(services: Services, index: str, space: Space, drawn: Sequence[Vectors]) -> float | None:
+    """The share of products that a search finds by their own vector, or something as near; None where every vector is looked
+    at (flat), or fewer than ten products tell. Raises ElasticsearchError.
 
-    @property
-    def vectors(self) -> Mapping[str, Vectors]: ...
-
-    def first(self, space: str) -> Vector: ...
-
-
-def reached(services: Services, index: str, space: Space, sample: Sequence[Drawn]) -> float | None:
-    """The share of sampled products that a search finds by their own vector, or something as near; None where every vector is
-    looked at (flat), or fewer than ten products tell. Raises ElasticsearchError.
+    `drawn` are the vectors of sampled products, of shape (dims,), or of several parts (parts, dims), of which the first asks.
     """
-    having = [one for one in sample if space.name in one.vectors]
-    if space.index_type.endswith("flat") or len(having) < ENOUGH:
+    if space.index_type.endswith("flat") or len(drawn) < ENOUGH:
         return None
-    bodies = [_body(services, space, one) for one in having]
-    found: list[bool] = []
-    for at in range(0, len(bodies), _AT_ONCE):
-        for one, answer in zip(having[at:], msearch(services.elasticsearch, index, bodies[at : at + _AT_ONCE]), strict=False):
-            if isinstance(answer, ElasticsearchError):
-                raise answer
-            own = one.first(space.name)[None]
-            best = max((float(hit["_score"]) for hit in answer.hits), default=-np.inf)
-            found.append(best >= float(to_score(own, own, space.similarity)[0, 0]) - _NEAR)
+    queries = [np.atleast_2d(vectors)[:1] for vectors in drawn]
+    bodies = [_body(services, space, query[0], several=vectors.ndim > 1) for query, vectors in zip(queries, drawn, strict=True)]
+    best = [max((float(hit["_score"]) for hit in hits), default=-np.inf) for hits in hits_of(services, index, bodies)]
+    own = [float(to_score(query, query, space.similarity)[0, 0]) for query in queries]
+    found = [score >= least - _NEAR for score, least in zip(best, own, strict=True)]
     share = float(np.mean(found))
     if share < LEAST:
         log.warning(
@@ -63,19 +51,28 @@ def reached(services: Services, index: str, space: Space, sample: Sequence[Drawn
             space.name,
             index,
             100 * share,
-            len(having),
+            len(drawn),
             index,
         )
     return share
 
 
-def _body(services: Services, space: Space, one: Drawn) -> dict[str, Any]:
+def _body(services: Services, space: Space, query: Vector, *, several: bool) -> dict[str, Any]:
     clause: dict[str, Any] = {
-        "field": space.field if one.vectors[space.name].ndim == 1 else space.parts_vector,
-        "query_vector": pack(one.first(space.name), services.server),
+        "field": space.parts_vector if several else space.field,
+        "query_vector": pack(query, services.server),
         "k": _WINDOW,
         "num_candidates": _CANDIDATES,
     }
-    if space.quantised and one.vectors[space.name].ndim == 1:
+    if space.quantised and not several:
         clause["rescore_vector"] = {"oversample": _CANDIDATES / _WINDOW}
     return {"knn": clause, "size": 1, "_source": False, "track_total_hits": False}
+
+
+def hits_of(services: Services, index: str, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The hits of each search, some searches a request. Raises the error of one that failed."""
+    for at in range(0, len(bodies), _AT_ONCE):
+        for answer in msearch(services.elasticsearch, index, bodies[at : at + _AT_ONCE]):
+            if isinstance(answer, ElasticsearchError):
+                raise answer
+            yield answer.hits

@@ -66,6 +66,15 @@ class HeadOptions:
     mine_every: int = 5
     copies: bool = True
 
+    def __post_init__(self) -> None:
+        if self.dims % self.sets:
+            raise InputError(
+                f"{self.sets} sets of heads cannot share {self.dims} dims evenly.",
+                code="training.sets",
+                field="sets",
+                remedy="Give --dims as a multiple of --sets.",
+            )
+
 
 class HeadTask:
     """The heads of a catalogue, as loop.Task. Call `loss` within a seed."""
@@ -224,13 +233,6 @@ def maker(options: HeadOptions) -> Make:
 
     def make(catalogue: Catalogue, split: Split, bases: Mapping[Modality, Base], device: torch.device) -> Made:
         towers = towers_of(bases, siamese=options.siamese)
-        if options.dims % options.sets:
-            raise InputError(
-                f"{options.sets} sets of heads cannot share {options.dims} dims evenly.",
-                code="training.sets",
-                field="sets",
-                remedy="Give --dims as a multiple of --sets.",
-            )
         task = HeadTask(catalogue, split, towers, options, device)
         if not len(task.products):
             raise InputError(

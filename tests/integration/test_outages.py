@@ -600,6 +600,24 @@ def check_clean(services: Services, job: str) -> None:
         services.control.redrive(job)
 
 
+def check_given_back(services: Services, job: str) -> None:
+    """A worker may start the batch, and the start before does not count."""
+    claim = services.jobs.claim(job, 0, "next")
+    assert claim is not None
+    assert claim.batch.attempts == 1
+    assert services.jobs.release(claim)
+
+
+def failing(
+    services: Services, monkeypatch: pytest.MonkeyPatch, job: str, step: str, instead: Any, error: type[BaseException]
+) -> None:
+    """Run the first batch with `instead` in place of a step of the ledger, which ends it with `error`."""
+    with monkeypatch.context() as during:
+        during.setattr(services.jobs, step, instead)
+        with pytest.raises(error):
+            index_batch(services, job, 0)
+
+
 def test_letters_of_an_attempt_that_was_lost_before_its_end_do_not_stay(
     quiet: Services, index: str, mended: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -609,10 +627,7 @@ def test_letters_of_an_attempt_that_was_lost_before_its_end_do_not_stay(
     def lost(*_: Any) -> bool:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as during:
-        during.setattr(quiet.jobs, "finish", lost)
-        with pytest.raises(KeyboardInterrupt):
-            index_batch(quiet, job, 0)
+    failing(quiet, monkeypatch, job, "finish", lost, KeyboardInterrupt)
     assert [letter["code"] for letter in quiet.control.letters(job)] == ["media.not_found"]
     (seen,) = [one for one in quiet.jobs.running() if one.job == job]
     assert quiet.jobs.give_back(seen)
@@ -633,15 +648,9 @@ def test_letters_of_which_the_answer_was_lost_do_not_stay(
         bury(*args, **more)
         raise AWAY
 
-    with monkeypatch.context() as during:
-        during.setattr(quiet.jobs, "bury", unanswered)
-        with pytest.raises(ElasticsearchError):
-            index_batch(quiet, job, 0)
+    failing(quiet, monkeypatch, job, "bury", unanswered, ElasticsearchError)
     mend()
-    claim = quiet.jobs.claim(job, 0, "me")
-    assert claim is not None
-    assert claim.batch.attempts == 1
-    assert quiet.jobs.release(claim)
+    check_given_back(quiet, job)
     index_batch(quiet, job, 0)
     check_clean(quiet, job)
 
@@ -657,15 +666,9 @@ def test_a_batch_whose_end_the_ledger_refuses_is_given_back(
     def refused(*_: Any) -> bool:
         raise AWAY
 
-    with monkeypatch.context() as during:
-        during.setattr(quiet.jobs, "finish", refused)
-        with pytest.raises(ElasticsearchError):
-            index_batch(quiet, job, 0)
+    failing(quiet, monkeypatch, job, "finish", refused, ElasticsearchError)
     assert not [one for one in quiet.jobs.running() if one.job == job]
-    claim = quiet.jobs.claim(job, 0, "next")
-    assert claim is not None
-    assert claim.batch.attempts == 1
-    assert quiet.jobs.release(claim)
+    check_given_back(quiet, job)
     assert run_all(quiet, job, 1) == "completed"
     assert quiet.jobs.counts(job).read == 3
 

@@ -157,11 +157,10 @@ def test_products_that_no_search_reaches_are_told(
     version, _ = fill(mine, f"reach-{own_id}", records)
     space = read_schema(mine.elasticsearch, version).space_of("words")
     assert space is not None
-    drawn = [calibrate.Sample(f"p{number}", (), {"words": vector}) for number, vector in enumerate(there)]
-    assert reach.reached(mine, version, space, drawn[:9]) is None, "too few tell nothing"
-    assert reach.reached(mine, version, space, drawn[:30]) == 1
+    assert reach.reached(mine, version, space, there[:9]) is None, "too few tell nothing"
+    assert reach.reached(mine, version, space, there[:30]) == 1
     assert not caplog.records
-    assert reach.reached(mine, version, space, drawn) == 0.75
+    assert reach.reached(mine, version, space, there) == 0.75
     assert "reach 75 % of 40 sampled products" in caplog.text
     assert f"POST /{version}/_forcemerge" in caplog.text
 

@@ -65,8 +65,6 @@ class Heads(nn.Module):
         return found
 
     def forward(self, modality: str, rows: Tensor) -> Tensor:
-        if self.sets == 1:
-            return self.by_set(0, modality, rows)
         found: Tensor = cat([self.by_set(number, modality, rows) for number in range(self.sets)], dim=-1) / self.sets**0.5
         return found
 
