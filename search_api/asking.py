@@ -105,11 +105,15 @@ class Elastic:
 
     @timed("completion")
     def completed(self, run: Run, candidates: Candidates) -> Candidates:
-        """The candidates with every leg's exact score. A leg whose completion fails is dropped: its scores would be untrue."""
+        """The candidates with every leg's exact score. A leg whose completion fails is dropped: its scores would be untrue.
+
+        Words that fewer products match than the window holds are not asked for again: their list is all there is.
+        """
         gaps = candidates.missing()
-        legs = [leg for leg in run.legs if leg.name in gaps]
-        if not legs:
+        if not gaps:
             return candidates
+        late = {leg.name: LegHits() for leg in run.legs if leg.space is None and leg.seeks and candidates.ended(leg.name)}
+        legs = [leg for leg in run.legs if leg.name in gaps and leg.name not in late]
         asked = self.asked(run, 0)
         slices = [(leg, gaps[leg.name][at : at + AT_ONCE]) for leg in legs for at in range(0, len(gaps[leg.name]), AT_ONCE)]
         try:
@@ -117,7 +121,6 @@ class Elastic:
         except ElasticsearchError as error:
             run.fail("completion", error)
             return candidates
-        late: dict[str, LegHits] = {}
         lost: list[str] = []
         for (leg, _), answer in zip(slices, answers, strict=True):
             if not isinstance(answer, ElasticsearchError):
@@ -151,8 +154,9 @@ class Elastic:
             shown["highlight"] = highlighting(words)
         several = [leg for leg in run.legs if leg.space is not None and leg.space.has_parts]
         asked = self.asked(run, len(ids))
-        bodies = [{**shown, "track_total_hits": False}, *(best_part_body(leg, ids, asked) for leg in several)]
-        found, *named = self.msearch(run, bodies)
+        shown["track_total_hits"] = False
+        bodies = [shown, *(best_part_body(leg, ids, asked) for leg in several)]
+        found, *named = self.msearch(run, bodies) if several else [self._alone(run, shown, preference=run.query_id)]
         if isinstance(found, ElasticsearchError):
             raise found
         media: dict[str, dict[str, MatchedMedia]] = {}
@@ -183,7 +187,7 @@ class Elastic:
                 bodies,
                 preference=run.query_id,
                 every_shard=run.info.shards > 1,
-                moment=None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds),
+                moment=self._moment(run),
                 seconds=run.deadline.request_seconds,
                 key=run.info.schema.key_field if scored else None,
                 values=bool(run.values),
@@ -192,10 +196,23 @@ class Elastic:
     def search(self, run: Run, body: Mapping[str, Any]) -> Found:
         """One search, for `native`: no other leg answers where Elasticsearch refuses it."""
         try:
-            with self._breakers.asking(run.deadline):
-                return search(self._client, run.info.index, body, seconds=run.deadline.request_seconds)
+            return self._alone(run, body)
         except ElasticsearchError as error:
             raise nothing_answered(run, error) from error
+
+    def _alone(self, run: Run, body: Mapping[str, Any], *, preference: str | None = None) -> Found:
+        with self._breakers.asking(run.deadline):
+            return search(
+                self._client,
+                run.info.index,
+                body,
+                preference=preference,
+                moment=self._moment(run),
+                seconds=run.deadline.request_seconds,
+            )
+
+    def _moment(self, run: Run) -> Moment | None:
+        return None if run.pit is None else Moment(run.pit, self._services.settings.session_seconds)
 
     @contextmanager
     def moment(self, run: Run) -> Iterator[None]:

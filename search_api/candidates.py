@@ -23,6 +23,7 @@ STATUSES: Final = ("retrieved", "completed", "no_match", "no_modality", "not_ret
 RETRIEVED, COMPLETED, NO_MATCH, NO_MODALITY, NOT_RETRIEVED = range(5)
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 Values = Mapping[str, Sequence[Any]]
 """The doc values of one product that an answer needs (to sort, collapse, count or vote by), by field."""
 
@@ -76,6 +77,10 @@ class Candidates:
         ids = tuple(self.ids[row] for row in rows)
         kept = {name: getattr(self, name)[rows] for name in ("raw", "status", "rank", "round")}
         return replace(self, ids=ids, extra=frozenset(), **kept)
+
+    def ended(self, leg: str) -> bool:
+        """Whether a leg's list ended within its window and is all that it has. Of `extra` candidates no list says anything."""
+        return not self.extra and bool(np.isnan(self.lasts[self.legs.index(leg)]))
 
     def missing(self) -> dict[str, list[str]]:
         """Per leg the candidates whose score is not known yet."""
@@ -135,24 +140,18 @@ def gather(
     A leg that pushes products away is asked only for its best score and is no source. `full` is the window: a list of that
     length may go on.
     """
-    found: set[str] = set()
-    for name in sources:
-        found.update(retrieved[name].ids)
+    found = set().union(*(retrieved[name].ids for name in sources))
     unfound = frozenset(extra) - found
     ids = tuple(sorted(found | unfound))
-    rows = {key: number for number, key in enumerate(ids)}
     shape = (len(ids), len(legs))
     raw, rank = np.full(shape, np.nan), np.zeros(shape, dtype=np.int32)
-    tops, lasts = np.full(len(legs), np.nan), np.full(len(legs), np.nan)
+    lists = [retrieved[name] for name in legs]
+    row, column, scores, place = placed(lists, ids)
+    raw[row, column], rank[row, column] = scores, place + 1
+    tops = np.array([max(hits.scores, default=np.nan) for hits in lists])
+    lasts = np.array([hits.scores[-1] if 0 < len(hits.scores) >= full else np.nan for hits in lists])
     values: dict[str, Values] = {}
-    for column, name in enumerate(legs):
-        hits = retrieved[name]
-        at, scores, number = placed(hits, rows)
-        raw[at, column] = scores
-        rank[at, column] = number + 1
-        if hits.scores:
-            tops[column] = max(hits.scores)
-            lasts[column] = hits.scores[-1] if len(hits.scores) >= full else np.nan
+    for hits in lists:
         values |= hits.values
     status = np.where(rank > 0, RETRIEVED, NOT_RETRIEVED).astype(np.uint8)
     raw, tops, lasts = single(raw), single(tops), single(lasts)
@@ -160,11 +159,17 @@ def gather(
     return Candidates(tuple(legs), ids, raw, status, rank, tops, lasts, rounds, values, unfound)
 
 
-def placed(hits: LegHits, rows: Mapping[str, int]) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.intp]]:
-    """Of the hits that are candidates: the candidate's row, the score, and the place in the list, from 0."""
-    at = np.array([rows.get(key, -1) for key in hits.ids], dtype=np.intp)
-    number = np.flatnonzero(at >= 0)
-    return at[number], np.array(hits.scores, dtype=np.float64)[number], number
+def placed(lists: Sequence[LegHits], ids: Sequence[str]) -> tuple[Places, Places, Floats, Places]:
+    """Of all hits of several lists that are among `ids`: the row of the id, the number of the list, the score, and the place in
+    the list, from 0.
+    """
+    rows = dict(zip(ids, range(len(ids)), strict=True))
+    row = np.array([rows.get(key, -1) for hits in lists for key in hits.ids], dtype=np.intp)
+    column = np.repeat(np.arange(len(lists)), [len(hits.ids) for hits in lists])
+    scores = np.array([score for hits in lists for score in hits.scores], dtype=np.float64)
+    place = np.array([number for hits in lists for number in range(len(hits.ids))], dtype=np.intp)
+    known = row >= 0
+    return (row, column, scores, place) if known.all() else (row[known], column[known], scores[known], place[known])
 
 
 def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequence[str]) -> Candidates:
@@ -173,18 +178,21 @@ def complete(candidates: Candidates, late: Mapping[str, LegHits], *, words: Sequ
     What a leg in `late` does not name does not match it: for `words` (BM25) a true 0, else the product has no such modality.
     A leg with gaps that `late` lacks keeps them.
     """
-    raw, status = candidates.raw.copy(), candidates.status.copy()
+    columns = [number for number, name in enumerate(candidates.legs) if name in late]
+    lists = [late[candidates.legs[number]] for number in columns]
+    gaps = np.zeros(candidates.status.shape, dtype=bool)
+    gaps[:, columns] = candidates.status[:, columns] == NOT_RETRIEVED
+    said = np.array([name in words for name in candidates.legs])
+    raw = np.where(gaps, np.where(said, 0.0, np.nan), candidates.raw)
+    status = np.where(gaps, np.where(said, NO_MATCH, NO_MODALITY), candidates.status).astype(np.uint8)
+    row, number, scores, _ = placed(lists, candidates.ids)
+    column = np.array(columns, dtype=np.intp)[number]
+    new = gaps[row, column]
+    row, column = row[new], column[new]
+    raw[row, column], status[row, column] = scores[new], COMPLETED
     values = dict(candidates.values)
-    rows = {key: number for number, key in enumerate(candidates.ids)}
-    for column, name in enumerate(candidates.legs):
-        gaps = status[:, column] == NOT_RETRIEVED
-        if name not in late or not gaps.any():
-            continue
-        at, scores, _ = placed(late[name], rows)
-        new = gaps[at]
-        raw[gaps, column], status[gaps, column] = (0.0, NO_MATCH) if name in words else (np.nan, NO_MODALITY)
-        raw[at[new], column], status[at[new], column] = scores[new], COMPLETED
-        values |= late[name].values
+    for hits in lists:
+        values |= hits.values
     return replace(candidates, raw=single(raw), status=status, values=values)
 
 

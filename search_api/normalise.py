@@ -72,21 +72,18 @@ def normalise(
     floor, top, nothing = np.zeros(count), np.ones(count), np.zeros(count)
     if method == "rrf":
         return _reciprocal_ranks(candidates), Scales(floor, np.full(count, 1 / (RANK_CONSTANT + 1)), nothing, nothing)
-    scaled = np.full(raw.shape, np.nan)
-    for column in range(count):
+    for column, best in enumerate(candidates.tops.tolist()):
+        if method == "calibrated":
+            floor[column], top[column] = calibrated_scale(levels[column], best, lexical=lexical[column], guard=guard)
+            continue
         known = raw[own, column]
         known = known[~np.isnan(known)]
-        best = candidates.tops[column]
-        if method == "calibrated":
-            words = lexical[column]
-            floor[column], top[column] = calibrated_scale(levels[column], float(best), lexical=words, guard=guard)
-        elif len(known):
+        if len(known):
             floor[column], top[column] = _of_list(known, method)
-        width = top[column] - floor[column]
-        scaled[:, column] = (raw[:, column] - floor[column]) / width if width > 0 else raw[:, column] * 0 + _LEVEL[method]
+    width = top - floor
+    scaled = np.divide(raw - floor, width, out=raw * 0 + _LEVEL[method], where=width > 0)
     meaningless = np.array([(level or UNMEASURED).floor for level in levels])
     meaningless[np.asarray(lexical, dtype=bool)] = 0.0
-    width = top - floor
     background = np.divide(meaningless - floor, width, out=np.zeros(count), where=width > 0)
     lack = _lack(levels, lexical, width) if method == "calibrated" else np.fmin.reduce(scaled[own], axis=0, initial=0.0)
     return scaled, Scales(floor, top, background, lack)

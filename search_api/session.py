@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import orjson
 import redis
-from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadSignature, SignatureExpired, TimestampSigner
 
 from search_api.answer import Degraded, Recognised
 from search_api.breakers import Breakers
@@ -73,7 +73,7 @@ class Sessions:
         self._here: OrderedDict[str, tuple[float, Session]] = OrderedDict()
         self._touching = threading.Lock()
         self._mine = secrets.token_hex(_SECRET_BYTES)
-        self._signer: URLSafeTimedSerializer | None = None
+        self._signer: TimestampSigner | None = None
 
     def put(self, session: Session) -> Degraded | None:
         """Keep a session. Returns what is the matter where only this process can keep it."""
@@ -110,29 +110,30 @@ class Sessions:
 
     def token(self, session: str, *, offset: int, size: int) -> str:
         """The signed token of a page."""
-        return str(self._signed().dumps([session, offset, size]))
+        return self._signed().sign(f"{session}.{offset}.{size}").decode("ascii")
 
     def place(self, token: str) -> tuple[str, int, int]:
         """The session, offset and size of a token. Raises QueryError `page.invalid` or `page.expired`."""
         try:
-            session, offset, size = self._signed().loads(token, max_age=self._seconds)
+            signed = self._signed().unsign(token, max_age=self._seconds).decode("ascii")
+            session, offset, size = signed.rsplit(".", maxsplit=2)
+            return session, int(offset), int(size)
         except SignatureExpired as error:
             raise QueryError(
                 "The page's token is too old.", code="page.expired", field="page", remedy="Search again from the first page."
             ) from error
-        except (BadSignature, ValueError, TypeError) as error:
+        except (BadSignature, ValueError) as error:
             raise QueryError(
                 "This is no token of a page.", code="page.invalid", field="page", remedy="Give `next` of an answer as it is."
             ) from error
-        return str(session), int(offset), int(size)
 
-    def _signed(self) -> URLSafeTimedSerializer:
+    def _signed(self) -> TimestampSigner:
         """Signs by the shared secret, once there is one; what was signed before by our own is known still."""
         if self._signer is not None:
             return self._signer
         shared = self._secret()
         keys = [self._mine, shared] if shared else [self._mine]
-        signer = URLSafeTimedSerializer(keys, salt="triptych.page")  # the last one signs
+        signer = TimestampSigner(keys, salt="triptych.page")  # the last one signs
         self._signer = signer if shared else None
         return signer
 

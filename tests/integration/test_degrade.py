@@ -235,7 +235,7 @@ def test_products_that_cannot_be_read_cost_the_likes_of_them(place: Place, line:
     like = {"products": (THINGS[0].id,), "vectors": {}}
     whole = searcher.search(place.request(**like))
     assert names(whole) == []
-    line.cuts = lambda data: b"/_search" in data.split(b"\r\n", 1)[0]
+    line.cuts = lambda data: b"/_search HTTP" in data.split(b"\r\n", 1)[0]  # the page's products come with a preference
     result = searcher.search(place.request(**like, explain=True))
     assert set(names(result)) == {(f"products.{name}", "elasticsearch.unavailable") for name in ("tiny", "words", "picture")}
     check_whole(result, {"lexical", "text.text"})
@@ -383,6 +383,24 @@ def test_a_completion_that_fails_is_named_and_what_is_known_is_ranked(place: Pla
     assert names(result) == [("completion", "elasticsearch.unavailable")]
     check_whole(result, LEGS)
     assert "not_retrieved" in {leg.status for hit in result.hits for leg in hit.legs.values()}
+
+
+def test_words_that_fewer_products_match_than_the_window_holds_are_asked_for_once(place: Place, line: BadLine) -> None:
+    """Their list is all there is: what is not in it does not match."""
+    searcher = place.searcher(elasticsearch_url=line.url)
+    searcher.search(place.request())
+    sent: list[bytes] = []
+    line.cuts = lambda data: sent.append(data) is not None
+    result = searcher.search(place.request(window=len(THINGS), size=len(THINGS)))
+    asked = [b"multi_match" in request for request in sent]
+    assert asked == [True, False, False], "in the legs; not in their completion, for products without a vector, nor the page"
+    words = {hit.id: hit.legs["lexical"] for hit in result.hits}
+    assert {leg.status for leg in words.values()} == {"retrieved", "no_match"}
+    assert {leg.raw for leg in words.values() if leg.status == "no_match"} == {0.0}
+    sent.clear()
+    few = searcher.search(place.request(window=3, size=3))
+    assert [b"multi_match" in request for request in sent] == [True, True, False], "a list that goes on is asked for the rest"
+    assert {hit.id: words[hit.id].raw for hit in few.hits} == {hit.id: hit.legs["lexical"].raw for hit in few.hits}
 
 
 def test_products_that_cannot_be_read_are_an_error(place: Place, line: BadLine) -> None:

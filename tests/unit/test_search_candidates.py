@@ -72,6 +72,7 @@ def test_what_the_legs_returned() -> None:
     assert table.tops.tolist() == [2.0, float(np.float32(0.9))]
     assert np.isnan(table.lasts[0]), "two of three: the list of words has ended"
     assert table.lasts[1] == np.float32(0.7), "three of three: more may follow"
+    assert (table.ended(LEXICAL), table.ended(SEEN)) == (True, False)
     assert table.round.tolist() == [0, 0, 0, 0]
     assert table.missing() == {LEXICAL: ["seen", "seen2"], SEEN: ["words"]}
     assert len(table) == 4
@@ -103,6 +104,7 @@ def test_a_product_to_explain_is_a_candidate_that_no_leg_returned() -> None:
     assert column(table, LEXICAL)["asked"] == (None, "not_retrieved", 0)
     assert column(table, LEXICAL)["words"] == (1.0, "retrieved", 2)
     assert table.extra == {"asked"}
+    assert not table.ended(LEXICAL), "a list says nothing of what it was not to find"
     assert table.own.tolist() == [False, True, True]
     assert table.found().ids == ("both", "words")
     assert table.found().raw.tolist() == table.raw[1:].tolist()

@@ -175,9 +175,9 @@ def test_a_token_that_we_did_not_sign_is_refused(settings: Settings, nowhere: st
 
 def test_a_token_of_something_else_that_we_signed_is_refused(settings: Settings, nowhere: str) -> None:
     mine = sessions(settings, nowhere)
-    for content in (["q1", 1], ["q1", 1, 2, 3], "q1", None):
+    for content in ("q1.1", "q1", "", "q1.1.x", "q1..1"):
         with pytest.raises(QueryError):
-            mine.place(str(mine._signed().dumps(content)))
+            mine.place(mine._signed().sign(content).decode())
 
 
 def test_an_old_token_is_too_old(settings: Settings, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ libcurl .28 (benchmarks/search.py). https://curl.se/libcurl/c/curl_easy_setopt.h
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import threading
@@ -83,8 +84,14 @@ class CurlNode(BaseNode):
         self._mine = threading.local()
         self._handles: weakref.WeakSet[pycurl.Curl] = weakref.WeakSet()
         self._closed = 0
-        self._address = self.base_url
-        self._usual = {name.lower(): value for name, value in self._headers.items()}
+        self._address = super().base_url
+        usual = {name.lower(): value for name, value in self._headers.items()}
+        self._lines = functools.lru_cache(maxsize=64)(functools.partial(_lines, usual))
+
+    @property
+    def base_url(self) -> str:
+        """The address. elastic_transport asks for it twice a request, and puts it together from its parts each time."""
+        return self._address
 
     def perform_request(
         self,
@@ -114,16 +121,17 @@ class CurlNode(BaseNode):
         return Response(meta, received.getvalue())
 
     def _set_up(self, curl: pycurl.Curl, method: str, target: str, headers: Mapping[str, str], *, posts: bool) -> None:
-        """What this thread's requests of one kind have in common; the handle remembers it, so it is set where it differs."""
-        kind = (method, posts, target, headers)
-        if self._mine.kind == kind:
+        """What this thread's requests have in common; the handle remembers it, so it is set where it differs."""
+        known, wanted = self._mine.known, {"url": target, "headers": headers, "method": (method, posts)}
+        if known == wanted:
             return
-        self._mine.kind = None
-        sent = {"content-type": "", **self._usual, **{name.lower(): value for name, value in headers.items()}}
-        curl.setopt(pycurl.URL, self._address + target)
-        curl.setopt(pycurl.HTTPHEADER, [_line(name, value) for name, value in {**sent, "expect": ""}.items()])
-        _method(curl, method, posts=posts)
-        self._mine.kind = kind
+        if known.pop("url", None) != target:
+            curl.setopt(pycurl.URL, self._address + target)
+        if known.pop("headers", None) != headers:
+            curl.setopt(pycurl.HTTPHEADER, self._lines(tuple(headers.items())))
+        if known.pop("method", None) != (method, posts):
+            _method(curl, method, posts=posts)
+        known |= wanted
 
     def close(self) -> None:
         """Close all connections; one that a request is using is left to its thread. Another request opens a new one."""
@@ -140,7 +148,7 @@ class CurlNode(BaseNode):
             with _LISTING:
                 self._handles.add(curl)
                 _ALL.add(curl)
-            self._mine.curl, self._mine.made, self._mine.kind = curl, made, None
+            self._mine.curl, self._mine.made, self._mine.known = curl, made, {}
         found: pycurl.Curl = self._mine.curl
         return found
 
@@ -182,6 +190,12 @@ def _method(curl: pycurl.Curl, method: str, *, posts: bool) -> None:
     curl.setopt(pycurl.CUSTOMREQUEST, method)
 
 
+def _lines(usual: Mapping[str, str], given: tuple[tuple[str, str], ...]) -> list[bytes]:
+    """The headers of a request: those of every one, and over them those given."""
+    sent = {"content-type": "", **usual, **{name.lower(): value for name, value in given}, "expect": ""}
+    return [_line(name, value) for name, value in sent.items()]
+
+
 def _line(name: str, value: str) -> bytes:
     """A header as libcurl takes it: without a value it is not sent, not even where libcurl has one of its own."""
     if "\r" in value or "\n" in value:
@@ -189,8 +203,12 @@ def _line(name: str, value: str) -> bytes:
     return f"{name}: {value}".encode("latin-1") if value else f"{name}:".encode("latin-1")
 
 
+@functools.lru_cache(maxsize=64)
 def headers_of(head: bytes) -> HttpHeaders:
-    """The headers of the last response in `head`: before it there may be a 100 Continue, behind it the trailers of its body."""
+    """The headers of the last response in `head`: before it there may be a 100 Continue, behind it the trailers of its body.
+
+    Answers that are sent in pieces, as searches are, have the same head to the letter.
+    """
     lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
     start = max((number for number, line in enumerate(lines) if line.startswith("HTTP/")), default=-1)
     found: dict[str, str] = {}
@@ -204,7 +222,7 @@ def headers_of(head: bytes) -> HttpHeaders:
         name, _, value = line.partition(":")
         name, value = name.strip().lower(), value.strip()
         found[name] = f"{found[name]}, {value}" if name in found else value
-    return HttpHeaders(found)
+    return HttpHeaders(found).freeze()
 
 
 def translated(error: pycurl.error) -> TransportError:

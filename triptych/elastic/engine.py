@@ -158,10 +158,22 @@ def msearch(  # noqa: PLR0913
     return [_found(one) for one in answer["responses"]]
 
 
-def search(client: Elasticsearch, index: str, body: Mapping[str, Any], *, seconds: float | None = None) -> Found:
-    """One search. Raises ElasticsearchError."""
+def search(
+    client: Elasticsearch,
+    index: str,
+    body: Mapping[str, Any],
+    *,
+    preference: str | None = None,
+    moment: Moment | None = None,
+    seconds: float | None = None,
+) -> Found:
+    """One search; its options are those of `msearch`, which takes a tenth longer for it. Raises ElasticsearchError."""
+    sent = orjson.dumps({**body, **moment.to_body()} if moment else body)
+    path = "/_search" if moment else f"/{_named(index)}/_search"
+    if preference and moment is None:
+        path += f"?preference={quote(preference)}"
     with translated():
-        answer = post(client, f"/{_named(index)}/_search", orjson.dumps(body), seconds=_at_least(seconds))
+        answer = post(client, path, sent, seconds=_at_least(seconds))
     found = _found(answer)
     if isinstance(found, ElasticsearchError):
         raise found
