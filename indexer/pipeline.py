@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 
-PIECE: Final = 128
-"""Products made and written at once: Elasticsearch works on a piece while the next one is made."""
+PIECE: Final = 256
+"""Records made and written at once: Elasticsearch works on a piece while the next one is made."""
 
 
 class LeaseLostError(TriptychError):
@@ -67,19 +67,19 @@ def run(
 ) -> Result:
     """Take one batch through the flow.
 
-    A large batch goes piece by piece, and each is written while the next one is made. `still_ours` is asked before a piece is
-    written; LeaseLostError is raised if it says no. Raises a retryable TriptychError when a service was away; then nothing is
-    counted and the whole batch may be run again.
+    A large batch goes piece by piece, and each is written while the next one is read and made. `still_ours` is asked before a
+    piece is written; LeaseLostError is raised if it says no. Raises a retryable TriptychError when a service was away; then
+    nothing is counted and the whole batch may be run again.
     """
     ledger = _Ledger({}, [])
-    work = _parse(records, ledger)
+    taken: dict[str, int] = {}
     with services.fetcher.batch(target.root) as media, written_behind() as behind:
-        standing = look_up(work, target, services)
-        deletes = to_be_deleted(work, standing, target)
-        if deletes and not target.begin(deletes):
-            raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
-        for start in range(0, len(work) or 1, PIECE):
-            piece = work[start : start + PIECE]
+        for start in range(0, len(records), PIECE):
+            piece = _parse(records[start : start + PIECE], taken, ledger)
+            standing = look_up(piece, target, services)
+            deletes = to_be_deleted(piece, standing, target)
+            if deletes and not target.begin(deletes):
+                raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
             _drop_ended(piece, standing, target, media, ledger)
             gone = to_be_remembered(piece, standing, target)
             piece = [item for item in piece if item.line not in ledger.outcomes]
@@ -128,7 +128,7 @@ class _Ledger:
 
 def embed_only(records: Sequence[RawRecord], target: Target, services: Services) -> list[Work]:
     """The valid ones of `records` with their vectors; nothing is looked up and nothing written."""
-    work = [item for item in _parse(records, _Ledger({}, [])) if item.product.operation is Operation.PUT]
+    work = [item for item in _parse(records, {}, _Ledger({}, [])) if item.product.operation is Operation.PUT]
     with services.fetcher.batch(target.root) as media:
         digests = media.digests(one for item in work for one in item.product.media)
         for item in work:
@@ -157,17 +157,19 @@ def fill_digested(
     _fuse(work, services.joins(target.schema))
 
 
-def _parse(records: Sequence[RawRecord], ledger: _Ledger) -> list[Work]:
-    work: dict[str, Work] = {}
+def _parse(records: Sequence[RawRecord], taken: dict[str, int], ledger: _Ledger) -> list[Work]:
+    """The valid ones of `records`; `taken` are the lines of the products that the batch has so far, by id."""
+    work: list[Work] = []
     for record in records:
         parsed = parse(record)
         if isinstance(parsed, DeadLetter):
             ledger.bury(parsed)
-        elif parsed.id in work:
-            ledger.bury(duplicate(parsed.id, record["line"], work[parsed.id].line))
+        elif parsed.id in taken:
+            ledger.bury(duplicate(parsed.id, record["line"], taken[parsed.id]))
         else:
-            work[parsed.id] = Work(record["line"], parsed)
-    return list(work.values())
+            taken[parsed.id] = record["line"]
+            work.append(Work(record["line"], parsed))
+    return work
 
 
 def _drop_ended(

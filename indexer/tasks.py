@@ -16,6 +16,7 @@ from typing import Any
 from celery import Celery, Task
 
 from indexer import calibrate, cautious, dry_run, pipeline, submit
+from indexer.patience import patiently
 from indexer.records import id_of
 from indexer.upgrade.routing import route_of, settled_route
 from triptych import traces
@@ -106,12 +107,12 @@ def index_batch(services: Services, name: str, number: int) -> None:
         return  # another worker has the batch now, and counts it
     except TriptychError as error:
         if error.retryable:
-            _release(services, claim)
+            _release(services, claim, seconds=services.settings.batch_lease_seconds / 3)
         else:
             jobs.update(job.id, error=str(error))
         raise
     except SystemExit:  # the worker is told to stop and its time is up (indexer.app)
-        _release(services, claim)
+        _release(services, claim, seconds=0)
         raise
     except Exception as error:
         jobs.note(claim, f"{type(error).__name__}: {error}")
@@ -187,11 +188,13 @@ def _lease_renewed(services: Services, claim: Claim) -> AbstractContextManager[N
     return heartbeat(lambda: services.jobs.renew(claim), seconds=services.settings.batch_lease_seconds / 3, what=what)
 
 
-def _release(services: Services, claim: Claim) -> None:
+def _release(services: Services, claim: Claim, *, seconds: float) -> None:
+    """Give the batch back, trying for so many seconds: the service that is away may be the ledger's. Else its lease runs out."""
+    what = f"job {claim.batch.job}: batch {claim.batch.number}"
     try:
-        services.jobs.release(claim)
-    except TriptychError as error:  # the service that was away may be the ledger's; then the lease runs out instead
-        log.warning("job %s: batch %d keeps its lease: %s", claim.batch.job, claim.batch.number, error)
+        patiently(lambda: services.jobs.release(claim), seconds=seconds, what=f"{what} is given back")
+    except TriptychError as error:
+        log.warning("%s keeps its lease: %s", what, error)
 
 
 def _may_be_last(services: Services) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+import zstandard
+
 from indexer.sources import stamps
 from indexer.sources.spec import STDIN, SourceSpec
 from indexer.sources.stamps import Stamp
@@ -128,10 +130,6 @@ class _Owning:
 
 
 def _zstd(raw: io.BufferedReader[Any]) -> BinaryIO:
-    try:
-        import zstandard  # noqa: PLC0415
-    except ImportError as error:
-        raise needs("zstd", "zstandard", "Catalogues compressed by zstd") from error
     return cast("BinaryIO", _Zstd(raw, zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES)))
 
 

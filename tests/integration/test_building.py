@@ -54,7 +54,7 @@ def cut_off(*_: object, **__: object) -> None:
     [
         ({}, {"number_of_replicas": "1", "refresh_interval": None}),
         ({"number_of_replicas": 2, "refresh_interval": "5s"}, {"number_of_replicas": "2", "refresh_interval": "5s"}),
-        ({"number_of_replicas": 0, "refresh_interval": "-1"}, {}),
+        ({"number_of_replicas": 0, "refresh_interval": "1s"}, {}),
         (
             {"auto_expand_replicas": "0-2", "number_of_replicas": 0},
             {"auto_expand_replicas": "0-2", "refresh_interval": None},

@@ -25,8 +25,9 @@ from triptych.domain import Outcome
 from triptych.errors import InputError, TriptychError
 from triptych.jobs import batches
 from triptych.jobs import job as states
-from triptych.jobs.job import Batch, Counts, Job
+from triptych.jobs.job import Batch, Counts, Job, batch_id
 from triptych.jobs.letters import LetterFilter
+from triptych.jobs.packing import unpacked
 from triptych.jobs.queue import waiting
 from triptych.jobs.tombstones import Beside
 from triptych.services import Services
@@ -257,8 +258,26 @@ def test_a_batch_is_entered_once_though_the_answer_was_lost(
     claim = quiet.jobs.claim(job.id, 9, "me")
     assert claim is not None
     assert claim.batch.records == batch.records
+    assert quiet.jobs.place_at(job.id, 90) is not None
     with pytest.raises(TriptychError, match="Another process reads"):
         quiet.jobs.add(batch)
+
+
+def test_records_that_an_older_version_entered_are_read(quiet: Services, index: str, catalogue: Callable[..., Path]) -> None:
+    """It did not pack them, and kept no lines beside them."""
+    job = submit(quiet, catalogue(*things(3)), index)
+    entry = quiet.elasticsearch.get(index=f"{quiet.settings.system_prefix}batches", id=batch_id(job.id, 0))["_source"]
+    where = f"{quiet.settings.system_prefix}records"
+    whole = quiet.elasticsearch.get(index=where, id=entry["body"])["_source"]
+    assert "records" not in whole
+    records = list(unpacked(whole.pop("packed")))
+    assert whole.pop("lines") == [record["line"] for record in records] == [1, 2, 3]
+    quiet.elasticsearch.index(index=where, id=entry["body"], document={**whole, "records": records})
+    place = quiet.jobs.place_at(job.id, 2)
+    assert place is not None
+    assert quiet.jobs.places_of(job.id, str(place.product)) == [place]
+    assert run_all(quiet, job.id, 1) == "completed"
+    assert quiet.jobs.counts(job.id).written == 3
 
 
 def test_what_a_newer_job_deleted_that_ended_first_an_older_one_does_not_write_again(

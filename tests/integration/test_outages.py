@@ -22,8 +22,8 @@ from opened import files_of_catalogues, left_open, open_contexts
 from pydantic import SecretStr
 from worlds import BATCH, LEASE_SECONDS
 
+from indexer import patience, tasks
 from indexer import submit as submitting
-from indexer import tasks
 from indexer.sources.source import Source, open_source
 from indexer.sources.spec import SourceSpec
 from indexer.sweeper import Sweeper
@@ -671,6 +671,27 @@ def test_a_batch_whose_end_the_ledger_refuses_is_given_back(
     check_given_back(quiet, job)
     assert run_all(quiet, job, 1) == "completed"
     assert quiet.jobs.counts(job).read == 3
+
+
+def test_a_batch_is_given_back_though_the_ledger_refuses_that_too_at_first(
+    quiet: Services, index: str, catalogue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(quiet, catalogue(*things(1)), index).id
+    release, refusals = quiet.jobs.release, [AWAY, AWAY]
+
+    def refused(*_: Any) -> bool:
+        raise AWAY
+
+    def busy(claim: store.Claim) -> bool:
+        if refusals:
+            raise refusals.pop()
+        return release(claim)
+
+    monkeypatch.setattr(quiet.jobs, "release", busy)
+    monkeypatch.setattr(patience, "_FIRST_WAIT", 0.01)
+    failing(quiet, monkeypatch, job, "finish", refused, ElasticsearchError)
+    assert not refusals
+    check_given_back(quiet, job)
 
 
 def test_a_worker_that_lost_its_batch_while_it_was_frozen_buries_nothing(

@@ -127,7 +127,7 @@ def test_an_index_is_as_its_file_until_somebody_changes_it(command: Command, ser
         (one["part"], one["path"]): (one["kind"], one["file"], one["index"]) for one in json.loads(done.stdout)["differences"]
     }
     assert found == {
-        ("settings", "index.refresh_interval"): ("extra", None, "9s"),
+        ("settings", "index.refresh_interval"): ("different", "1s", "9s"),
         ("mapping", "sku: ignore_above"): ("extra", None, 20),
         ("mapping", "ean"): ("extra", None, {"type": "keyword"}),
     }

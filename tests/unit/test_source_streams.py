@@ -93,13 +93,6 @@ def test_an_xz_stream_that_wants_too_much_memory_is_refused(read: Read) -> None:
     assert caught.value.code == "catalogue.unreadable"
 
 
-def test_without_zstandard_the_remedy_is_said(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(InputError, match="triptych\\[zstd\\]") as caught:
-        read(zstd(LINES), "a.jsonl")
-    assert caught.value.code == "catalogue.needs_package"
-
-
 def test_a_file_that_is_not_there_is_an_error_at_once(tmp_path: Path, settings: Settings) -> None:
     for name in ("a.jsonl", "a.csv", "a.parquet"):
         with pytest.raises(InputError, match="No such file") as caught:

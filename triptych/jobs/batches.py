@@ -22,6 +22,7 @@ from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, TriptychError
 from triptych.jobs.job import Batch, BatchState, Counts, DeadRows, EndedBatch, Tally, batch_id
 from triptych.jobs.ledger import Entry, Ledger, every, exists, term
+from triptych.jobs.packing import packed, unpacked
 from triptych.jobs.places import LETTERS
 from triptych.jobs.routing import named, opened
 
@@ -80,8 +81,7 @@ class BatchStore(Ledger):
         `body` names its records, and by that this entry: whoever tries again after an error gives the same.
         """
         body = body or uuid.uuid4().hex
-        whole = {"job": batch.job, "number": batch.number, "products": _names(batch), "records": list(batch.records)}
-        self._create(self._records, body, whole)
+        self._create(self._records, body, {**_named(batch), "packed": packed(batch.records)})
         entry = {
             "job": batch.job, "number": batch.number, "state": BatchState.QUEUED, "attempts": 0, "body": body,
             "kind": batch.kind, "priority": batch.priority,
@@ -273,17 +273,13 @@ class BatchStore(Ledger):
         if not entry.get("body"):
             return tuple(entry["records"]), ()
         whole = self._read(self._records, entry["body"]).source
-        return tuple(whole["records"]), tuple(whole.get("products", ()))
+        records = unpacked(whole["packed"]) if "packed" in whole else tuple(whole["records"])  # an older version packed nothing
+        return records, tuple(whole.get("products", ()))
 
     def _keep_names(self, body: str, batch: Batch) -> None:
         """Keep of a done batch's records their lines and their products. Where that is not reached, the whole records stay."""
-        lines = [record["line"] for record in batch.records]
         with translated():
-            self._client.index(
-                index=self._records,
-                id=body,
-                document={"job": batch.job, "number": batch.number, "products": _names(batch), "lines": lines},
-            )
+            self._client.index(index=self._records, id=body, document=_named(batch))
 
     def _drop_records(self, body: str) -> None:
         try:
@@ -313,6 +309,12 @@ def _unfilled(entry: Mapping[str, Any]) -> Batch:
     """The batch of an entry, without its records. Entries of older versions say neither kind nor priority."""
     known = {name: entry[name] for name in ("kind", "priority") if name in entry}
     return Batch(entry["job"], entry["number"], (), **known)
+
+
+def _named(batch: Batch) -> dict[str, Any]:
+    """What stays known of a batch's records: their lines and their products."""
+    lines = [record["line"] for record in batch.records]
+    return {"job": batch.job, "number": batch.number, "products": _names(batch), "lines": lines}
 
 
 def _names(batch: Batch) -> list[str | None]:

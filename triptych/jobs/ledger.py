@@ -32,7 +32,7 @@ _MAPPINGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "job": _KEYWORD, "number": {"type": "long"}, "state": _KEYWORD, "owner": _KEYWORD, "attempts": {"type": "integer"},
         "last_line": {"type": "long"}, "kind": _KEYWORD, **{name: {"type": "long"} for name in Counts.__dataclass_fields__},
     },
-    "records": {"job": _KEYWORD, "number": {"type": "long"}, "products": _KEYWORD, "records": _KEPT},
+    "records": {"job": _KEYWORD, "number": {"type": "long"}, "products": _KEYWORD, "records": _KEPT, "packed": _KEPT},
     "deleted": {"index": _KEYWORD, "job": _KEYWORD},
     "upgrades": {"alias": _KEYWORD, "versions": _KEYWORD, "state": _KEYWORD},
     "dead-letters": {

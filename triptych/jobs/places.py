@@ -43,7 +43,7 @@ class PlaceStore(Ledger):
         """Where records of a product stand in a job, in the catalogue's order; more than one where its id is there twice."""
         self._refresh(self._records)
         wanted = every(term("job", job), term("products", product))
-        named_ = ["number", "products", "lines", "records.line"]
+        named_ = ["number", "products", "lines", "records.line"]  # the last of entries of older versions
         hits = self._search(self._records, wanted, size=_MOST, sort="number:asc", source_includes=named_)
         return [place for hit in hits for place in self._places(job, hit["_source"]) if place.product == product]
 
