@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -90,11 +90,13 @@ class Bench:
         with read as lines, ThreadPoolExecutor(self.threads) as pool:
             most = self.services.settings.batch_bytes
             cut = batching.cut(lines, size=self.batch, most_bytes=most, encoded=schema.encoded)
-            batches = (one.records for one in cut)
-            while wave := list(islice(batches, 4 * self.threads)):
-                for result in pool.map(lambda batch: pipeline.run(batch, target, self.services), wave):
-                    if result.dead_letters:
-                        raise RuntimeError(result.dead_letters[0].message)
+            running: deque[Future[pipeline.Result]] = deque()
+            for one in cut:  # read ahead, as parallel_bulk does
+                running.append(pool.submit(pipeline.run, one.records, target, self.services))
+                if len(running) > 2 * self.threads:
+                    _all_written(running.popleft())
+            for last in running:
+                _all_written(last)
         took = time.monotonic() - began
         self._check(version)
         return took
@@ -117,6 +119,11 @@ class Bench:
             client.indices.delete(index=version)
         if there != wanted:
             raise RuntimeError(f"{version} has {there} of {wanted} products")
+
+
+def _all_written(batch: Future[pipeline.Result]) -> None:
+    if dead := batch.result().dead_letters:
+        raise RuntimeError(dead[0].message)
 
 
 @click.command()

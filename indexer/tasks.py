@@ -189,7 +189,7 @@ def _lease_renewed(services: Services, claim: Claim) -> AbstractContextManager[N
 
 
 def _release(services: Services, claim: Claim, *, seconds: float) -> None:
-    """Give the batch back, trying for so many seconds: the service that is away may be the ledger's. Else its lease runs out."""
+    """Give the batch back, trying for so many seconds: what is away may be the ledger. Else its lease runs out."""
     what = f"job {claim.batch.job}: batch {claim.batch.number}"
     try:
         patiently(lambda: services.jobs.release(claim), seconds=seconds, what=f"{what} is given back")
