@@ -26,7 +26,7 @@ class MatchedMedia:
 
 @dataclass(slots=True)
 class LegScore:
-    """One leg's part in one hit. Not frozen, because there are forty in an answer: a frozen dataclass takes ten times as long.
+    """One leg's part in one hit. Not frozen, because an answer has forty of them: frozen they take three times as long to make.
 
     `raw` is Elasticsearch's score, None where the product has nothing of the leg's modality; `normalised` is the score on the
     fusion's scale, for calibrated 0 at `floor` and 1 at `top`; `contribution` = weight x normalised; `rank` is the place in the

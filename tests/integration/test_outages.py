@@ -618,6 +618,11 @@ def failing(
             index_batch(services, job, 0)
 
 
+def refused(*_: Any) -> bool:
+    """A step of the ledger of which Elasticsearch wants to know nothing now."""
+    raise AWAY
+
+
 def test_letters_of_an_attempt_that_was_lost_before_its_end_do_not_stay(
     quiet: Services, index: str, mended: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -663,9 +668,6 @@ def test_a_batch_whose_end_the_ledger_refuses_is_given_back(
     """
     job = submit(quiet, catalogue(*things(3)), index).id
 
-    def refused(*_: Any) -> bool:
-        raise AWAY
-
     failing(quiet, monkeypatch, job, "finish", refused, ElasticsearchError)
     assert not [one for one in quiet.jobs.running() if one.job == job]
     check_given_back(quiet, job)
@@ -678,9 +680,6 @@ def test_a_batch_is_given_back_though_the_ledger_refuses_that_too_at_first(
 ) -> None:
     job = submit(quiet, catalogue(*things(1)), index).id
     release, refusals = quiet.jobs.release, [AWAY, AWAY]
-
-    def refused(*_: Any) -> bool:
-        raise AWAY
 
     def busy(claim: store.Claim) -> bool:
         if refusals:
