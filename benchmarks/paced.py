@@ -20,6 +20,8 @@ from triptych.settings import Settings, child_environment
 TRIPTYCH = Path(sys.executable).with_name("triptych")
 _START_SECONDS = 120
 _LOOK_SECONDS = 0.5
+_AT_LAST, _LOOK_AT_LAST = 0.95, 0.1
+"""To look costs Elasticsearch a refresh of the ledger, so it is done often only when the end is near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def follow(services: Services, alias: str, path: Path, count: int, pool: Sequenc
     moments: list[tuple[float, int, int]] = []
     job = None
     while not moments or moments[-1][1] < count:
-        time.sleep(_LOOK_SECONDS)
+        near = moments and moments[-1][1] >= _AT_LAST * count
+        time.sleep(_LOOK_AT_LAST if near else _LOOK_SECONDS)
         try:
             job = job or next((one.id for one in services.jobs.newest() if one.id not in known), None)
             ended = services.jobs.counts(job).ended if job else 0

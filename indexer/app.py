@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
 
 from indexer import sweeper, tasks
+from indexer.behind import of_this_thread
 from triptych import logs, traces
 from triptych import services as composition
 from triptych.jobs.queue import make_queue
@@ -33,6 +35,7 @@ _process: list[Services] = []
 _making = threading.Lock()
 _stop = threading.Event()
 _pool: list[str] = []
+_pool_process: list[int] = []
 
 
 def make_app() -> Celery:
@@ -41,7 +44,7 @@ def make_app() -> Celery:
     app = make_queue(settings)
     app.conf.worker_max_memory_per_child = settings.worker_memory_mb * 1000 or None  # in KB
     app.conf.worker_max_tasks_per_child = settings.worker_tasks or None
-    tasks.register(app, process_services)
+    tasks.register(app, process_services, _ends)
     return app
 
 
@@ -54,6 +57,11 @@ def process_services() -> Services:
         return _process[0]
 
 
+def _ends() -> tasks.Ends | None:
+    """The end of a batch is done behind the next one in pool processes, which end in good order (`_end_pool_process`)."""
+    return of_this_thread("ends").start if os.getpid() in _pool_process else None
+
+
 @setup_logging.connect
 def _log(loglevel: int | str | None = None, **_: Any) -> None:
     logs.set_up(load(), level=loglevel or logging.INFO)
@@ -61,9 +69,17 @@ def _log(loglevel: int | str | None = None, **_: Any) -> None:
 
 @worker_process_init.connect
 def _begin_pool_process(**_: Any) -> None:
+    _pool_process[:] = [os.getpid()]
     _process.clear()  # sockets must not be shared with the parent
     gc.freeze()  # modules stay: to look through them for garbage again and again took a sixth of the time of a cheap batch
     signal.signal(signal.SIGTERM, _give_back)
+
+
+@worker_process_shutdown.connect
+def _end_pool_process(**_: Any) -> None:
+    """Let the end of the last batch be done; is it not, its lease runs out."""
+    with suppress(TimeoutError):
+        of_this_thread("ends").wait(_LAST_SECONDS / 2)
 
 
 def _give_back(*_: Any) -> None:

@@ -1,67 +1,90 @@
-"""One call at a time behind the main flow: a piece of a batch is written while the next one is made."""
+"""Calls behind the main flow: a piece of a batch is written while the next one is made."""
 
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from functools import partial
 from queue import SimpleQueue
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Behind:
-    """Runs calls in a thread of its own, one after the other. What a call raises is raised by the next `wait`.
+    """Runs calls in a thread of its own, one after the other.
 
     One thread for all calls: each thread has a connection to Elasticsearch of its own. It is a daemon: a worker that must end
     at once does not wait for a server.
     """
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._last: Future[Any] | None = None
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
 
-    def start(self, call: Callable[[], object]) -> None:
-        """Begin `call`, with this thread's context, when the one before has ended."""
-        self.wait()
+    def begin(self, call: Callable[[], _T]) -> Future[_T]:
+        """Run `call`, with this thread's context, when those before have ended; what it gives or raises is the future's."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
             self._thread.start()
-        self._idle.clear()
-        self._calls.put(partial(contextvars.copy_context().run, call))
+        future: Future[_T] = Future()
+        context = contextvars.copy_context()
+        self._calls.put(lambda: _settle(future, lambda: context.run(call)))
+        return future
 
-    def wait(self) -> None:
-        """Return when nothing runs any more."""
-        self._idle.wait()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+    def start(self, call: Callable[[], object]) -> None:
+        """Begin `call` when the one that was started before has ended. Raises what that one raised."""
+        self.wait()
+        self._last = self.begin(call)
 
-    def end(self) -> None:
-        """Let the thread end once nothing runs any more; nothing may be begun after that."""
-        self._calls.put(None)
+    def wait(self, seconds: float | None = None) -> None:
+        """Return when what was started last has ended, raising what it raised. Raises TimeoutError after `seconds`."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result(seconds)
+
+    def left(self) -> Callable[[], object]:
+        """Leave what was started last to whoever calls what is returned, which waits for it; `wait` knows of it no more."""
+        last, self._last = self._last, None
+        return last.result if last is not None else lambda: None
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            try:
-                call()
-            except BaseException as error:  # noqa: BLE001  whatever it is, the waiting thread must know
-                self._error = error
-            finally:
-                del call  # what it holds may be large
-                self._idle.set()
+        while True:
+            call = self._calls.get()
+            call()
+            del call  # what it holds may be large
+
+
+def _settle(future: Future[_T], call: Callable[[], _T]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001  whatever it is, the waiting thread must know
+        future.set_exception(error)
+
+
+_mine = threading.local()
+
+
+def of_this_thread(name: str) -> Behind:
+    """The Behind of that name of this thread, for all its batches. A fork has its own: threads do not come along."""
+    if getattr(_mine, "pid", None) != os.getpid():
+        _mine.pid, _mine.known = os.getpid(), {}
+    found: Behind = _mine.known.setdefault(name, Behind())
+    return found
 
 
 @contextmanager
 def written_behind() -> Iterator[Behind]:
-    """A Behind whose last call has ended when the block is left, also by an exception; what it raised is raised then.
+    """This thread's Behind, of which all that was started has ended when the block is left, also by an exception; what it
+    raised is raised then.
 
     Not where the process must end (SystemExit): that waits for nobody.
     """
-    behind = Behind()
+    behind = of_this_thread("pieces")
     try:
         yield behind
     except Exception:
@@ -70,5 +93,3 @@ def written_behind() -> Iterator[Behind]:
         raise
     else:
         behind.wait()
-    finally:
-        behind.end()

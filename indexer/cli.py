@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,6 +20,9 @@ from triptych.errors import InputError
 
 if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
     from indexer.dry_run import Report
+
+_NICE: Final = 10
+"""How far reading a catalogue stands back behind other processes; 19 is the most (setpriority(2))."""
 
 __all__ = ["default_mapping", "follow_job", "index", "job"]
 
@@ -131,6 +135,7 @@ def add(
 
         _show_report(trial.dry_run(source, name, services), as_json=as_json)
         return
+    _stand_back()
     entered = submit(source, name, services, key=key, priority=priority_of(priority))
     if follow:
         follow_job(services, entered, quiet=as_json)
@@ -138,6 +143,15 @@ def add(
     show_job(data, as_json=as_json)
     if follow:
         end_with(data["state"])
+
+
+def _stand_back() -> None:
+    """Leave the processor to the workers of this machine: they work on what is read already while the rest is read.
+
+    Measured on two cores (docs/operations.md): a job takes a tenth less.
+    """
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
 
 
 def _show_report(report: Report, *, as_json: bool) -> None:

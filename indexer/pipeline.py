@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "Target",
     "Work",
+    "begin",
     "embed_only",
     "fill",
     "fill_digested",
@@ -71,6 +72,16 @@ def run(
     piece is written; LeaseLostError is raised if it says no. Raises a retryable TriptychError when a service was away; then
     nothing is counted and the whole batch may be run again.
     """
+    return begin(records, target, services, still_ours=still_ours)()
+
+
+def begin(
+    records: Sequence[RawRecord], target: Target, services: Services, *, still_ours: Callable[[], bool] = lambda: True
+) -> Callable[[], Result]:
+    """`run` up to the last piece, which is written still: what is returned waits for it. Both raise what `run` raises.
+
+    The first piece of the batch that this thread begins next waits until that is written.
+    """
     ledger = _Ledger({}, [])
     taken: dict[str, int] = {}
     with services.fetcher.batch(target.root) as media, written_behind() as behind:
@@ -88,7 +99,13 @@ def run(
             if not still_ours():
                 raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
             behind.start(partial(_write, piece, gone, standing, target, services, ledger))
-    return Result([ledger.outcomes[record["line"]] for record in records], ledger.letters)
+        last = behind.left()
+
+    def result() -> Result:
+        last()
+        return Result([ledger.outcomes[record["line"]] for record in records], ledger.letters)
+
+    return result
 
 
 def _write(

@@ -7,15 +7,16 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery, Task
 
 from indexer import calibrate, cautious, dry_run, pipeline, submit
+from indexer.behind import of_this_thread
 from indexer.patience import patiently
 from indexer.records import id_of
 from indexer.upgrade.routing import route_of, settled_route
@@ -26,23 +27,27 @@ from triptych.elastic.lifecycle import read_schema
 from triptych.errors import NotFoundError, TriptychError
 from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Counts, Job
-from triptych.jobs.queue import DRY_RUN, FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, send_finish, waiting
+from triptych.jobs.queue import DRY_RUN, FINISH_JOB, INDEX_BATCH, READ_CATALOGUE, offer_batch, send_finish, waiting
 from triptych.jobs.store import Claim, letter_id, now
 from triptych.logs import about
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
 _LONGEST_BACK_OFF = 60.0
+_T = TypeVar("_T")
+
+Ends = Callable[[Callable[[], None]], None]
+"""Does something behind what is done next."""
 
 
-def register(app: Celery, services: Callable[[], Services]) -> None:
-    """Give `app` the tasks; `services` makes the process's services on first use."""
+def register(app: Celery, services: Callable[[], Services], ends: Callable[[], Ends | None] = lambda: None) -> None:
+    """Give `app` the tasks; `services` makes the process's services on first use, `ends` are `index_batch`'s."""
 
     @app.task(name=INDEX_BATCH, bind=True, max_retries=None)
     def index_batch_task(self: Task, *, job: str, number: int) -> None:
         made = services()
         with about(job=job, batch=number), _retried(self), traces.span("batch", job=job, batch=number):
-            index_batch(made, job, number)
+            index_batch(made, job, number, ends())
 
     @app.task(name=READ_CATALOGUE, bind=True, max_retries=None)
     def read_catalogue_task(self: Task, *, job: str) -> None:
@@ -80,63 +85,121 @@ def _retried(task: Task) -> Iterator[None]:
         raise task.retry(exc=error, countdown=wait) from error
 
 
-def index_batch(services: Services, name: str, number: int) -> None:
+def index_batch(services: Services, name: str, number: int, ends: Ends | None = None) -> None:
     """Run one batch and keep its counts.
 
     Does nothing if it is done, another worker has it, or its job is gone, failed, or shall pause or stop. In the last cases it
     stays queued, and whoever resumes the job sends it again.
+
+    `ends` takes the end of the batch, from its last write on, to do it while the next one begins; without it that is done
+    before this returns.
     """
-    jobs = services.jobs
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     try:
-        job = jobs.get(name)
+        job = services.jobs.get(name)
     except NotFoundError:
-        jobs.forget(name, number)
+        services.jobs.forget(name, number)
         return
-    claim = jobs.claim(name, number, owner) if job.runs else None
+    claim = services.jobs.claim(name, number, owner, _begun) if job.runs else None
     if claim is None:
         return
-    try:
-        with _lease_renewed(services, claim):
-            result = _run(services, claim, job)
+    end = None
+    with _given_up_well(services, claim), ExitStack() as stack:
+        stack.enter_context(_lease_renewed(services, claim))
+        result = _run(services, claim, job)
+        end = partial(_end, services, claim, job, result, stack.pop_all())
+    if end is None:
+        return
+    if ends is None:
+        end()
+        return
+    with _given_up_well(services, claim):
+        ends(partial(_end_later, end, services, claim))
+
+
+def _end(services: Services, claim: Claim, job: Job, wait: Callable[[], pipeline.Result], lease: ExitStack) -> None:
+    """The end of a batch, from its last write on."""
+    counts = None
+    with _given_up_well(services, claim):
+        with lease:
+            result = wait()
             _bury(services, claim, job, result)
         letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
-        counts = Counts.of(result.outcomes, letters)
-        ended = jobs.finish(claim, counts, result.outcomes)
-    except pipeline.LeaseLostError:
+        ended = Counts.of(result.outcomes, letters)
+        counts = ended if services.jobs.finish(claim, ended, result.outcomes) else None
+    if counts is None:
         return  # another worker has the batch now, and counts it
+    log.info("batch ended: %d records, %d dead letters", counts.read, counts.dead_letters)
+    _keep_names(services, claim)
+    _judge(services, job, counts)
+    if _may_be_last(services):
+        _finish_if_last(services, job.id)
+
+
+def _end_later(end: Callable[[], None], services: Services, claim: Claim) -> None:
+    """The end of a batch whose message is gone: one that was given back is sent anew, or by a sweeper."""
+    try:
+        end()
+    except TriptychError as error:
+        log.warning("job %s, batch %d: its end failed: %s", claim.job, claim.number, error)
+        if error.retryable:
+            with suppress(TriptychError):
+                offer_batch(services.queue, claim.job, claim.number, kind=claim.batch.kind, priority=claim.batch.priority)
+    except Exception:
+        log.exception("job %s, batch %d: its end failed", claim.job, claim.number)
+
+
+@contextmanager
+def _given_up_well(services: Services, claim: Claim) -> Iterator[None]:
+    """Give the batch back where a service was away, or this process is told to stop; note any other reason why it failed."""
+    try:
+        yield
+    except pipeline.LeaseLostError:
+        return  # another worker has it now
     except TriptychError as error:
         if error.retryable:
             _release(services, claim, seconds=services.settings.batch_lease_seconds / 3)
         else:
-            jobs.update(job.id, error=str(error))
+            services.jobs.update(claim.job, error=str(error))
         raise
     except SystemExit:  # the worker is told to stop and its time is up (indexer.app)
         _release(services, claim, seconds=0)
         raise
     except Exception as error:
-        jobs.note(claim, f"{type(error).__name__}: {error}")
+        services.jobs.note(claim, f"{type(error).__name__}: {error}")
         raise  # the lease runs out, and the batch is started again, batch_attempts times at most
-    if ended:
-        log.info("batch ended: %d records, %d dead letters", len(result.outcomes), letters)
-        _judge(services, job, counts)
-        if _may_be_last(services):
-            _finish_if_last(services, name)
 
 
-def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
-    """The flow, unless this batch never ended however often it was started: then its records are given up."""
-    batch = claim.batch
-    alone = cautious.wanted(batch, services.settings.batch_attempts)
-    if batch.attempts > services.settings.batch_attempts and not alone:
+def _begun(read: Callable[[], _T]) -> Callable[[], _T]:
+    """The records are read while the batch is claimed and its index is looked at."""
+    return of_this_thread("records").begin(read).result
+
+
+def _keep_names(services: Services, claim: Claim) -> None:
+    """Make the done batch's records smaller."""
+    try:
+        services.jobs.keep_names(claim)
+    except TriptychError as error:
+        log.warning("the records of a batch that has ended stay in the ledger: %s", error)
+
+
+def _run(services: Services, claim: Claim, job: Job) -> Callable[[], pipeline.Result]:
+    """The flow up to the last write, which what is returned waits for. A batch that never ended however often it was started is
+    given up.
+    """
+    most = services.settings.batch_attempts
+    if claim.attempts > most and not cautious.wanted(claim.batch, most):
+        batch = claim.batch
         why = f"it failed with {batch.failure}" if batch.failure else "its worker was lost"
         message = f"Its batch was started {batch.attempts - 1} times and never ended: {why}."
         letters = [DeadLetter("batch.never_ended", message, "run", r["line"], id_of(r)) for r in batch.records]
-        return pipeline.Result([Outcome.DEAD] * len(letters), letters)
+        given_up = pipeline.Result([Outcome.DEAD] * len(letters), letters)
+        return lambda: given_up
     to = route_of(job, services)
     schema = read_schema(services.elasticsearch, to.index)
     services.check(schema)
     beside = services.jobs.beside(job, to.versions)
+    batch = claim.batch
     target = pipeline.Target(
         index_of(to.index),
         schema,
@@ -150,10 +213,14 @@ def _run(services: Services, claim: Claim, job: Job) -> pipeline.Result:
         partial(services.jobs.keep_deleting, claim),
     )
     flow = to.flow(schema)
-    if alone:
+    if cautious.wanted(batch, most):
         keep = partial(services.jobs.keep, claim)
-        return cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim), flow=flow)
-    return flow(batch.records, target, services, still_ours=lambda: services.jobs.holds(claim))
+        done = cautious.run(batch, target, services, keep=keep, still_ours=lambda: services.jobs.renew(claim), flow=flow)
+    elif flow is pipeline.run:
+        return pipeline.begin(batch.records, target, services, still_ours=lambda: services.jobs.holds(claim))
+    else:
+        done = flow(batch.records, target, services, still_ours=lambda: services.jobs.holds(claim))
+    return lambda: done
 
 
 def _bury(services: Services, claim: Claim, job: Job, result: pipeline.Result) -> None:
@@ -166,7 +233,7 @@ def _bury(services: Services, claim: Claim, job: Job, result: pipeline.Result) -
     if claim.buried:
         services.jobs.unbury(job.id, [record["line"] for record in claim.batch.records])
     claim.buried = True
-    services.jobs.bury(job, letters, attempt=claim.batch.attempts)
+    services.jobs.bury(job, letters, attempt=claim.attempts)
 
 
 def _with_records(letters: Iterable[DeadLetter], claim: Claim) -> list[DeadLetter]:
@@ -184,13 +251,13 @@ def _judge(services: Services, job: Job, counts: Counts) -> None:
 
 def _lease_renewed(services: Services, claim: Claim) -> AbstractContextManager[None]:
     """Renew the lease in the background while the batch is worked on."""
-    what = f"job {claim.batch.job}, batch {claim.batch.number}"
+    what = f"job {claim.job}, batch {claim.number}"
     return heartbeat(lambda: services.jobs.renew(claim), seconds=services.settings.batch_lease_seconds / 3, what=what)
 
 
 def _release(services: Services, claim: Claim, *, seconds: float) -> None:
     """Give the batch back, trying for so many seconds: what is away may be the ledger. Else its lease runs out."""
-    what = f"job {claim.batch.job}: batch {claim.batch.number}"
+    what = f"job {claim.job}: batch {claim.number}"
     try:
         patiently(lambda: services.jobs.release(claim), seconds=seconds, what=f"{what} is given back")
     except TriptychError as error:

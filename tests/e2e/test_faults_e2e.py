@@ -60,7 +60,7 @@ def test_what_the_harness_bends_is_there() -> None:
     modules = "indexer.submit, indexer.pipeline, triptych.jobs.store, triptych.jobs.ledger"
     bent = {"FAULT_CLOCK": "60", "FAULT_BATCH_SECONDS": "1", "FAULT_READ_SECONDS": "1"}
     path = os.pathsep.join([str(Path(__file__).with_name("bent")), str(Path(__file__).parents[2])])
-    script = f"import {modules}\nprint(indexer.submit.offer_batch.__name__, indexer.pipeline.run.__name__)"
+    script = f"import {modules}\nprint(indexer.submit.offer_batch.__name__, indexer.pipeline.begin.__name__)"
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, **bent, "PYTHONPATH": path},

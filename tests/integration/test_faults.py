@@ -27,11 +27,11 @@ pytestmark = pytest.mark.integration
 SLOW = """
 import time
 from indexer import pipeline
-run = pipeline.run
+begin = pipeline.begin
 def slowly(*args, **more):
     time.sleep(0.1)
-    return run(*args, **more)
-pipeline.run = slowly
+    return begin(*args, **more)
+pipeline.begin = slowly
 """
 
 
@@ -150,12 +150,12 @@ def test_batch_that_never_ends_becomes_dead_letters(world: World, catalogue: Cal
 POISON = """
 import os
 from indexer import pipeline
-run = pipeline.run
+begin = pipeline.begin
 def deadly(records, *args, **more):
     if any("poison" in record["text"] for record in records):
         os._exit(9)
-    return run(records, *args, **more)
-pipeline.run = deadly
+    return begin(records, *args, **more)
+pipeline.begin = deadly
 """
 
 

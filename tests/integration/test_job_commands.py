@@ -176,7 +176,7 @@ def test_a_record_from_its_entering_to_what_later_jobs_make_of_it(shop: Shop, mo
     assert claim is not None
     assert told(first, 1) == ("pending", None, "running", 1, False, None)
     jobs_.release(claim)
-    monkeypatch.setattr(jobs_, "_keep_names", lambda *_: None)  # its process is lost once the batch is done
+    monkeypatch.setattr(jobs_, "keep_names", lambda *_: None)  # its process is lost once the batch is done
     shop.work(first)
     monkeypatch.undo()
     assert told(first) == told(first, 1) == ("written", "written", "write", 1, True, None)

@@ -701,7 +701,7 @@ def test_a_worker_that_lost_its_batch_while_it_was_frozen_buries_nothing(
     run = tasks._run
 
     def frozen(services: Services, claim: store.Claim, of: Job) -> Any:
-        result = run(services, claim, of)
+        result = run(services, claim, of)()
         assert [isinstance(letter, DeadLetter) for letter in result.dead_letters] == [True]
         (seen,) = [one for one in quiet.jobs.running() if one.job == job]
         assert quiet.jobs.give_back(seen)
@@ -709,7 +709,7 @@ def test_a_worker_that_lost_its_batch_while_it_was_frozen_buries_nothing(
         monkeypatch.setattr(tasks, "_run", run)
         index_batch(quiet, job, 0)  # another worker
         claim.until = 0.0  # so much later
-        return result
+        return lambda: result
 
     monkeypatch.setattr(tasks, "_run", frozen)
     index_batch(quiet, job, 0)

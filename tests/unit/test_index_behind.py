@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from indexer.behind import Behind, written_behind
+from indexer.behind import Behind, of_this_thread, written_behind
 
 pytestmark = pytest.mark.unit
 
@@ -36,15 +38,43 @@ def test_an_error_is_raised_where_it_is_waited_for_and_once() -> None:
     behind.wait()
 
 
-def test_all_calls_have_one_thread_and_it_ends() -> None:
+def test_all_calls_of_a_thread_have_one_thread() -> None:
     threads: list[threading.Thread] = []
-    with written_behind() as behind:
-        for _ in range(3):
-            behind.start(lambda: threads.append(threading.current_thread()))
-    threads[0].join(10)
-    assert len(threads) == 3
+    for _ in range(2):
+        with written_behind() as behind:
+            for _ in range(3):
+                behind.start(lambda: threads.append(threading.current_thread()))
+    assert len(threads) == 6
     assert len(set(threads)) == 1
-    assert not threads[0].is_alive()
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(of_this_thread, "pieces").result() is not of_this_thread("pieces")
+    assert of_this_thread("afterwards") is not of_this_thread("pieces")
+
+
+def test_an_error_that_nobody_asks_for_is_not_the_next_ones() -> None:
+    behind = Behind()
+    failed = behind.begin(lambda: 1 / 0)
+    behind.start(lambda: None)
+    behind.wait()
+    with pytest.raises(ZeroDivisionError):
+        failed.result()
+    assert behind.begin(lambda: 7).result() == 7
+
+
+def test_a_fork_has_a_thread_of_its_own() -> None:
+    of_this_thread("pieces").begin(lambda: None).result()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if of_this_thread("pieces").begin(lambda: 7).result(10) == 7 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_waiting_may_end_before_the_call() -> None:
+    behind, may_end = Behind(), threading.Event()
+    behind.start(lambda: may_end.wait(10))
+    with pytest.raises(TimeoutError):
+        behind.wait(0.01)
+    may_end.set()
 
 
 def test_a_call_has_the_callers_context() -> None:

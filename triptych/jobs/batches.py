@@ -8,11 +8,10 @@ worker still lives is seen from its entry changing (`watch`).
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, Final
 
 from triptych.closing import until_closed
@@ -20,6 +19,7 @@ from triptych.domain import Outcome
 from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, TriptychError
+from triptych.jobs.claims import Claim, Read, Whole, at_once
 from triptych.jobs.job import Batch, BatchState, Counts, DeadRows, EndedBatch, Tally, batch_id
 from triptych.jobs.ledger import Entry, Ledger, every, exists, term
 from triptych.jobs.packing import packed, unpacked
@@ -27,23 +27,6 @@ from triptych.jobs.places import LETTERS
 from triptych.jobs.routing import named, opened
 
 _MOST_SEEN: Final = 1000
-
-
-@dataclass(slots=True)
-class Claim:
-    """A batch whose lease this process has, as `owner` (unique to the process and the attempt).
-
-    `entry` is the batch's entry as this process wrote it last: nobody else changes it as long as the lease holds, so a change
-    needs no reading before it. None where another process may have changed it. `until`: before this moment of this process's
-    monotonic clock no sweeper gives the batch to anybody. `buried`: dead letters of it may be kept, of this attempt or another.
-    """
-
-    batch: Batch
-    owner: str
-    entry: Entry | None
-    until: float
-    buried: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +84,27 @@ class BatchStore(Ledger):
         )
         return Position(hits[0]["_source"]["number"] + 1, hits[0]["_source"]["last_line"]) if hits else Position()
 
-    def claim(self, job: str, number: int, owner: str) -> Claim | None:
-        """Take a batch that is queued; None if it is done or somebody has it. Whether its job runs is for the caller to see."""
+    def claim(self, job: str, number: int, owner: str, begun: Callable[[Read], Read] = at_once) -> Claim | None:
+        """Take a batch that is queued; None if it is done or somebody has it. Whether its job runs is for the caller to see.
+
+        `begun` is given what reads the records, and gives what waits for them: they may be read while the caller does something
+        else.
+        """
         found = self._read(self._batches, batch_id(job, number))
         entry = found.source
         if entry["state"] != BatchState.QUEUED:
             return None
-        records, products = self._records_of(entry)
         attempts = entry["attempts"] + 1
         changes = {"state": BatchState.RUNNING, "owner": owner, "attempts": attempts, "beat": 0}
         buried = attempts > 1 or bool(entry.get("buried"))
         batch = replace(
-            _unfilled(entry), records=records, attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress"),
-            deleting=tuple(entry.get("deleting") or ()), products=products,
+            _unfilled(entry), attempts=attempts, failure=entry.get("failure"), progress=entry.get("progress"),
+            deleting=tuple(entry.get("deleting") or ()),
         )  # fmt: skip
+        whole = begun(lambda: self._filled(batch, entry))
         until = self._lease_end()
         taken = self._write(self._batches, found, changes)
-        return Claim(batch, owner, taken, until, buried) if taken is not None else None
+        return Claim(job, number, attempts, owner, taken, until, whole, buried) if taken is not None else None
 
     def _lease_end(self) -> float:
         """Until when an entry stays this process's that it writes now: half a lease from before the write is asked for.
@@ -137,7 +124,7 @@ class BatchStore(Ledger):
 
     def release(self, claim: Claim) -> bool:
         """Give an unfinished batch back, so that the next message may start it at once; it does not count as an attempt."""
-        changes = {"state": BatchState.QUEUED, "attempts": claim.batch.attempts - 1, "buried": claim.buried}
+        changes = {"state": BatchState.QUEUED, "attempts": claim.attempts - 1, "buried": claim.buried}
         return self._change_own(claim, lambda _: changes)
 
     def note(self, claim: Claim, reason: str) -> bool:
@@ -156,22 +143,22 @@ class BatchStore(Ledger):
         return self._change_own(claim, lambda entry: {"deleting": sorted({*(entry.get("deleting") or ()), *lines})})
 
     def finish(self, claim: Claim, counts: Counts, outcomes: Sequence[Outcome]) -> bool:
-        """Mark a batch done with its counts and the outcomes of its records, in order; of the records only lines and products
-        are kept. False if another worker has it and counts it.
+        """Mark a batch done with its counts and the outcomes of its records, in order. False if another worker has it and
+        counts it.
         """
-        body: list[str] = []
 
-        def done(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-            body[:] = [entry["body"]] if entry.get("body") else []
+        def done(_: Mapping[str, Any]) -> Mapping[str, Any]:
             ends = {"ends": "".join(LETTERS[outcome] for outcome in outcomes), "dead_rows": astuple(DeadRows.of(outcomes))}
             nothing: dict[str, Any] = {"records": [], "progress": None, "deleting": None}
             return {"state": BatchState.DONE, **nothing, **ends, **asdict(counts)}
 
-        if not self._change_own(claim, done):
-            return False
-        for name in body:
-            self._keep_names(name, claim.batch)
-        return True
+        return self._change_own(claim, done)
+
+    def keep_names(self, claim: Claim) -> None:
+        """Keep of a done batch's records their lines and their products. Where that is not reached, the whole records stay."""
+        whole = claim.whole()
+        if whole.records is not None:
+            self._write(self._records, whole.records, _named(whole.batch))  # not of a job forgotten since
 
     def give_back(self, seen: Seen) -> bool:
         """Take a batch from a worker that gives no sign of life, unless it gave one since `seen`. The attempt counts."""
@@ -268,18 +255,15 @@ class BatchStore(Ledger):
             for hit in hits
         ]
 
-    def _records_of(self, entry: Mapping[str, Any]) -> tuple[tuple[Mapping[str, Any], ...], tuple[str | None, ...]]:
-        """A batch's records and their products' ids; the ids are not known of one that an older version entered."""
+    def _filled(self, batch: Batch, entry: Mapping[str, Any]) -> Whole:
+        """A batch with its records and their products' ids; the ids are not known of one that an older version entered."""
         if not entry.get("body"):
-            return tuple(entry["records"]), ()
-        whole = self._read(self._records, entry["body"]).source
+            return Whole(replace(batch, records=tuple(entry["records"])), None)
+        found = self._read(self._records, entry["body"])
+        whole = found.source
         records = unpacked(whole["packed"]) if "packed" in whole else tuple(whole["records"])  # an older version packed nothing
-        return records, tuple(whole.get("products", ()))
-
-    def _keep_names(self, body: str, batch: Batch) -> None:
-        """Keep of a done batch's records their lines and their products. Where that is not reached, the whole records stay."""
-        with translated():
-            self._client.index(index=self._records, id=body, document=_named(batch))
+        place = Entry(found.id, {}, found.seq_no, found.primary_term)  # the packed records need not stay in memory
+        return Whole(replace(batch, records=records, products=tuple(whole.get("products", ()))), place)
 
     def _drop_records(self, body: str) -> None:
         try:
@@ -300,7 +284,7 @@ class BatchStore(Ledger):
             until = self._lease_end()
             if claim.entry is not None:
                 claim.entry = self._write(self._batches, claim.entry, decide(claim.entry.source))
-            changed = claim.entry is not None or self._change(self._batches, claim.batch.id, mine)
+            changed = claim.entry is not None or self._change(self._batches, batch_id(claim.job, claim.number), mine)
             claim.until = until if changed else 0.0
             return changed
 

@@ -18,7 +18,8 @@ from typing import Any, Final
 from triptych.elastic.client import translated
 from triptych.elastic.scan import scan
 from triptych.errors import ElasticsearchError, NotFoundError
-from triptych.jobs.batches import Claim, Position, Seen
+from triptych.jobs.batches import Position, Seen
+from triptych.jobs.claims import Claim
 from triptych.jobs.forgetting import Forgetting
 from triptych.jobs.job import Job, JobState, Tally, Wanted, redrive_id, redrive_number, root_of
 from triptych.jobs.ledger import STAMP, every, exists, now, term

@@ -63,15 +63,20 @@ def _bend_clock(seconds: float) -> None:
 
 def _slow_batches(module: Any) -> None:
     """Half of it before the batch is written and half of it after, before it is counted."""
-    run = module.run
+    begin = module.begin
 
     def slowly(*args: Any, **more: Any) -> Any:
         time.sleep(_BATCH / 2)
-        result = run(*args, **more)
-        time.sleep(_BATCH / 2)
+        wait = begin(*args, **more)
+
+        def result() -> Any:
+            found = wait()
+            time.sleep(_BATCH / 2)
+            return found
+
         return result
 
-    module.run = slowly
+    module.begin = slowly
 
 
 def _slow_reading(module: Any) -> None:
