@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 import psutil  # type: ignore[import-untyped]
+import pycurl
 import urllib3
 from elasticsearch import Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
@@ -75,21 +76,29 @@ def over_http(target: Target, question: Question, fusion: str) -> bytes:
 
 
 class Api:
-    """A client of the HTTP API, with one connection that stays open."""
+    """A client of the HTTP API over libcurl, with one connection that stays open.
+
+    libcurl, because the server is what is measured: urllib3 takes its process .5 ms more of a request, on the same cores.
+    """
 
     def __init__(self, url: str) -> None:
-        self._pool = urllib3.connection_from_url(url, maxsize=1, block=True, timeout=60, retries=False)
+        self._url = url
+        self._curl = pycurl.Curl()
+        self._curl.setopt(pycurl.URL, f"{url}/v1/search")
+        self._curl.setopt(pycurl.TIMEOUT, 60)
+        self._curl.setopt(pycurl.HTTPHEADER, ["Content-Type: application/json", "Expect:"])
 
     def search(self, body: bytes) -> None:
         """Raises RuntimeError with the API's words where it refuses."""
-        answer = self._pool.request("POST", "/v1/search", body=body, headers={"Content-Type": "application/json"})
-        if answer.status != 200:  # noqa: PLR2004
-            raise RuntimeError(answer.data.decode())
-        orjson.loads(answer.data)
+        self._curl.setopt(pycurl.POSTFIELDS, body)
+        answer = self._curl.perform_rb()
+        if self._curl.getinfo(pycurl.RESPONSE_CODE) != 200:  # noqa: PLR2004
+            raise RuntimeError(answer.decode())
+        orjson.loads(answer)
 
     def live(self) -> bool:
         try:
-            return bool(self._pool.request("GET", "/v1/health/live").status == 200)  # noqa: PLR2004
+            return bool(urllib3.request("GET", f"{self._url}/v1/health/live", retries=False).status == 200)  # noqa: PLR2004
         except urllib3.exceptions.HTTPError:
             return False
 

@@ -20,6 +20,7 @@ from celery.signals import setup_logging, worker_process_init, worker_process_sh
 
 from indexer import sweeper, tasks
 from indexer.behind import of_this_thread
+from indexer.embedding import DECODE_NICE
 from triptych import logs, traces
 from triptych import services as composition
 from triptych.jobs.queue import make_queue
@@ -52,7 +53,7 @@ def process_services() -> Services:
     """This process's services; made once, after the fork. All threads of a pool share them."""
     with _making:
         if not _process:
-            _process.append(composition.build())
+            _process.append(composition.build(decode_nice=DECODE_NICE))
             traces.set_up(_process[0].settings, process="triptych-worker")
         return _process[0]
 

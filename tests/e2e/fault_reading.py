@@ -16,6 +16,9 @@ from fault_world import LEASE_SECONDS, FaultError, kill, wait_for
 _PAUSED_SECONDS = 20 * LEASE_SECONDS
 _ENDED_SECONDS = 90.0
 _LOOK_SECONDS = 0.3
+_NOTICED_SECONDS = 2.0
+"""A shorter absence of Redis is none to who enters batches: the client tries again meanwhile."""
+
 _RECEIVED = re.compile(r"Task triptych\.read_catalogue\[\S+ received")
 
 
@@ -54,7 +57,7 @@ def kill_reading_worker(scene: Scene) -> None:
 def empty_redis_while_read(scene: Scene) -> None:
     """The command reads on: what it enters meanwhile waits in the ledger, and is sent when Redis is there again, empty."""
     scene.redis.kill()
-    scene.rest()
+    scene.rest(_NOTICED_SECONDS)
     scene.redis.restart()
     scene.mended = time.monotonic()
     scene.must("the command read on", lambda: "waits for a sweeper to send it" in _said(scene))

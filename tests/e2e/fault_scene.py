@@ -49,9 +49,9 @@ class Scene:
             raise FaultError("no server of pictures")
         return self.pictures
 
-    def rest(self) -> None:
-        """How long a service stays away."""
-        time.sleep(self.chance.uniform(*_AWAY))
+    def rest(self, least: float = 0.0) -> None:
+        """How long a service stays away, in seconds at least."""
+        time.sleep(max(least, self.chance.uniform(*_AWAY)))
 
     def pause(self) -> float:
         """From one look for the right moment to the next, in seconds."""
