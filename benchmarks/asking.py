@@ -98,7 +98,7 @@ class Api:
 
     def live(self) -> bool:
         try:
-            return bool(urllib3.request("GET", f"{self._url}/v1/health/live", retries=False).status == 200)  # noqa: PLR2004
+            return bool(urllib3.request("GET", f"{self._url}/v1/health/live", retries=False, timeout=60).status == 200)  # noqa: PLR2004
         except urllib3.exceptions.HTTPError:
             return False
 

@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 from indexer import documents, pipeline, records
-from indexer.embedding import DECODE_NICE
 from indexer.fit import fit
 from indexer.standing import Standing
 from triptych.domain import Media, Modality, Product
@@ -134,7 +133,7 @@ def main(
 
 def subjects(profile: str, catalogue: Path, items: int, modalities: set[Modality]) -> Iterator[Subject]:
     """Each space of a profile, and all spaces of a modality together where there are several."""
-    services = Local(load().model_copy(update={"profile": profile, "cache_bytes": 0}), DECODE_NICE)
+    services = Local(load().model_copy(update={"profile": profile, "cache_bytes": 0}))
     spaces = [s for s in spaces_of(services.profile, services.settings, fitted=fit(services, catalogue)) if s.kind == "encoded"]
     for modality in (m for m in Modality if m in modalities):
         mine = [space for space in spaces if space.document_modality is modality]

@@ -16,11 +16,17 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from indexer import sweeper, tasks
 from indexer.behind import of_this_thread
-from indexer.embedding import DECODE_NICE
 from triptych import logs, traces
 from triptych import services as composition
 from triptych.jobs.queue import make_queue
@@ -32,11 +38,15 @@ log = logging.getLogger(__name__)
 _LAST_SECONDS = 5.0
 """Time that pool processes have to give their batches back before they are killed."""
 
+_TOLD = 128 + signal.SIGTERM
+"""What a pool process ends with that was told to."""
+
 _process: list[Services] = []
 _making = threading.Lock()
 _stop = threading.Event()
 _pool: list[str] = []
 _pool_process: list[int] = []
+_worker_process: list[int] = []
 
 
 def make_app() -> Celery:
@@ -53,14 +63,22 @@ def process_services() -> Services:
     """This process's services; made once, after the fork. All threads of a pool share them."""
     with _making:
         if not _process:
-            _process.append(composition.build(decode_nice=DECODE_NICE))
+            _process.append(composition.build())
             traces.set_up(_process[0].settings, process="triptych-worker")
         return _process[0]
 
 
 def _ends() -> tasks.Ends | None:
-    """The end of a batch is done behind the next one in pool processes, which end in good order (`_end_pool_process`)."""
-    return of_this_thread("ends").start if os.getpid() in _pool_process else None
+    """The end of a batch is done behind the next one in pool processes, which wait for it (`_end_pool_process`).
+
+    Not in the pool `solo`: its process is the worker's own, and no signal says that it ends.
+    """
+    return of_this_thread("ends") if _pool_process == [os.getpid()] != _worker_process else None
+
+
+@worker_init.connect
+def _begin_worker(**_: Any) -> None:
+    _worker_process[:] = [os.getpid()]
 
 
 @setup_logging.connect
@@ -77,14 +95,14 @@ def _begin_pool_process(**_: Any) -> None:
 
 
 @worker_process_shutdown.connect
-def _end_pool_process(**_: Any) -> None:
-    """Let the end of the last batch be done; is it not, its lease runs out."""
+def _end_pool_process(exitcode: int, **_: Any) -> None:
+    """Let the end of the last batch be done. A process that was told to end has little time for it; then the lease runs out."""
     with suppress(TimeoutError):
-        of_this_thread("ends").wait(_LAST_SECONDS / 2)
+        of_this_thread("ends").wait(_LAST_SECONDS / 2 if exitcode == _TOLD else None)
 
 
 def _give_back(*_: Any) -> None:
-    sys.exit(128 + signal.SIGTERM)  # index_batch gives its batch back on the way
+    sys.exit(_TOLD)  # index_batch gives its batch back on the way
 
 
 @worker_ready.connect

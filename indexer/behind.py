@@ -43,9 +43,14 @@ class Behind:
 
     def wait(self, seconds: float | None = None) -> None:
         """Return when what was started last has ended, raising what it raised. Raises TimeoutError after `seconds`."""
-        last, self._last = self._last, None
-        if last is not None:
+        last = self._last
+        if last is None:
+            return
+        try:
             last.result(seconds)
+        finally:  # the wait may be cut off: then it can be waited for again
+            if last.done():
+                self._last = None
 
     def left(self) -> Callable[[], object]:
         """Leave what was started last to whoever calls what is returned, which waits for it; `wait` knows of it no more."""
@@ -64,6 +69,8 @@ def _settle(future: Future[_T], call: Callable[[], _T]) -> None:
         future.set_result(call())
     except BaseException as error:  # noqa: BLE001  whatever it is, the waiting thread must know
         future.set_exception(error)
+    finally:
+        del future, call  # an error's traceback has this frame, and the future the error
 
 
 _mine = threading.local()

@@ -148,7 +148,7 @@ def add(
 def _stand_back() -> None:
     """Leave the processor to the workers of this machine: they work on what is read already while the rest is read.
 
-    Measured on two cores (docs/operations.md): a job takes a tenth less.
+    On two cores a batch took .53 s while a catalogue was read, and .36 s after that (docs/adr/0029-ends-behind.md).
     """
     if hasattr(os, "nice"):
         os.nice(_NICE)

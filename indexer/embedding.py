@@ -37,9 +37,6 @@ With 8 pictures the pipeline has .91 of the pace of the network alone; with a wh
 (benchmarks/encoders.py).
 """
 
-DECODE_NICE = 10
-"""How far decoding ahead stands back behind the encoder: it takes what that leaves idle of the cores."""
-
 MOST_PARTS = 64
 """Parts of a product in a space; the later ones are left out."""
 

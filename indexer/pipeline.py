@@ -95,10 +95,7 @@ def begin(
             gone = to_be_remembered(piece, standing, target)
             piece = [item for item in piece if item.line not in ledger.outcomes]
             fill_digested([item for item in piece if item.stays_as is None], standing, target, services, media)
-            behind.wait()
-            if not still_ours():
-                raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
-            behind.start(partial(_write, piece, gone, standing, target, services, ledger))
+            behind.start(partial(_write, piece, gone, standing, target, services, ledger, still_ours))
         last = behind.left()
 
     def result() -> Result:
@@ -115,7 +112,10 @@ def _write(
     target: Target,
     services: Services,
     ledger: _Ledger,
+    still_ours: Callable[[], bool],
 ) -> None:
+    if not still_ours():
+        raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
     if gone:
         services.jobs.keep_deleted(target.index, gone, target.job)
     if work:

@@ -7,11 +7,11 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from celery import Celery, Task
 
@@ -36,8 +36,16 @@ log = logging.getLogger(__name__)
 _LONGEST_BACK_OFF = 60.0
 _T = TypeVar("_T")
 
-Ends = Callable[[Callable[[], None]], None]
-"""Does something behind what is done next."""
+_AGAIN_SECONDS = 5.0
+"""Until a batch whose end failed is begun again."""
+
+
+class Ends(Protocol):
+    """Does one thing at a time behind what is done next, as `Behind` does."""
+
+    def wait(self) -> None: ...
+
+    def start(self, call: Callable[[], None], /) -> None: ...
 
 
 def register(app: Celery, services: Callable[[], Services], ends: Callable[[], Ends | None] = lambda: None) -> None:
@@ -103,48 +111,56 @@ def index_batch(services: Services, name: str, number: int, ends: Ends | None = 
     claim = services.jobs.claim(name, number, owner, _begun) if job.runs else None
     if claim is None:
         return
-    end = None
-    with _given_up_well(services, claim), ExitStack() as stack:
-        stack.enter_context(_lease_renewed(services, claim))
-        result = _run(services, claim, job)
-        end = partial(_end, services, claim, job, result, stack.pop_all())
-    if end is None:
-        return
+    try:
+        with _given_up_well(services, claim), ExitStack() as lease:
+            lease.enter_context(_lease_renewed(services, claim))
+            result = _run(services, claim, job)
+            if ends is not None:
+                ends.wait()  # for the end of the batch before, which this one's follows
+            end = partial(_end, services, claim, job, result, lease.pop_all())
+    except pipeline.LeaseLostError:
+        return  # another worker has the batch now, and counts it
     if ends is None:
         end()
-        return
-    with _given_up_well(services, claim):
-        ends(partial(_end_later, end, services, claim))
+    else:
+        ends.start(partial(_end_later, end, services, claim))
 
 
 def _end(services: Services, claim: Claim, job: Job, wait: Callable[[], pipeline.Result], lease: ExitStack) -> None:
     """The end of a batch, from its last write on."""
-    counts = None
-    with _given_up_well(services, claim):
-        with lease:
-            result = wait()
-            _bury(services, claim, job, result)
-        letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
-        ended = Counts.of(result.outcomes, letters)
-        counts = ended if services.jobs.finish(claim, ended, result.outcomes) else None
-    if counts is None:
-        return  # another worker has the batch now, and counts it
+    try:
+        with _given_up_well(services, claim):
+            with lease:
+                result = wait()
+                _bury(services, claim, job, result)
+            letters = len({letter_id(job.id, letter) for letter in result.dead_letters})
+            counts = Counts.of(result.outcomes, letters)
+            ended = services.jobs.finish(claim, counts, result.outcomes)
+    except pipeline.LeaseLostError:
+        return
+    if not ended:
+        return
     log.info("batch ended: %d records, %d dead letters", counts.read, counts.dead_letters)
-    _keep_names(services, claim)
-    _judge(services, job, counts)
-    if _may_be_last(services):
-        _finish_if_last(services, job.id)
+    try:
+        services.jobs.keep_names(claim)
+        _judge(services, job, counts)
+        if _may_be_last(services):
+            _finish_if_last(services, job.id)
+    except TriptychError as error:  # a sweeper looks at the job again; records that are not made smaller stay as they are
+        log.warning("job %s: what follows the end of batch %d failed: %s", claim.job, claim.number, error)
 
 
 def _end_later(end: Callable[[], None], services: Services, claim: Claim) -> None:
-    """The end of a batch whose message is gone: one that was given back is sent anew, or by a sweeper."""
+    """The end of a batch whose message is gone: one that was given back is sent anew after a while, or by a sweeper."""
     try:
         end()
     except TriptychError as error:
         log.warning("job %s, batch %d: its end failed: %s", claim.job, claim.number, error)
         if error.retryable:
-            with suppress(TriptychError):
-                offer_batch(services.queue, claim.job, claim.number, kind=claim.batch.kind, priority=claim.batch.priority)
+            batch = claim.batch
+            offer_batch(
+                services.queue, batch.job, batch.number, kind=batch.kind, priority=batch.priority, countdown=_AGAIN_SECONDS
+            )
     except Exception:
         log.exception("job %s, batch %d: its end failed", claim.job, claim.number)
 
@@ -155,7 +171,7 @@ def _given_up_well(services: Services, claim: Claim) -> Iterator[None]:
     try:
         yield
     except pipeline.LeaseLostError:
-        return  # another worker has it now
+        raise
     except TriptychError as error:
         if error.retryable:
             _release(services, claim, seconds=services.settings.batch_lease_seconds / 3)
@@ -173,14 +189,6 @@ def _given_up_well(services: Services, claim: Claim) -> Iterator[None]:
 def _begun(read: Callable[[], _T]) -> Callable[[], _T]:
     """The records are read while the batch is claimed and its index is looked at."""
     return of_this_thread("records").begin(read).result
-
-
-def _keep_names(services: Services, claim: Claim) -> None:
-    """Make the done batch's records smaller."""
-    try:
-        services.jobs.keep_names(claim)
-    except TriptychError as error:
-        log.warning("the records of a batch that has ended stay in the ledger: %s", error)
 
 
 def _run(services: Services, claim: Claim, job: Job) -> Callable[[], pipeline.Result]:

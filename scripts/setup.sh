@@ -10,7 +10,9 @@ say() { printf '%s\n' "$*" >&2; }
 # The system's own first: distributions build Python with its profile (PGO), and without it, as pyenv and a plain `configure`
 # build it, everything that is Python takes 1.4 times as long.
 find_python() {
-    for candidate in ${1:-} /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
+    system=
+    if [ "$(uname)" = Linux ]; then system=/usr/bin/python3; fi
+    for candidate in ${1:-} $system python3.13 python3.12 python3.11 python3; do
         if command -v "$candidate" >/dev/null 2>&1 && "$candidate" -c '
 import sys
 import ensurepip, venv  # Debian has them in a package of their own

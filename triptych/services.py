@@ -51,13 +51,9 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True)
 class Services:
-    """What one process works with. Each part is made on first use and kept; share one Services between threads.
-
-    `decode_nice` is how far what decodes stands back behind other processes: in workers it must not take the encoders' time.
-    """
+    """What one process works with. Each part is made on first use and kept; share one Services between threads."""
 
     settings: Settings
-    decode_nice: int = 0
     _sets: dict[_Key, dict[str, Encoder]] = field(default_factory=dict, repr=False)
     _right: dict[_Spaces, profiles.Profile] = field(default_factory=dict, repr=False)
     _classifiers: dict[tuple[str, str, _Spaces], TrainedClassifier | None] = field(default_factory=dict, repr=False)
@@ -104,7 +100,7 @@ class Services:
 
     @cached_property
     def decoder(self) -> Decoder:
-        return Decoder(self.settings, processes=self.settings.decode_processes, nice=self.decode_nice)
+        return Decoder(self.settings, processes=self.settings.decode_processes)
 
     @cached_property
     def fetcher(self) -> Fetcher:
@@ -279,6 +275,6 @@ def _is(path: Path, sha256: str) -> bool:
         return False
 
 
-def build(settings: Settings | None = None, *, decode_nice: int = 0) -> Services:
+def build(settings: Settings | None = None) -> Services:
     """The services of `settings`, by default those of the environment."""
-    return Services(settings or load(), decode_nice)
+    return Services(settings or load())

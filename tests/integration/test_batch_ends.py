@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -28,9 +29,15 @@ Catalogue = Callable[..., Path]
 class Ends(list[Callable[[], None]]):
     """The ends that batches left, in order."""
 
+    def wait(self) -> None:
+        """The test does the ends when it wants."""
+
+    def start(self, call: Callable[[], None], /) -> None:
+        self.append(call)
+
     def begin(self, services: Services, job: str, *numbers: int) -> None:
         for number in numbers:
-            index_batch(services, job, number, self.append)
+            index_batch(services, job, number, self)
 
 
 def written(services: Services, job: str) -> int:
@@ -142,12 +149,13 @@ def test_a_worker_told_to_stop_ends_the_batch_whose_end_is_under_way(
     usual, world.of_the_worker = world.of_the_worker, site(tmp_path / "site", LONG_ENDS)
     try:
         worker = world.begin_worker()
+        logged = len(world.log.read_text(encoding="utf-8"))
         _, job = world.submit(catalogue(*things(BATCH)))
         until = time.monotonic() + 60
-        while world.services.jobs.tally(job).running == 0:
+        while not re.search(r"index_batch\[\S+ succeeded", world.log.read_text(encoding="utf-8")[logged:]):
             assert time.monotonic() < until
             time.sleep(0.02)
-        time.sleep(0.3)  # its task has ended, its end takes a second
+        assert world.services.jobs.tally(job).running == 1, "its task has ended, its end takes a second still"
         os.kill(worker.pid, signal.SIGTERM)
         worker.wait(timeout=60)
         assert world.counts(job).written == BATCH

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from processes import SHOP
 
+from indexer import cli
 from indexer.cli import index
 from indexer.job_cli import job as jobs
 from indexer.tasks import finish_job, index_batch
@@ -70,6 +71,14 @@ class Shop:
         """What a worker does for a job of one batch."""
         index_batch(self.services, job, 0)
         finish_job(self.services, job)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def not_nice() -> Iterator[None]:
+    """The commands run in this process, which must not stand back for good."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_stand_back", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,10 @@ def test_waiting_may_end_before_the_call() -> None:
     behind.start(lambda: may_end.wait(10))
     with pytest.raises(TimeoutError):
         behind.wait(0.01)
-    may_end.set()
+    seen: list[bool] = []
+    threading.Timer(0.1, lambda: (seen.append(True), may_end.set())).start()
+    behind.wait()
+    assert seen, "what was not waited for to its end is waited for again"
 
 
 def test_a_call_has_the_callers_context() -> None:

@@ -135,15 +135,19 @@ def translated() -> Iterator[None]:
         ) from error
 
 
-def send_batch(queue: Celery, job: str, number: int, *, kind: str = WORDS, priority: int = NORMAL) -> None:
-    """Enqueue one batch. Raises QueueError."""
-    _send(queue, INDEX_BATCH, {"job": job, "number": number}, kind, priority)
+def send_batch(
+    queue: Celery, job: str, number: int, *, kind: str = WORDS, priority: int = NORMAL, countdown: float | None = None
+) -> None:
+    """Enqueue one batch, to be begun after so many seconds. Raises QueueError."""
+    _send(queue, INDEX_BATCH, {"job": job, "number": number}, kind, priority, countdown=countdown)
 
 
-def offer_batch(queue: Celery, job: str, number: int, *, kind: str = WORDS, priority: int = NORMAL) -> None:
+def offer_batch(
+    queue: Celery, job: str, number: int, *, kind: str = WORDS, priority: int = NORMAL, countdown: float | None = None
+) -> None:
     """Enqueue a batch that is in the ledger. Where Redis is away it waits there, and a sweeper sends it."""
     try:
-        send_batch(queue, job, number, kind=kind, priority=priority)
+        send_batch(queue, job, number, kind=kind, priority=priority, countdown=countdown)
     except QueueError as error:
         log.warning("job %s: batch %d waits for a sweeper to send it. %s", job, number, error)
 

@@ -1,4 +1,4 @@
-"""The process that decodes: `python -m triptych.media.child MOST_BYTES NICE`, which triptych.media.process starts and asks.
+"""The process that decodes: `python -m triptych.media.child MOST_BYTES`, started by triptych.media.decoder, asked over stdin.
 
 It lives until its stdin ends, which the parent's death brings about too. (PR_SET_PDEATHSIG would be no help: it fires when the
 thread that started the child ends, not the process.)
@@ -15,8 +15,7 @@ SPARE_SECONDS = 5  # the parent's clock kills first; this one is for a child who
 
 def main() -> None:
     """Answer requests until there are no more."""
-    most_bytes, nice = int(sys.argv[1]), int(sys.argv[2])
-    os.nice(nice)
+    most_bytes = int(sys.argv[1])
     _limit(resource.RLIMIT_AS, most_bytes)
     _limit(resource.RLIMIT_CORE, 0)  # a crash is expected, its memory is not wanted on disk
     replies, nothing = os.fdopen(os.dup(1), "wb"), os.open(os.devnull, os.O_WRONLY)

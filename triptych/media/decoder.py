@@ -31,14 +31,13 @@ class _Slot:
     """A place for a child, which is started when it is first needed."""
 
     settings: Settings
-    nice: int
     child: Child | None = None
 
     def ready(self) -> Child:
         if self.child is not None and not self.child.alive:  # ended between two requests, say for the system's want of memory
             self.drop()
         if self.child is None:
-            self.child = Child(self.settings, self.nice)
+            self.child = Child(self.settings)
         return self.child
 
     def drop(self) -> None:
@@ -64,14 +63,13 @@ AHEAD = 16
 class Decoder:
     """Decodes in `processes` children; for use by any number of threads, and by a fork, which starts children of its own.
 
-    `nice` is how far children stand back behind other processes: who decodes ahead of an encoder must not take its time.
     Children start with the first request and end with `close`, with the decoder, or with this process.
     """
 
-    def __init__(self, settings: Settings, *, processes: int = 1, nice: int = 0) -> None:
+    def __init__(self, settings: Settings, *, processes: int = 1) -> None:
         self.processes = processes
         self._limits = GivenLimits.of(settings)
-        self._slots = [_Slot(settings, nice) for _ in range(processes)]
+        self._slots = [_Slot(settings) for _ in range(processes)]
         self._free = self._all_free()
         weakref.finalize(self, _close, self._slots)
         _decoders.add(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -24,7 +25,9 @@ START_SECONDS = 60.0
 
 _PIPE_BYTES = 1 << 20
 """What the kernel holds between the two, on Linux: its most for who has no rights. A picture of 320 x 240 takes .7 ms so, in
-place of .95: each 64 KB of it were a turn of both."""
+place of .95: each 64 KB of it were a turn of both. https://man7.org/linux/man-pages/man7/pipe.7.html"""
+
+_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", -1)
 
 _END_SECONDS = 1.0
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")  # how libraries and ffmpeg are found
@@ -41,9 +44,9 @@ class LateError(Exception):
 
 
 class Child:
-    """One process. `served` counts the requests it answered; `nice` is how far it stands back behind other processes."""
+    """One process. `served` counts the requests it answered."""
 
-    def __init__(self, settings: Settings, nice: int = 0) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.served = 0
         inherited = {name: value for name, value in child_environment().items() if name in _PASSED_ON}
         environment = {
@@ -57,14 +60,16 @@ class Child:
         # -P: nothing is imported from the current folder. A session of its own: Ctrl-C is the parent's affair, and ffmpeg,
         # which the child starts, can be killed with it.
         self._process = subprocess.Popen(  # noqa: S603  this interpreter
-            [sys.executable, "-P", "-m", "triptych.media.child", str(settings.decode_bytes), str(nice)],
+            [sys.executable, "-P", "-m", "triptych.media.child", str(settings.decode_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # no lock and no bytes of ours to be copied into a fork
-            pipesize=_PIPE_BYTES,
             env=environment,
             start_new_session=True,
         )
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(OSError):  # an ordinary user may have so much in all pipes: fs.pipe-user-pages-soft
+                fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
         try:
             self._wait_for_start()
         except BaseException:
