@@ -123,3 +123,10 @@ def beside(call: Callable[[threading.Event], None]) -> Iterator[None]:
 def spaces_here(services: Services) -> list[Space]:
     """The spaces of the profile in force."""
     return spaces_of(services.profile, services.settings)
+
+
+def site(folder: Path, code: str) -> dict[str, str]:
+    """Variables with which a Python runs `code` when it starts."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}

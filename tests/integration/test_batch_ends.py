@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_faults import site
+from processes import site
 from test_outages import messages, refused, submit, things
 from worlds import BATCH, World
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import site
 from pydantic import SecretStr
 from worlds import BATCH, BATCHES, LEASE_SECONDS, READ, World
 
@@ -33,13 +34,6 @@ def slowly(*args, **more):
     return begin(*args, **more)
 pipeline.begin = slowly
 """
-
-
-def site(folder: Path, code: str) -> dict[str, str]:
-    """Variables with which a Python runs `code` when it starts."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
 @pytest.fixture(autouse=True, scope="module")

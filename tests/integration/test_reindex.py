@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import SHOP, Command, end
+from processes import SHOP, Command, site
 from upgrade_place import LEARNS, Place, asked, code_of, product
 
 from indexer.sources.source import open_source
@@ -233,18 +233,27 @@ def test_writers_are_held_only_for_the_swap(place: Place) -> None:
     }
 
 
+KILLED = """
+import os, signal
+from triptych.elastic import building
+tune = building.tune
+def last(*args):
+    tune(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+building.tune = last
+"""
+
+
 def test_start_killed_goes_on(place: Place, command: Command) -> None:
     """Killed when the new version has the settings for being filled: who goes on gives it its own back."""
     client = place.services.elasticsearch
     place.add(*(product(number) for number in range(1, 40)))
     client.indices.put_settings(index=place.version(), settings={"refresh_interval": "7s"})
-    process = command.start("reindex", "start", place.name, "--profile", str(place.outlines), log=place.folder / "log")
-    until = time.monotonic() + 60
-    while (begun := place.services.upgrades.get(place.name)) is None or building.before(client, begun.new):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    end(process, signal_number=signal.SIGKILL)
+    began = ("reindex", "start", place.name, "--profile", str(place.outlines))
+    process = command.start(*began, log=place.folder / "log", **site(place.folder / "site", KILLED))
+    assert process.wait(timeout=60) == -signal.SIGKILL
     first = place.services.upgrades.open_of(place.name)
+    assert building.before(client, first.new) == {}
     said = place.start("--follow")
     assert (said["new"], said["job"]["state"]) == (first.new, "completed")
     assert place.fields(said["new"]) == place.fields(said["old"])
