@@ -112,7 +112,7 @@ def run(
 
 def _kept(progress: Progress, keep: Keep) -> None:
     if not keep(progress.to_dict()):
-        raise pipeline.LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+        raise pipeline.LeaseLostError
 
 
 def _keep_in_the_end(progress: Progress, keep: Keep) -> None:

@@ -54,6 +54,11 @@ PIECE: Final = 256
 class LeaseLostError(TriptychError):
     """The batch was given to another worker before this one had written it."""
 
+    default_code = "batch.lease_lost"
+
+    def __init__(self, message: str = "Another worker has this batch now.", **details: Any) -> None:
+        super().__init__(message, **details)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -90,7 +95,7 @@ def begin(
             standing = look_up(piece, target, services)
             deletes = to_be_deleted(piece, standing, target)
             if deletes and not target.begin(deletes):
-                raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+                raise LeaseLostError
             _drop_ended(piece, standing, target, media, ledger)
             gone = to_be_remembered(piece, standing, target)
             piece = [item for item in piece if item.line not in ledger.outcomes]
@@ -115,7 +120,7 @@ def _write(
     still_ours: Callable[[], bool],
 ) -> None:
     if not still_ours():
-        raise LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+        raise LeaseLostError
     if gone:
         services.jobs.keep_deleted(target.index, gone, target.job)
     if work:

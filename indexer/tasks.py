@@ -237,7 +237,7 @@ def _bury(services: Services, claim: Claim, job: Job, result: pipeline.Result) -
     if not letters and not claim.buried:
         return
     if not services.jobs.holds(claim):
-        raise pipeline.LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+        raise pipeline.LeaseLostError
     if claim.buried:
         services.jobs.unbury(job.id, [record["line"] for record in claim.batch.records])
     claim.buried = True

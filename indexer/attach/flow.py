@@ -81,9 +81,7 @@ def run(
             item.made = {**_NOTHING_MADE, **item.made}
         work = [item for item in work if not _as_before(item, standing[item.product.id], target, batch)]
         if not still_ours() or not _is_there(target, services):
-            raise pipeline.LeaseLostError(
-                "Another worker has this batch now, or our field is dropped.", code="batch.lease_lost"
-            )
+            raise pipeline.LeaseLostError("Another worker has this batch now, or our field is dropped.")
         waiting = _write(work, standing, target, services, batch)
         if not waiting:
             break

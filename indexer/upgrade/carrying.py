@@ -168,7 +168,7 @@ def _carry(lines: Mapping[str, int], way: _Way, still_ours: Callable[[], bool]) 
     _make([item for item in items if item.work.product.operation is Operation.PUT], way)
     waiting = [item for item in items if item.work.line not in way.outcomes]
     if not still_ours():
-        raise pipeline.LeaseLostError("Another worker has this batch now.", code="batch.lease_lost")
+        raise pipeline.LeaseLostError
     done = bulk(client, index, [_write_of(item, way) for item in waiting])
     left: dict[str, int] = {}
     for item in waiting:

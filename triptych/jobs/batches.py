@@ -146,13 +146,10 @@ class BatchStore(Ledger):
         """Mark a batch done with its counts and the outcomes of its records, in order. False if another worker has it and
         counts it.
         """
-
-        def done(_: Mapping[str, Any]) -> Mapping[str, Any]:
-            ends = {"ends": "".join(LETTERS[outcome] for outcome in outcomes), "dead_rows": astuple(DeadRows.of(outcomes))}
-            nothing: dict[str, Any] = {"records": [], "progress": None, "deleting": None}
-            return {"state": BatchState.DONE, **nothing, **ends, **asdict(counts)}
-
-        return self._change_own(claim, done)
+        ends = {"ends": "".join(LETTERS[outcome] for outcome in outcomes), "dead_rows": astuple(DeadRows.of(outcomes))}
+        nothing: dict[str, Any] = {"records": [], "progress": None, "deleting": None}
+        changes = {"state": BatchState.DONE, **nothing, **ends, **asdict(counts)}
+        return self._change_own(claim, lambda _: changes)
 
     def keep_names(self, claim: Claim) -> None:
         """Keep of a done batch's records their lines and their products. Where that is not reached, the whole records stay."""
