@@ -41,6 +41,9 @@ _LAST_SECONDS = 5.0
 _TOLD = 128 + signal.SIGTERM
 """What a pool process ends with that was told to."""
 
+_SWITCH_SECONDS = 0.0005
+"""After so long a thread lets another one run. With Python's 5 ms Elasticsearch waited for a thread that had its answer."""
+
 _process: list[Services] = []
 _making = threading.Lock()
 _stop = threading.Event()
@@ -79,6 +82,7 @@ def _ends() -> tasks.Ends | None:
 @worker_init.connect
 def _begin_worker(**_: Any) -> None:
     _worker_process[:] = [os.getpid()]
+    sys.setswitchinterval(_SWITCH_SECONDS)  # pool processes inherit it
 
 
 @setup_logging.connect

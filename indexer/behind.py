@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ class Behind:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._last: Future[Any] | None = None
+        self._started: deque[Future[Any]] = deque()
         self._thread: threading.Thread | None = None
 
     def begin(self, call: Callable[[], _T]) -> Future[_T]:
@@ -36,26 +37,33 @@ class Behind:
         self._calls.put(lambda: _settle(future, lambda: context.run(call)))
         return future
 
-    def start(self, call: Callable[[], object]) -> None:
-        """Begin `call` when the one that was started before has ended. Raises what that one raised."""
-        self.wait()
-        self._last = self.begin(call)
+    def start(self, call: Callable[[], object], *, waiting: int = 0) -> None:
+        """Begin `call` when those before have ended, as soon as at most so many of them are `waiting` for their turn.
+
+        Raises what one of them raised. One that waited behind one that failed is left out.
+        """
+        while len(self._started) > waiting:
+            self._started[0].exception()  # a wait that is cut off here can be waited again
+            self._started.popleft().result()
+        before = self._started[-1] if self._started else None
+        self._started.append(self.begin(call if before is None else lambda: before.exception() or call()))
 
     def wait(self, seconds: float | None = None) -> None:
-        """Return when what was started last has ended, raising what it raised. Raises TimeoutError after `seconds`."""
-        last = self._last
-        if last is None:
-            return
-        try:
-            last.result(seconds)
-        finally:  # the wait may be cut off: then it can be waited for again
-            if last.done():
-                self._last = None
+        """Return when all that was started has ended, raising what the first raised that failed.
 
-    def left(self) -> Callable[[], object]:
-        """Leave what was started last to whoever calls what is returned, which waits for it; `wait` knows of it no more."""
-        last, self._last = self._last, None
-        return last.result if last is not None else lambda: None
+        Raises TimeoutError after `seconds`.
+        """
+        if self._started:
+            self._started[-1].exception(seconds)  # they run one after the other: when the last has ended, all have
+        ended, self._started = self._started, deque()
+        while ended:
+            ended.popleft().result()
+
+    def left(self) -> Callable[[], None]:
+        """Leave what was started to whoever calls what is returned, which waits for it; `wait` knows of it no more."""
+        left = Behind()
+        left._started, self._started = self._started, left._started
+        return left.wait
 
     def _run(self) -> None:
         while True:

@@ -3,7 +3,7 @@
     records -> parse -> Product | DeadLetter
             -> look_up (what the index has) -> digests of media (sha256 | MediaError) -> unchanged?
             -> decode -> embed per space, batched (vectors of inputs seen before come from the cache)
-            -> writing: documents.build -> bulk write, on condition of the version looked up -> Outcome per record
+            -> writing: documents.build -> lines -> bulk write, on condition of the version looked up -> Outcome per record
 
 Every record ends in exactly one of written, unchanged, partial (a modality is missing, the rest is searchable), deleted, dead.
 Nothing here knows of Celery: `run` may be called again with the same batch and changes nothing the second time.
@@ -20,10 +20,11 @@ from indexer import documents
 from indexer.behind import written_behind
 from indexer.embedding import AT_ONCE, Filling, embed
 from indexer.records import RawRecord, parse
-from indexer.standing import Standing, decide, duplicate, look_up, must_be_marked, to_be_deleted, to_be_remembered
+from indexer.standing import Standing, decide, duplicate, look_up, must_be_marked, presumed, to_be_deleted, to_be_remembered
 from indexer.work import Embedded, Target, Work, parts_of
-from indexer.writing import write
+from indexer.writing import prepare, write
 from triptych.domain import DeadLetter, Media, Modality, Operation, Outcome
+from triptych.elastic.bulk import Lines
 from triptych.elastic.engine import unpack
 from triptych.elastic.products import own_fields
 from triptych.encoders import fused
@@ -92,7 +93,7 @@ def begin(
     with services.fetcher.batch(target.root) as media, written_behind() as behind:
         for start in range(0, len(records), PIECE):
             piece = _parse(records[start : start + PIECE], taken, ledger)
-            standing = look_up(piece, target, services)
+            standing = presumed(piece, target) or look_up(piece, target, services)
             deletes = to_be_deleted(piece, standing, target)
             if deletes and not target.begin(deletes):
                 raise LeaseLostError
@@ -100,7 +101,8 @@ def begin(
             gone = to_be_remembered(piece, standing, target)
             piece = [item for item in piece if item.line not in ledger.outcomes]
             fill_digested([item for item in piece if item.stays_as is None], standing, target, services, media)
-            behind.start(partial(_write, piece, gone, standing, target, services, ledger, still_ours))
+            lines = prepare(piece, standing, target, services)
+            behind.start(partial(_write, piece, lines, gone, target, services, ledger, still_ours), waiting=1)
         last = behind.left()
 
     def result() -> Result:
@@ -112,8 +114,8 @@ def begin(
 
 def _write(
     work: Sequence[Work],
+    lines: Sequence[Lines],
     gone: Sequence[str],
-    standing: Mapping[str, Standing],
     target: Target,
     services: Services,
     ledger: _Ledger,
@@ -124,7 +126,7 @@ def _write(
     if gone:
         services.jobs.keep_deleted(target.index, gone, target.job)
     if work:
-        write(work, standing, target, services, ledger.ended)
+        write(work, lines, target, services, ledger.ended)
 
 
 @dataclass(frozen=True, slots=True)

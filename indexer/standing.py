@@ -72,6 +72,17 @@ def look_up(work: Sequence[Work], target: Target, services: Services) -> dict[st
     return {key: replace(known, older=max(target.older, letters.get(key, ""))) for key, known in standing.items()}
 
 
+def presumed(work: Sequence[Work], target: Target) -> dict[str, Standing] | None:
+    """That the index has none of them, where they are most likely its first; None where it must be looked up. Pure.
+
+    A wrong guess costs the writes of what is there already, which are refused and looked up then (writing.py), and whatever was
+    made for them: so not where an encoder makes vectors.
+    """
+    puts = all(item.product.operation is Operation.PUT for item in work)
+    guess = target.first and puts and not target.newer and not target.schema.encoded
+    return {item.product.id: Standing(older=target.older) for item in work} if guess else None
+
+
 def _letters(work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services) -> Mapping[str, str]:
     """The latest older job that has a dead letter of each product that may be left as it is, or be deleted."""
     ids = [w.product.id for w in work if standing[w.product.id].version or w.product.operation is Operation.DELETE]

@@ -23,7 +23,7 @@ from indexer.sources.stamps import changed, differ
 from indexer.upgrade.routing import settled_route
 from triptych.closing import closed_on_error
 from triptych.elastic.attached import index_of, no_catalogue
-from triptych.elastic.lifecycle import current_version, read_schema
+from triptych.elastic.lifecycle import current_version, is_empty, read_schema
 from triptych.errors import InputError, QueueError, TriptychError
 from triptych.jobs import batching
 from triptych.jobs.batches import Position, taken_over
@@ -214,7 +214,8 @@ def _read(
     try:
         with alive:
             if begin == Position():
-                waits(lambda: jobs.turn(job.id, lambda now: replace(now, stamp=source.progress.stamp)))
+                first = waits(lambda: is_empty(services.elasticsearch, index_of(job.index)))
+                waits(lambda: jobs.turn(job.id, lambda now: replace(now, stamp=source.progress.stamp, first=first)))
             whole = _enter(job, lines, services, begin, seconds, waits)
             waits(lambda: jobs.leave(job.id, job.reader, **({"reading": False} if whole else {})))
     except (TriptychError, OSError) as error:

@@ -215,10 +215,11 @@ def _run(services: Services, claim: Claim, job: Job) -> Callable[[], pipeline.Re
         job.id,
         beside.older,
         beside.newer,
-        to.others,
-        to.names(job),
-        frozenset(batch.deleting),
-        partial(services.jobs.keep_deleting, claim),
+        first=job.first and batch.attempts == 1 and to.index == job.index,
+        others=to.others,
+        aliases=to.names(job),
+        begun=frozenset(batch.deleting),
+        begin=partial(services.jobs.keep_deleting, claim),
     )
     flow = to.flow(schema)
     if cautious.wanted(batch, most):

@@ -19,10 +19,10 @@ SHA256_DIGITS = 64
 class Target:
     """Where a batch goes: the index version and what it says of itself, the folder the media lie in, and the job that asks.
 
-    `older` and `newer` say what other jobs the index has (`tombstones.Beside`), `others` are the other versions of the index
-    whose late jobs write here, and `aliases` the names by which dead letters know the index. `begun` are the lines whose
-    products an earlier attempt at the batch was about to delete; `begin` writes down those that this one is about to delete,
-    and says whether the batch is this worker's still.
+    `older` and `newer` say what other jobs the index has (`tombstones.Beside`), `first` that it is expected to have none of the
+    batch's products, `others` are the other versions of the index whose late jobs write here, and `aliases` the names by which
+    dead letters know the index. `begun` are the lines whose products an earlier attempt at the batch was about to delete;
+    `begin` writes down those that this one is about to delete, and says whether the batch is this worker's still.
     """
 
     index: str
@@ -31,6 +31,7 @@ class Target:
     job: str
     older: str = ""
     newer: bool = False
+    first: bool = False
     others: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     begun: frozenset[int] = frozenset()

@@ -1,6 +1,6 @@
 """Write a batch's products, each on the condition that it is still as it was when it was decided on.
 
-Standing -> Write -> bulk -> outcome
+Standing -> Lines (prepare) -> send -> outcome
    ^------ conflict: look up and decide again, a few times
 """
 
@@ -14,7 +14,7 @@ from indexer import documents
 from indexer.standing import Standing, decide, look_up, must_be_marked
 from indexer.work import Target, Work
 from triptych.domain import DeadLetter, Operation, Outcome
-from triptych.elastic.bulk import Write, Written, bulk
+from triptych.elastic.bulk import Lines, Write, Written, send
 from triptych.errors import ElasticsearchError
 from triptych.schema import FIELD
 from triptych.services import Services
@@ -26,14 +26,18 @@ Ended = Callable[[Work, Outcome | DeadLetter], None]
 """Told how each record ended."""
 
 
-def write(work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services, ended: Ended) -> None:
-    """Write `work`, and tell `ended` of each.
+def prepare(work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services) -> list[Lines]:
+    """The lines that write `work`. They are made before their turn has come, so that Elasticsearch need not wait for them."""
+    return [_write_of(item, standing[item.product.id], target, services).lines() for item in work]
+
+
+def write(work: Sequence[Work], lines: Sequence[Lines], target: Target, services: Services, ended: Ended) -> None:
+    """Write `work` by its `lines`, and tell `ended` of each.
 
     Raises ElasticsearchError, retryable, when the server was away or busy, or others changed products faster.
     """
     for _ in range(ROUNDS):
-        writes = [_write_of(item, standing[item.product.id], target, services) for item in work]
-        done = bulk(services.elasticsearch, target.index, writes)
+        done = send(services.elasticsearch, target.index, lines)
         conflicts = [item for item in work if done[item.product.id].conflict]
         for item in work:
             if not done[item.product.id].conflict:
@@ -57,6 +61,7 @@ def write(work: Sequence[Work], standing: Mapping[str, Standing], target: Target
                 ended(item, decided)
         if not work:
             return
+        lines = prepare(work, standing, target, services)
     raise _changed(work)
 
 

@@ -58,6 +58,15 @@ def test_a_batch_is_the_workers_until_its_end_is_done(quiet: Services, index: st
     assert quiet.elasticsearch.count(index=index)["count"] == 2 * BATCH
 
 
+def test_a_job_is_an_indexs_first_as_long_as_that_has_no_product(quiet: Services, index: str, catalogue: Catalogue) -> None:
+    job = submit(quiet, catalogue(*things(BATCH)), index).id
+    assert quiet.jobs.get(job).first
+    index_batch(quiet, job, 0)
+    finish_job(quiet, job)
+    quiet.elasticsearch.indices.refresh(index=index)
+    assert not quiet.jobs.get(submit(quiet, catalogue(*things(1)), index).id).first
+
+
 @pytest.mark.parametrize("step", ["finish", "write"])
 def test_a_batch_whose_end_is_refused_is_given_back_and_sent_anew(
     quiet: Services, index: str, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, step: str

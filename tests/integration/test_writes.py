@@ -14,6 +14,7 @@ from media_server import in_turn, reply, serving
 from processes import SHOP
 
 from indexer import pipeline, writing
+from indexer.work import Work
 from triptych.domain import Outcome
 from triptych.elastic import bulk as bulk_module
 from triptych.elastic.bulk import Limits
@@ -45,6 +46,7 @@ class Shop:
         meanwhile: Callable[[], Any] = lambda: None,
         older: str = "",
         newer: bool = False,
+        first: bool = False,
         begun: Sequence[int] = (),
     ) -> pipeline.Result:
         """One batch; `meanwhile` happens after the look-up and before the write. `older`, `newer`: such jobs are there."""
@@ -56,7 +58,7 @@ class Shop:
         raw = [
             {"line": line, "text": json.dumps(r)} for line, r in zip(lines or range(1, len(records) + 1), records, strict=True)
         ]
-        target = pipeline.Target(self.version, self.schema, SHOP, job, older, newer, begun=frozenset(begun))
+        target = pipeline.Target(self.version, self.schema, SHOP, job, older, newer, first, begun=frozenset(begun))
         return pipeline.run(raw, target, self.services, still_ours=ours)
 
     def ends(self, job: str, *records: dict[str, Any], **more: Any) -> list[Outcome]:
@@ -113,6 +115,32 @@ def test_the_same_batch_twice_at_once_is_written_once(shop: Shop) -> None:
     assert shop.ends(NEW, lamp(), meanwhile=lambda: again.append(shop.ends(NEW, lamp()))) == [W]
     assert again == [[W]]
     assert shop.services.elasticsearch.get(index=shop.version, id="lamp")["_version"] == 1
+
+
+def test_of_an_indexs_first_products_only_what_is_there_is_looked_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    seen = writing.look_up
+
+    def spying(work: Sequence[Work], *args: Any) -> Any:
+        asked.append([item.product.id for item in work])
+        return seen(work, *args)
+
+    monkeypatch.setattr(writing, "look_up", spying)
+    monkeypatch.setattr(pipeline, "look_up", spying)
+    assert shop.ends(OLD, lamp(price=1), first=True) == [W]
+    assert asked.pop() == ["lamp"], "where encoders make vectors a wrong guess costs more than it saves"
+    shop.schema = shop.schema.model_copy(update={"spaces": ()})
+    assert shop.ends(OLD, {"id": "cup"}, {"id": "jug"}, first=True) == [W, W]
+    assert not asked
+    assert shop.ends(NEW, {"id": "cup", "price": 2}, {"id": "pot"}, first=True) == [W, W]
+    assert shop.ends(NEW, {"id": "cup", "price": 2}, {"id": "pan"}, first=True) == [W, W], "the same batch again"
+    assert shop.ends(OLD, {"id": "cup", "price": 1}, {"id": "lid"}, first=True) == [U, W]
+    assert shop.source("cup")["price"] == 2
+    assert asked == [["cup"]] * 3
+    again = shop.run(NEW, {"id": "cup", "price": 3}, lines=[9], first=True)
+    assert [letter.code for letter in again.dead_letters] == ["record.duplicate_id"]
+    assert shop.ends(NEWEST, {"id": "cup", "_op": "delete"}, {"id": "new"}, older=NEW, first=True) == [D, W]
+    assert shop.ends(NEW, {"id": "cup", "price": 4}, newer=True, first=True) == [U], "it was deleted since"
 
 
 def test_another_line_of_the_job_that_is_quicker_makes_this_one_a_duplicate(shop: Shop) -> None:

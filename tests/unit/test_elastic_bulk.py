@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -14,7 +14,8 @@ from elasticsearch import ApiError, Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.elastic.bulk import Limits, Version, Write, bulk, fitting
+from triptych.elastic.bulk import Limits, Lines, Version, Write, bulk, fitting
+from triptych.elastic.client import DECODER
 from triptych.errors import ElasticsearchError
 
 QUICK = Limits(size=1000, documents=8, patience=5, first_wait=0.001, longest_wait=0.002)
@@ -31,12 +32,14 @@ class Node:
     def options(self, **_: Any) -> Self:
         return self
 
-    def bulk(self, *, index: str, operations: Sequence[bytes]) -> dict[str, Any]:  # noqa: ARG002
-        metas = [line for line in map(orjson.loads, operations) if set(line) & {"index", "create", "update", "delete"}]
+    def bulk(self, *, index: str, operations: bytes) -> SimpleNamespace:  # noqa: ARG002
+        metas = [
+            line for line in map(orjson.loads, operations.splitlines()) if set(line) & {"index", "create", "update", "delete"}
+        ]
         actions = [next(iter(meta)) for meta in metas]
         ids = [meta[action]["_id"] for meta, action in zip(metas, actions, strict=True)]
         self.requests.append(ids)
-        self.sizes.append(sum(len(line) + 1 for line in operations))
+        self.sizes.append(len(operations))
         given_ = self.status(ids)
         if isinstance(given_, int) and given_ != 200:
             meta = ApiResponseMeta(given_, "1.1", HttpHeaders(), 0.0, NodeConfig("http", "localhost", 9200))
@@ -45,7 +48,9 @@ class Node:
         for key, action in zip(ids, actions, strict=True):
             status = given_.get(key, 201) if isinstance(given_, dict) else 201
             items.append({action: {"_id": key, "status": status, **({"error": {"reason": "r"}} if status >= 400 else {})}})
-        return {"items": items}
+        decoder = DECODER.get()
+        assert decoder is not None
+        return SimpleNamespace(body=decoder.decode(orjson.dumps({"errors": False, "items": items})))
 
 
 def _writes(number: int, size: int = 10) -> list[Write]:
@@ -58,7 +63,7 @@ def _bulk(node: Node, writes: list[Write], limits: Limits = QUICK) -> dict[str, 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 10), st.integers(1, 100))
 def test_a_piece_is_within_both_limits_and_as_large_as_they_let_it(sizes: list[int], documents: int, size: int) -> None:
-    number = fitting(cast("Any", [SimpleNamespace(size=one) for one in sizes]), documents, size)
+    number = fitting([Lines("", b"x" * one) for one in sizes], documents, size)
     assert number >= min(1, len(sizes))
     assert number <= documents
     assert number <= 1 or sum(sizes[:number]) <= size
@@ -121,8 +126,8 @@ def test_other_refusals_of_a_request_are_raised() -> None:
 
 def test_a_write_names_the_version_it_was_decided_on() -> None:
     lines = Write("a", "update", {"doc": {}}, Version(7, 1)).lines()
-    assert [orjson.loads(line) for line in lines] == [
+    assert [orjson.loads(line) for line in lines.text.splitlines()] == [
         {"update": {"_id": "a", "if_seq_no": 7, "if_primary_term": 1}},
         {"doc": {}},
     ]
-    assert len(Write("a", "delete").lines()) == 1
+    assert Write("a", "delete").lines().text.count(b"\n") == 1

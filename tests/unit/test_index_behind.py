@@ -38,6 +38,30 @@ def test_an_error_is_raised_where_it_is_waited_for_and_once() -> None:
     behind.wait()
 
 
+def test_calls_may_wait_for_their_turn() -> None:
+    behind, may_end, seen = Behind(), threading.Event(), []
+    behind.start(lambda: may_end.wait(10), waiting=1)
+    behind.start(lambda: seen.append("second"), waiting=1)  # at once: one may wait
+    threading.Timer(0.1, may_end.set).start()
+    behind.start(lambda: seen.append("third"), waiting=1)
+    assert may_end.is_set(), "two wait at no time"
+    behind.wait()
+    assert seen == ["second", "third"]
+
+
+def test_an_error_is_raised_when_all_have_ended() -> None:
+    behind, seen = Behind(), []
+    for left in (False, True):
+        behind.start(lambda: 1 / 0, waiting=1)
+        behind.start(lambda: seen.append("second"), waiting=1)
+        wait = behind.left() if left else behind.wait
+        behind.wait() if left else None
+        with pytest.raises(ZeroDivisionError):
+            wait()
+        wait()
+    assert not seen, "what waited behind one that failed is left out"
+
+
 def test_all_calls_of_a_thread_have_one_thread() -> None:
     threads: list[threading.Thread] = []
     for _ in range(2):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import orjson
 import pytest
 from contents import content_hash
 from toys import AUDIO, IMAGE, TEXT, a_fused, a_precomputed, an_encoded
@@ -18,7 +19,7 @@ from indexer.pipeline import Target, Work
 from indexer.records import parse
 from indexer.standing import Standing
 from triptych.domain import DeadLetter, GivenVector, Outcome, Product
-from triptych.elastic.bulk import Write, Written
+from triptych.elastic.bulk import Lines, Written
 from triptych.elastic.client import Server
 from triptych.encoders import fused
 from triptych.encoders.base import Encoder
@@ -223,17 +224,19 @@ def _written(work: Work, schema: IndexSchema, monkeypatch: pytest.MonkeyPatch) -
     """The outcome that is counted, and our own fields of the document as they are written."""
     documents_: dict[str, Any] = {}
 
-    def keep(_client: object, _index: str, writes: list[Write]) -> dict[str, Written]:
-        documents_.update({one.id: one.body for one in writes})
-        return {one.id: Written(one.id, 201) for one in writes}
+    def keep(_client: object, _index: str, lines: list[Lines]) -> dict[str, Written]:
+        documents_.update({one.id: orjson.loads(one.text.splitlines()[1]) for one in lines})
+        return {one.id: Written(one.id, 201) for one in lines}
 
     class Offline:
         elasticsearch, server = None, Server("9.5.0", "n", "c")
 
-    monkeypatch.setattr(writing, "bulk", keep)
+    monkeypatch.setattr(writing, "send", keep)
     outcomes: list[Any] = []
     target = Target("shop-1", schema, Path(), "job")
-    writing.write([work], {"p1": Standing()}, target, cast("Services", Offline()), lambda _, end: outcomes.append(end))
+    services = cast("Services", Offline())
+    lines = writing.prepare([work], {"p1": Standing()}, target, services)
+    writing.write([work], lines, target, services, lambda _, end: outcomes.append(end))
     return outcomes[0], documents_["p1"][FIELD]
 
 

@@ -1,7 +1,7 @@
 """Writing many documents: requests bounded in bytes and documents, smaller and later ones where the server has too much to do.
 
-writes -> pieces -> `_bulk` -> what became of each: written | refused | conflict (somebody was quicker)
-             ^-- half as many at once <-- 413 at once; 429, 503 after a wait with jitter
+writes -> lines -> pieces -> `_bulk` -> what became of each: written | refused | conflict (somebody was quicker)
+                      ^-- half as many at once <-- 413 at once; 429, 503 after a wait with jitter
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
 
+import msgspec
 import orjson
 from elasticsearch import ApiError, Elasticsearch
 
-from triptych.elastic.client import reason_of, translated
+from triptych.elastic.client import decoded_by, reason_of, translated
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,14 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """A document's lines of a `_bulk`, each with its line break."""
+
+    id: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """One line of a `_bulk`: `create` fails where the id is there, and with `version` the others where it was changed since."""
 
@@ -61,13 +70,13 @@ class Write:
     body: Mapping[str, Any] | orjson.Fragment | None = None
     version: Version | None = None
 
-    def lines(self) -> list[bytes]:
+    def lines(self) -> Lines:
         """As `_bulk` takes it."""
         meta: dict[str, Any] = {"_id": self.id}
         if self.version is not None:
             meta |= {"if_seq_no": self.version.seq_no, "if_primary_term": self.version.primary_term}
-        lines = [orjson.dumps({self.action: meta})]
-        return lines if self.body is None else [*lines, orjson.dumps(self.body)]
+        text = orjson.dumps({self.action: meta}) + b"\n"
+        return Lines(self.id, text if self.body is None else text + orjson.dumps(self.body) + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +91,6 @@ class Written:
     def conflict(self) -> bool:
         """Whether the document is not as it was when it was read: somebody wrote or deleted it since."""
         return self.status in {_CONFLICT, _MISSING}
-
-
-@dataclass(frozen=True, slots=True)
-class _Sized:
-    id: str
-    action: Action
-    lines: Sequence[bytes]
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", sum(len(line) + 1 for line in self.lines))
 
 
 class _Pace:
@@ -131,9 +129,16 @@ def bulk(
 
     Raises ElasticsearchError: retryable when the server was away or stayed too busy. Then any of them may have been written.
     """
+    return send(client, index, [write.lines() for write in writes], limits, pipeline=pipeline)
+
+
+def send(
+    client: Elasticsearch, index: str, lines: Iterable[Lines], limits: Limits | None = None, *, pipeline: str | None = None
+) -> dict[str, Written]:
+    """`bulk`, of writes whose lines are made already."""
     limits = limits or Limits()
     pace = _Pace(limits)
-    waiting = deque(_Sized(write.id, write.action, write.lines()) for write in writes)
+    waiting = deque(lines)
     done: dict[str, Written] = {}
     while waiting:
         piece = [waiting.popleft() for _ in range(fitting(waiting, pace.documents, limits.size))]
@@ -159,31 +164,49 @@ def bulk_index(client: Elasticsearch, index: str, documents: Mapping[str, Mappin
     return bulk(client, index, [Write(key, "index", document) for key, document in documents.items()])
 
 
-def fitting(waiting: Iterable[_Sized], documents: int, size: int) -> int:
+def fitting(waiting: Iterable[Lines], documents: int, size: int) -> int:
     """How many of the first go in one request of so many documents and bytes: at least one where there is any. Pure."""
     number = total = 0
     for item in waiting:
-        total += item.size
+        total += len(item.text)
         if number == documents or (number and total > size):
             break
         number += 1
     return number
 
 
-def _send(client: Elasticsearch, index: str, piece: Sequence[_Sized], pipeline: str | None = None) -> list[Written]:
+class _Item(msgspec.Struct):
+    """What an answer says of a document, of which most say the same."""
+
+    status: int
+    error: Any = None
+
+
+class _Answer(msgspec.Struct):
+    items: list[dict[str, _Item]]
+
+
+_DECODER: Final = msgspec.json.Decoder(_Answer)
+
+
+def _send(client: Elasticsearch, index: str, piece: Sequence[Lines], pipeline: str | None = None) -> list[Written]:
     """One request. Where it is refused as a whole for load or size, each of its documents is."""
-    lines: list[Any] = [line for item in piece for line in item.lines]
+    text = b"".join([item.text for item in piece])
     more: dict[str, Any] = {} if pipeline is None else {"pipeline": pipeline}
     try:
-        with translated():
-            answer = client.options(retry_on_status=()).bulk(index=index, operations=lines, **more)
+        with translated(), decoded_by(_DECODER):
+            answer = client.options(retry_on_status=()).bulk(index=index, operations=cast("Any", text), **more).body
     except ElasticsearchError as error:
         cause = error.__cause__
         if isinstance(cause, ApiError) and cause.status_code in {*_BUSY, _TOO_LARGE}:
             return [Written(item.id, cause.status_code, error.message) for item in piece]
         raise
-    return [_written(item, line[item.action]) for item, line in zip(piece, answer["items"], strict=True)]
+    if not isinstance(answer, _Answer):
+        message = f"Elasticsearch's answer to a bulk has not the form it should have: {str(answer)[:200]}"
+        raise ElasticsearchError(message, code="elasticsearch.unavailable", retryable=True)
+    found = [one for item in answer.items for one in item.values()]
+    return [_written(item, one) for item, one in zip(piece, found, strict=True)]
 
 
-def _written(item: _Sized, result: Mapping[str, Any]) -> Written:
-    return Written(item.id, result["status"], reason_of(dict(result)) if "error" in result else None)
+def _written(item: Lines, found: _Item) -> Written:
+    return Written(item.id, found.status, None if found.error is None else reason_of({"error": found.error}))

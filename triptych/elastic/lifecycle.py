@@ -258,6 +258,12 @@ def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
         yield from _fields(field.get("fields", {}), path + ".")
 
 
+def is_empty(client: Elasticsearch, index: str) -> bool:
+    """Whether searches find no document of an index. Raises ElasticsearchError."""
+    with translated():
+        return not client.search(index=index, size=0, terminate_after=1, track_total_hits=1)["hits"]["total"]["value"]
+
+
 def read_schema(client: Elasticsearch, index: str) -> IndexSchema:
     """What an index version says of itself. Raises NotFoundError if the index is none of ours and not attached."""
     name = attached.index_of(index)

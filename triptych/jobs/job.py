@@ -138,6 +138,7 @@ class Job:
     `handed`: it came over HTTP, and its catalogue is for workers to read.
     `key` is the submitter's idempotency key, `redrive_of` the job whose dead letters this one tries again. Dead records before
     `judged_from`, a place in the ledger's order of changes, no longer count for pausing the job. `priority` 9 is the highest.
+    `first`: its index had no product when it began to be read.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Job:
     redrive_of: str | None = None
     judged_from: int = -1
     priority: int = 5
+    first: bool = False
 
     @property
     def runs(self) -> bool:

@@ -263,7 +263,7 @@ def _summary(job: Job, tally: Tally) -> dict[str, Any]:
     kept = {
         name: value
         for name, value in job.to_dict().items()
-        if name not in ("source", "stamp", "reader", "handed", "beat", "judged_from")
+        if name not in ("source", "stamp", "reader", "handed", "beat", "judged_from", "first")
     }
     return {
         **kept,
