@@ -12,6 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,7 +21,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from indexer.work import Embedded, Part
 from triptych.domain import Media, Modality, Vector, Waveform
-from triptych.encoders.base import Encoder, Input
+from triptych.encoders.base import Encoder, Input, Preparing
 from triptych.encoders.cache import digest_of
 from triptych.errors import MediaError, TriptychError
 from triptych.media.fetcher import BatchMedia
@@ -124,7 +125,8 @@ def embed(
         f.space.name: {d for d, mine in owners.items() if d not in known[f.space.name] and f.wanted(mine)} for f in fillings
     }
     fresh = {digest: mine for digest, mine in owners.items() if any(digest in some for some in unknown.values())}
-    inputs = _decoded(fresh, modality, media, services)
+    preparing = [f.encoder for f in fillings if unknown[f.space.name] and isinstance(f.encoder, Preparing) and not f.cuts]
+    inputs = _decoded(fresh, modality, media, services, preparing)
     while chunk := dict(islice(inputs, AT_ONCE[modality])):
         for filling in fillings:
             missing = {digest: value for digest, value in chunk.items() if digest in unknown[filling.space.name]}
@@ -161,9 +163,15 @@ def _give(part: Part, filling: Filling, value: Vector | None) -> None:
 
 
 def _decoded(
-    owners: Mapping[str, list[Part]], modality: Modality, media: BatchMedia, services: Services
+    owners: Mapping[str, list[Part]],
+    modality: Modality,
+    media: BatchMedia,
+    services: Services,
+    preparing: Sequence[Preparing] = (),
 ) -> Iterator[tuple[str, Input]]:
-    """Digest and input, in order, decoded ahead of whoever takes them; what does not decode is given up and left out."""
+    """Digest and input, in order, decoded ahead of whoever takes them and prepared for the encoders that can; what does not
+    decode is given up and left out.
+    """
     if modality is Modality.TEXT:
         yield from ((digest, str(mine[0].what)) for digest, mine in owners.items())
         return
@@ -176,7 +184,12 @@ def _decoded(
                 sent.append(digest)
                 yield data, modality
 
-    for result in services.decoder.decode_all(feed()):
+    def prepare(value: Input) -> None:
+        for encoder in preparing:
+            with suppress(Exception):  # embedding does it then, and tells of it
+                encoder.prepare(value)
+
+    for result in services.decoder.decode_all(feed(), then=prepare):
         digest = sent.popleft()
         if isinstance(result, MediaError):
             for part in owners[digest]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 
@@ -20,6 +22,13 @@ from triptych.elastic.events import EventStore
 from triptych.services import Services, build
 
 
+class Api(Flask):
+    """Flask without a look at each view and hook, at each request, for whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(services: Services | None = None) -> Flask:
     """The API over `services` (by default those of the environment). Starts loading the encoders in the background."""
     serving = services is None  # a process of `triptych serve`
@@ -29,7 +38,7 @@ def create_app(services: Services | None = None) -> Flask:
     searcher = Searcher(services)
     warmth = Warmth()
     with_pages = services.settings.pages
-    app = Flask("triptych", static_folder=str(pages.FOLDER / "static") if with_pages else None)
+    app = Api("triptych", static_folder=str(pages.FOLDER / "static") if with_pages else None)
     app.url_map.merge_slashes = False  # an id may begin with a slash
     # a picture and a sound in base64 (4/3) and a little JSON; multipart files spool to disk above 500 kB
     app.config["MAX_CONTENT_LENGTH"] = int(services.settings.media_bytes * 8 / 3) + 1_000_000

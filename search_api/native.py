@@ -85,7 +85,8 @@ def natively(elastic: Elastic, run: Run, options: Options, recognised: Mapping[s
             field="weights",
             remedy="Use another fusion.",
         )
-    weights = without(run.weights, [name for name in run.weights if name not in {leg.name for leg in run.legs}])
+    live = {leg.name for leg in run.legs}
+    weights = without(run.weights, [name for name in run.weights if name not in live])
     boosts = {leg.name: weights[leg.name] * boost(leg, levels.get(plan[leg.name].base)) for leg in run.legs}
     found = elastic.search(run, native_body(run, options, boosts, elastic.asked(run, request.window)))
     hits = tuple(

@@ -150,12 +150,13 @@ def test_a_picture_that_needs_more_memory_than_allowed_ends_its_child() -> None:
         assert _status(_child(decoder).pid, "VmPeak") < 600_000_000
 
 
-def test_a_child_that_hangs_is_too_slow_and_is_replaced() -> None:
+@pytest.mark.parametrize("size", [1_000, 5_000_000], ids=["and was asked", "and does not read what it is asked"])
+def test_a_child_that_hangs_is_too_slow_and_is_replaced(size: int) -> None:
     with Decoder(_media_settings(decode_seconds=2.0)) as decoder:
         hanging = _child(decoder)
         os.kill(hanging.pid, signal.SIGSTOP)
         began = time.monotonic()
-        assert _outcome(decoder, _picture(), Modality.IMAGE) == "media.too_slow"
+        assert _outcome(decoder, _picture() + bytes(size), Modality.IMAGE) == "media.too_slow"
         assert 1.9 < time.monotonic() - began < 10
         assert not hanging.alive
         assert _outcome(decoder, _picture(), Modality.IMAGE) == "decodes"
@@ -235,6 +236,17 @@ def test_results_come_in_order_with_errors_among_them() -> None:
     assert isinstance(results[9], Waveform)
     sizes = [result.size[0] if isinstance(result, Image.Image) else None for result in results]
     assert sizes == [None if place in (7, 9) else place + 1 for place in range(19)]
+
+
+def test_what_comes_then_is_done_before_a_result_is_given_and_not_to_errors() -> None:
+    items = [(_picture(side), Modality.IMAGE) for side in range(1, 8)]
+    items[3] = (b"not a picture", Modality.IMAGE)
+    seen: list[int] = []
+    with Decoder(_media_settings(), processes=2) as decoder:
+        results = list(decoder.decode_all(items, then=lambda result: seen.append(id(result))))
+    pictures = [id(result) for result in results if isinstance(result, Image.Image)]
+    assert len(pictures) == 6
+    assert sorted(seen) == sorted(pictures)
 
 
 def test_no_more_is_read_ahead_than_it_says() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych.domain import Media, Modality
 from triptych.errors import MediaError
+from triptych.media import fetcher
 from triptych.media.fetch import check_bytes, fetch
+from triptych.media.fetcher import Fetcher
+from triptych.settings import Settings
 
 pytestmark = pytest.mark.unit
 
@@ -244,3 +249,22 @@ def test_no_path_reaches_the_secret(tmp_path_factory: pytest.TempPathFactory, st
 @given(st.text(max_size=40))
 def test_any_reference_into_nothing_is_a_media_error(tmp_path_factory: pytest.TempPathFactory, reference: str) -> None:
     assert _code(tmp_path_factory.getbasetemp() / "nothing-here", reference).startswith("media.")
+
+
+def test_the_first_files_of_a_batch_are_read_once_and_what_is_embedded_is_what_was_hashed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetcher, "HELD_BYTES", 8)
+    files = [Media(Modality.IMAGE, f"images/{name}.jpg") for name in "ab"]
+    (root / "images" / "b.jpg").write_bytes(b"another")
+    with Fetcher(Settings(), redis.Redis()).batch(root) as batch:
+        digests = batch.digests(files)
+        for name in "ab":
+            (root / "images" / f"{name}.jpg").write_bytes(b"changed")
+        assert [batch.data(one) for one in files] == [b"picture", b"changed"], "of the second there was no room"
+        assert digests[files[0]] == hashlib.sha256(b"picture").hexdigest()
+        assert batch.data(files[0]) == b"changed", "it is held once"
+        batch.digests(files[:1])
+        (root / "images" / "a.jpg").write_bytes(b"later")
+        batch.digests(files[:1])
+        assert batch.data(files[0]) == b"later", "what is held is what was hashed last"

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,15 @@ class Encoder(Protocol):
 
     def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
         """Embed query inputs of one of `spec.query_modalities`. As `embed_documents`."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An encoder that can do a part of its work on an input before that is embedded, while it embeds others."""
+
+    def prepare(self, value: Input) -> None:
+        """Do what needs no network. Called in any thread; what it raises may be left to embedding, which raises it again."""
         ...
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from triptych.domain import Modality, Vectors
-from triptych.encoders.base import Encoder, EncoderSpec, Input, Setup, unit
+from triptych.encoders.base import Encoder, EncoderSpec, Input, Preparing, Setup, unit
 from triptych.encoders.inputs import check_modality, pictures
 from triptych.encoders.pictures import Classifier
 from triptych.errors import EncoderError
@@ -82,6 +82,10 @@ class ConseEncoder:
         if setup.derived is None:
             raise EncoderError("The table of ConSE's classes is not made.", code="encoder.not_prepared")
         self._table = load_file(setup.derived / TABLE)
+
+    def prepare(self, value: Input) -> None:
+        if isinstance(self._pictures, Preparing):
+            self._pictures.prepare(value)
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
         return describe(self._pictures.look(pictures(inputs)).logits, self._table["classes"], top=self._top)

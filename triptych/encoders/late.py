@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from triptych.domain import Modality, Vectors
 from triptych.encoders import registry
-from triptych.encoders.base import Encoder, EncoderSpec, Input
+from triptych.encoders.base import Encoder, EncoderSpec, Input, Preparing
 from triptych.encoders.profiles import Profile
 from triptych.settings import Settings
 
@@ -24,6 +24,10 @@ class _Set:
     make: Callable[[], Mapping[str, Encoder]]
     _made: Mapping[str, Encoder] | None = None
     _making: threading.Lock = field(default_factory=threading.Lock)
+
+    def if_made(self, space: str) -> Encoder | None:
+        """The encoder of a space, None before the first is asked to embed."""
+        return None if self._made is None else self._made[space]
 
     def of(self, space: str) -> Encoder:
         with self._making:
@@ -38,6 +42,12 @@ class LateEncoder:
 
     spec: EncoderSpec
     _all: _Set
+
+    def prepare(self, value: Input) -> None:
+        """As `base.Preparing`, where the encoder is made and can."""
+        encoder = self._all.if_made(self.spec.space)
+        if isinstance(encoder, Preparing):
+            encoder.prepare(value)
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
         return self._all.of(self.spec.space).embed_documents(inputs)

@@ -69,10 +69,34 @@ def letterbox(image: Image.Image, *, side: int = 224, border: float = BORDER) ->
     """
     scale = side * border / max(image.size)
     width, height = (max(1, round(length * scale)) for length in image.size)
-    small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    upright = image if image.mode == "RGB" else image.convert("RGB")
+    small = upright.resize((width, height), Image.Resampling.BICUBIC)
     canvas = Image.new("RGB", (side, side), _WHITE)
     canvas.paste(small, ((side - width) // 2, (side - height) // 2))
     return np.asarray(canvas)
+
+
+class Letterboxes:
+    """Pictures letterboxed into a square of `side`: when they are asked for, or before that in another thread.
+
+    What was made before is kept until it is asked for, or its picture is gone.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._made: dict[int, tuple[weakref.ref[Image.Image], npt.NDArray[np.uint8]]] = {}
+
+    def prepare(self, image: Image.Image) -> None:
+        """Make a picture's before it is asked for. For any thread."""
+        key = id(image)
+        if key not in self._made:
+            gone = weakref.ref(image, lambda _: self._made.pop(key, None))
+            self._made[key] = (gone, letterbox(image, side=self._side))
+
+    def of(self, images: Sequence[Image.Image]) -> npt.NDArray[np.uint8]:
+        """All of them: (n, side, side, 3)."""
+        made = [self._made.pop(id(image), None) for image in images]
+        return np.stack([letterbox(i, side=self._side) if m is None else m[1] for i, m in zip(images, made, strict=True)])
 
 
 def imagenet_names() -> list[str]:

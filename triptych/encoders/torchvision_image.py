@@ -13,6 +13,7 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from triptych.encoders.families import TorchvisionOptions
 from triptych.encoders.inputs import check_modality, pictures
 from triptych.encoders.models import TORCHVISION, WEIGHTS
 from triptych.encoders.networks import fitted_to, model_of, none_of
-from triptych.encoders.pictures import Remembered, Seen, imagenet_names, letterbox
+from triptych.encoders.pictures import Letterboxes, Remembered, Seen, imagenet_names
 from triptych.encoders.runtime import Runtime, runtime_of, to_device
 from triptych.errors import EncoderError
 
@@ -46,15 +47,18 @@ class TorchvisionNetwork:
         self._runtime = runtime
         self._remembered = Remembered()
 
+    def prepare(self, image: Image.Image) -> None:
+        """Letterbox a picture that will be looked at."""
+        self._letterboxes.prepare(image)
+
     def look(self, images: Sequence[Image.Image]) -> Seen:
         """Features and logits of at least one picture, float32; from memory when they are the last call's pictures."""
         return self._remembered.look(images, self._forward, size=_BATCH)
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[Image.Image]) -> Seen:
-        form = torchvision.models.get_model_weights(self._architecture).DEFAULT.transforms()
-        side = form.crop_size[0]
-        pixels = torch.from_numpy(np.stack([letterbox(image, side=side) for image in images])).permute(0, 3, 1, 2)
+        form = self._form
+        pixels = torch.from_numpy(self._letterboxes.of(images)).permute(0, 3, 1, 2)
         pixels = to_device({"pixels": pixels}, self._runtime)["pixels"].float().div(255)
         mean, deviation = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (form.mean, form.std))
         pixels = pixels.sub(mean).div(deviation).to(self._runtime.dtype, memory_format=torch.channels_last)
@@ -63,6 +67,15 @@ class TorchvisionNetwork:
         if features.ndim != 2 or features.shape[1] != head.in_features:  # noqa: PLR2004  rows of features
             raise self._unfit()
         return Seen(features.cpu().numpy(), head(features).cpu().numpy())
+
+    @functools.cached_property
+    def _form(self) -> Any:
+        """Side of the square, mean and deviation of the architecture's default weights."""
+        return torchvision.models.get_model_weights(self._architecture).DEFAULT.transforms()
+
+    @functools.cached_property
+    def _letterboxes(self) -> Letterboxes:
+        return Letterboxes(self._form.crop_size[0])
 
     @functools.cached_property
     def classes(self) -> int:
@@ -165,6 +178,10 @@ class TorchvisionEncoder:
                 remedy="Name one of torchvision's own ImageNet weights.",
             )
         return imagenet_names()
+
+    def prepare(self, value: Input) -> None:
+        for image in pictures([value]):
+            self._network.prepare(image)
 
     def embed_documents(self, inputs: Sequence[Input]) -> Vectors:
         if not inputs:

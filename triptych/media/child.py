@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from triptych.media.wire import Reads
 
 SPARE_SECONDS = 5  # the parent's clock kills first; this one is for a child whose parent died while it decoded
 
@@ -29,7 +33,7 @@ def main() -> None:
 
     send(replies, {"ready": True})
     os.dup2(nothing, 2)  # until here an error should be seen; decoders' warnings about strangers' files should not
-    requests = sys.stdin.buffer
+    requests = cast("Reads", sys.stdin.buffer)
     while (request := receive(requests, most_bytes)) is not None:
         header, data = request
         limits = GivenLimits.from_json(header["limits"])

@@ -13,7 +13,7 @@ import os
 import queue
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -87,8 +87,11 @@ class Decoder:
             raise result
         return result
 
-    def decode_all(self, items: Iterable[tuple[bytes, Modality]]) -> Iterator[Result | MediaError]:
-        """The result of each item, in order; an error is given, not raised.
+    def decode_all(
+        self, items: Iterable[tuple[bytes, Modality]], *, then: Callable[[Result], None] | None = None
+    ) -> Iterator[Result | MediaError]:
+        """The result of each item, in order; an error is given, not raised. `then` is called with each result in the thread
+        that waited for it.
 
         While the consumer is busy with one result, the next AHEAD items are read and decoded, no more.
         """
@@ -96,7 +99,7 @@ class Decoder:
             ahead: deque[Future[Result | MediaError]] = deque()
             try:
                 for data, modality in items:
-                    ahead.append(pool.submit(self._result, data, modality))
+                    ahead.append(pool.submit(self._result, data, modality, then=then))
                     if len(ahead) > AHEAD:
                         yield ahead.popleft().result()
                 while ahead:
@@ -131,13 +134,18 @@ class Decoder:
             free.put(slot)
         return free
 
-    def _result(self, data: bytes, modality: Modality, lenient: bool = False) -> Result | MediaError:
+    def _result(
+        self, data: bytes, modality: Modality, lenient: bool = False, then: Callable[[Result], None] | None = None
+    ) -> Result | MediaError:
         free = self._free
         slot = free.get()
         try:
-            return self._ask(slot, data, modality, lenient)
+            result = self._ask(slot, data, modality, lenient)
         finally:
             free.put(slot)
+        if then is not None and not isinstance(result, MediaError):
+            then(result)
+        return result
 
     def _ask(self, slot: _Slot, data: bytes, modality: Modality, lenient: bool) -> Result | MediaError:
         """Ask the slot's child. If a child dies that has decoded before, a new one is asked once more.

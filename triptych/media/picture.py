@@ -152,13 +152,13 @@ def _upright_rgb(picture: Image.Image) -> Image.Image:
         picture = picture.reduce(max(picture.size) // (2 * KEPT_SIDE))
     picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
     with contextlib.suppress(Exception):  # a picture with damaged EXIF is shown as it lies
-        picture = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)  # else it copies a picture that lies right
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         white.alpha_composite(picture)
         picture = white
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _plain(picture: Image.Image) -> Image.Image:

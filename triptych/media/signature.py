@@ -122,7 +122,7 @@ def end_of(data: bytes, kind: Kind) -> int | None:
     return end if end is not None and end <= len(data) else None
 
 
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in coded data FF is followed by 00 or a restart marker
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in coded data FF is followed by 00 or a restart marker
 _JPEG_END, _JPEG_ALONE = 0xD9, (0x01, 0xD8)
 
 

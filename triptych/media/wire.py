@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,11 +26,21 @@ _MOST_REPLY = 32_000_000  # 15 s at 192 kHz in float32 are 12 MB, a picture of 1
 _CHANNELS = 3
 
 
+class Writes(Protocol):
+    def write(self, data: memoryview, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+class Reads(Protocol):
+    def readinto(self, into: memoryview, /) -> int: ...
+
+
 class WireError(Exception):
     """What came is not a message."""
 
 
-def send(pipe: IO[bytes], header: Mapping[str, Any], payload: bytes = b"") -> None:
+def send(pipe: Writes, header: Mapping[str, Any], payload: bytes = b"") -> None:
     """Write one message. Raises OSError if the other side is gone."""
     text = json.dumps({**header, "bytes": len(payload)}).encode()
     for part in (_LENGTH.pack(len(text)) + text, payload):
@@ -40,7 +50,7 @@ def send(pipe: IO[bytes], header: Mapping[str, Any], payload: bytes = b"") -> No
     pipe.flush()
 
 
-def receive(pipe: IO[bytes], most: int = _MOST_REPLY) -> tuple[dict[str, Any], bytearray] | None:
+def receive(pipe: Reads, most: int = _MOST_REPLY) -> tuple[dict[str, Any], bytearray] | None:
     """Read one message; None at the end of the stream. Raises WireError if it is malformed or breaks off."""
     start = _read(pipe, _LENGTH.size)
     if not start:
@@ -60,18 +70,18 @@ def receive(pipe: IO[bytes], most: int = _MOST_REPLY) -> tuple[dict[str, Any], b
     return header, payload
 
 
-def _read(pipe: IO[bytes], size: int) -> bytearray:
+def _read(pipe: Reads, size: int) -> bytearray:
     """So many bytes, or fewer at the end of the stream."""
     buffer = bytearray(size)
     view, got = memoryview(buffer), 0
-    while got < size and (count := pipe.readinto(view[got:])):  # type: ignore[attr-defined]  # every binary file has it
+    while got < size and (count := pipe.readinto(view[got:])):
         got += count
     view.release()
     del buffer[got:]
     return buffer
 
 
-def answer(pipe: IO[bytes], result: Image.Image | Waveform | MediaError) -> None:
+def answer(pipe: Writes, result: Image.Image | Waveform | MediaError) -> None:
     """Write a result as a message."""
     if isinstance(result, Image.Image):
         send(pipe, {"size": result.size}, result.tobytes())

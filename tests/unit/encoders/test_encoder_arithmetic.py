@@ -54,6 +54,17 @@ def test_the_letterbox_shows_the_whole_picture_on_white() -> None:
     assert (red.any(axis=0).sum(), red.any(axis=1).sum()) == (196, 49)
 
 
+def test_letterboxes_are_the_same_made_before_and_are_kept_as_long_as_their_pictures() -> None:
+    colours = [Image.new("RGB", (400, 100 + n), (n, 0, 0)) for n in range(4)]
+    boxes = pictures.Letterboxes(64)
+    for image in (*colours[:2], colours[0]):
+        boxes.prepare(image)
+    found = boxes.of(colours[:3])
+    assert np.array_equal(found, [pictures.letterbox(image, side=64) for image in colours[:3]])
+    boxes.prepare(colours.pop())
+    assert boxes._made == {}, "what was asked for, or is gone, is not kept"
+
+
 def test_a_hair_thin_picture_still_has_a_pixel() -> None:
     assert pictures.letterbox(Image.new("RGB", (2000, 1))).shape == (224, 224, 3)
 

@@ -12,7 +12,7 @@ from toys import LETTERS, Letters, profile_of, space_text
 
 from triptych.domain import Modality
 from triptych.encoders import late, registry
-from triptych.encoders.base import Encoder, Fitted, Setup
+from triptych.encoders.base import Encoder, Fitted, Preparing, Setup
 from triptych.encoders.profiles import Profile
 from triptych.errors import EncoderError
 from triptych.settings import Settings
@@ -50,6 +50,21 @@ def test_all_are_made_at_the_first_use_of_one_and_once(settings: Settings) -> No
     assert np.array_equal(encoders["text"].embed_documents(["abc"]), now.embed_documents(["abc"]))
     assert np.array_equal(encoders["more"].embed_queries(["b"], Modality.TEXT), now.embed_queries(["b"], Modality.TEXT))
     assert sorted(made) == ["more", "text"]
+
+
+def test_preparing_makes_none_and_is_passed_on_to_those_that_can(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    encoders = late.encoders_of(counted(made), settings, fitted={}, read=read)
+    text = encoders["text"]
+    assert isinstance(text, Preparing)
+    text.prepare("abc")
+    assert made == []
+    text.embed_documents(["abc"])
+    text.prepare("abc")  # Letters cannot
+    seen: list[object] = []
+    monkeypatch.setattr(Letters, "prepare", lambda _, value: seen.append(value), raising=False)
+    text.prepare("abc")
+    assert seen == ["abc"]
 
 
 def test_what_making_one_raises_embedding_raises(settings: Settings) -> None:
