@@ -8,8 +8,9 @@
     job        `triptych index add` and one `triptych worker` with as many pool processes, ledger and queue included
 
 The vectors come with the records, so no encoder runs: what is left is Triptych's own work and Elasticsearch's. The ways take
-turns, each writes an empty index of its own, and all have the same threads. A round that is not counted warms Java's machine for
-each of them. Figures are medians over the rounds, with their range. --batch is what parallel_bulk sends at once, and Triptych's size of a batch: of these records 32 times as many, or 4 MB.
+turns, each writes an empty index of its own, and all have the same threads. A first round, which is not counted, warms Java's
+machine for each of them. Figures are medians over the rounds, with their range. --batch is what parallel_bulk sends at once,
+and Triptych's size of a batch: of these records 32 times as many, or 4 MB.
 --long N: then a job of N records, for the memory of its pool process after 10,000 records and at its end, and for its pace in
 the first and the last tenth; with --rounds 0 that alone. A record of 384 numbers takes 4 kB of disk in FOLDER, of 64 numbers 1.
 """
@@ -184,9 +185,8 @@ def _round(ways: dict[str, Callable[[], float]], number: int, console: Console) 
     names = list(ways)
     turn = number % len(names)
     found = {name: ways[name]() for name in (*names[turn:], *names[:turn])}
-    console.print(
-        f"[dim]{time.strftime('%X')} round {number or 'to warm up'}: {', '.join(f'{n} {s:.1f} s' for n, s in found.items())}[/dim]"
-    )
+    taken = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.items())
+    console.print(f"[dim]{time.strftime('%X')} round {number or 'to warm up'}: {taken}[/dim]")
     return found
 
 
