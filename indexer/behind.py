@@ -46,7 +46,7 @@ class Behind:
             self._started[0].exception()  # a wait that is cut off here can be waited again
             self._started.popleft().result()
         before = self._started[-1] if self._started else None
-        self._started.append(self.begin(call if before is None else lambda: before.exception() or call()))
+        self._started.append(self.begin(call if before is None else lambda: (before.result(), call())))
 
     def wait(self, seconds: float | None = None) -> None:
         """Return when all that was started has ended, raising what the first raised that failed.
@@ -60,7 +60,9 @@ class Behind:
             ended.popleft().result()
 
     def left(self) -> Callable[[], None]:
-        """Leave what was started to whoever calls what is returned, which waits for it; `wait` knows of it no more."""
+        """Leave what was started to whoever calls what is returned, which waits for it, and raises once what it raised; `wait`
+        knows of it no more.
+        """
         left = Behind()
         left._started, self._started = self._started, left._started
         return left.wait

@@ -65,6 +65,7 @@ def test_paused_stopped_and_resumed(quiet: Services, index: str, catalogue: Call
     quiet.control.pause(job)
     assert quiet.jobs.state(job) == "pausing"
     assert quiet.jobs.release(claim)
+    assert not quiet.jobs.holds(claim), "a piece that waits for its turn is not written any more"
     assert quiet.jobs.state(job) == "paused"
     assert run_all(quiet, job, 3) == "paused"
     assert numbers(quiet, job) == [3 * BATCH, BATCH, 0, 0, 0, 2 * BATCH]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from triptych.domain import Modality, Waveform
 from triptych.errors import MediaError
 from triptych.media.limits import GivenLimits
+from triptych.media.process import LateError, Timed
 from triptych.media.wire import WireError, answer, receive, result_of, send
 from triptych.settings import Settings
 
@@ -132,3 +134,19 @@ HALF = np.full(4, 0.5, dtype="<f4").tobytes()
 def test_a_result_that_no_decoder_gives(header: dict[str, Any], payload: bytes, modality: Modality) -> None:
     with pytest.raises(WireError):
         result_of(header, payload, modality)
+
+
+def test_a_child_that_keeps_sending_is_late_all_the_same() -> None:
+    """One under a file's command may send its answer byte by byte: there is always something to read."""
+    ours, its = os.pipe()
+    try:
+        with os.fdopen(ours, "rb", buffering=0) as pipe:
+            os.write(its, bytes(3))
+            left = iter([1.0, 1.0, 0.0])
+            timed = Timed(pipe, lambda: next(left))
+            read = [timed.readinto(memoryview(bytearray(1))) for _ in range(2)]
+            with pytest.raises(LateError):
+                timed.readinto(memoryview(bytearray(1)))
+        assert read == [1, 1]
+    finally:
+        os.close(its)

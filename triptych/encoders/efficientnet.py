@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class ImageBackbone:
         self._threads = threads
         self._remembered = Remembered()
         self._letterboxes = Letterboxes(_SIDE)
+        self._filling = threading.Lock()
 
     def prepare(self, image: Image.Image) -> None:
         """Letterbox a picture that will be looked at."""
@@ -58,8 +60,9 @@ class ImageBackbone:
     def _forward(self, images: Sequence[Image.Image]) -> Seen:
         pixels = torch.from_numpy(self._letterboxes.of(images)).permute(0, 3, 1, 2)
         if self._compiled is not None:
-            taken = self._planes[: len(images)].copy_(pixels).sub_(_MEAN).div_(_DEVIATION)
-            return Seen(*self._compiled(taken.numpy()))
+            with self._filling:  # an index that will serve is warmed beside the queries
+                taken = self._planes[: len(images)].copy_(pixels).sub_(_MEAN).div_(_DEVIATION)
+                return Seen(*self._compiled(taken.numpy()))
         pixels = to_device({"pixels": pixels}, self._runtime)["pixels"].float().sub(_MEAN).div(_DEVIATION)
         features, logits = self._network(pixels.to(self._runtime.dtype, memory_format=torch.channels_last))
         return Seen(features.cpu().numpy(), logits.cpu().numpy())

@@ -125,7 +125,10 @@ class BatchStore(Ledger):
     def release(self, claim: Claim) -> bool:
         """Give an unfinished batch back, so that the next message may start it at once; it does not count as an attempt."""
         changes = {"state": BatchState.QUEUED, "attempts": claim.attempts - 1, "buried": claim.buried}
-        return self._change_own(claim, lambda _: changes)
+        released = self._change_own(claim, lambda _: changes)
+        with claim.lock:
+            claim.entry, claim.until = None, 0.0  # whoever asks now is told that it is not ours any more
+        return released
 
     def note(self, claim: Claim, reason: str) -> bool:
         """Keep why an attempt at a batch failed, for the dead letters if no later one succeeds."""

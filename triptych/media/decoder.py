@@ -163,6 +163,9 @@ class Decoder:
             except DiedError:
                 slot.drop()
                 result = _died(modality)
+            except BaseException:  # the process is told to end, say: the next one must not get this one's answer
+                slot.drop()
+                raise
             if isinstance(result, MediaError) and result.code == _DIED:
                 slot.drop()
                 if not first:

@@ -79,6 +79,7 @@ class BatchMedia:
 
     def digests(self, media: Iterable[Media]) -> dict[Media, str | MediaError]:
         """The sha256 of each medium's bytes, or why it cannot be had. Those of the network are fetched side by side."""
+        self._held, self._room = {}, HELD_BYTES  # of the piece before, what nobody decoded
         wanted = list(dict.fromkeys(media))
         remote = [one for one in wanted if self._fetcher.source(one) is not None]
         found = {one: self._digest(one) for one in wanted if self._fetcher.source(one) is None}

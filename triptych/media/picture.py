@@ -151,8 +151,8 @@ def _upright_rgb(picture: Image.Image) -> Image.Image:
     if max(picture.size) > 2 * KEPT_SIDE:
         picture = picture.reduce(max(picture.size) // (2 * KEPT_SIDE))
     picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
-    with contextlib.suppress(Exception):  # a picture with damaged EXIF is shown as it lies
-        ImageOps.exif_transpose(picture, in_place=True)  # else it copies a picture that lies right
+    with contextlib.suppress(Exception):  # damaged EXIF: shown as it is by then
+        ImageOps.exif_transpose(picture, in_place=True)  # else one that lies right is copied
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

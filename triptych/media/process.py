@@ -31,6 +31,9 @@ place of .95: each 64 KB of it were a turn of both. https://man7.org/linux/man-p
 
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", -1)
 
+_LONGEST_POLL = 1_000_000
+"""Milliseconds that poll(2) is asked to wait at once; it takes no more than 2^31."""
+
 _END_SECONDS = 1.0
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")  # how libraries and ffmpeg are found
 
@@ -72,12 +75,13 @@ class Timed:
 
     def _when_ready(self, step: Callable[[], int | None], event: int) -> int:
         """What `step` gives once the pipe is ready for it; a pipe that is not gives None."""
-        while (done := step()) is None:
+        while (left := self._left()) > 0:
+            if (done := step()) is not None:
+                return done
             waiting = select.poll()
             waiting.register(self._pipe, event)
-            if not waiting.poll(max(self._left(), 0) * 1000):
-                raise LateError
-        return done
+            waiting.poll(min(left * 1000, _LONGEST_POLL))
+        raise LateError
 
 
 class Child:
