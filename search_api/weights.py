@@ -16,7 +16,7 @@ from typing import Final
 from search_api.fusion import FusedLeg, reweighed
 from search_api.legs import OF_PRODUCTS, Planned
 from search_api.query import QueryClass, SearchRequest
-from triptych.elastic.lexical import words_in
+from triptych.elastic.lexical import LONGEST, words_in
 from triptych.errors import QueryError
 from triptych.schema import LEXICAL, IndexSchema, Level
 
@@ -38,13 +38,20 @@ _MEDIA: Final = frozenset({"image", "audio"})
 _SHORT, _SENTENCE = 2, 6
 
 
+_MODEL: Final = re.compile(r"(?<!\S)(?!\d[\dx.,]*[^\W\d_]{0,3}(?!\S))(?=\S*\d)(?=\S*[^\W\d_])[\w./-]{3,}(?!\S)")
+"""A word of letters and digits that is no number with its unit: dv7-1211ea, ps4; not 16gb, 350MHz, 10x20cm."""
+
+
 def class_of(text: str) -> QueryClass:
-    """The class of a query's words: `sku` (one word with a digit in it), `short` (one or two words), `sentence` (six and more).
+    """The class of a query's words: `sku` (one word with a digit in it, or up to five of which one is a model's number),
+    `short` (one or two words), `sentence` (six and more).
 
     Anything else is `none`: the measured reliabilities alone decide.
     """
     words = words_in(text)
     if words <= 1 + text.count("-") and re.search(r"\d", text) and " " not in text.strip():
+        return "sku"
+    if words < _SENTENCE and _MODEL.search(text[:LONGEST]):
         return "sku"
     if words <= _SHORT:
         return "short"

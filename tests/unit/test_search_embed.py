@@ -205,6 +205,22 @@ def test_an_encoder_that_fails_costs_the_query_its_legs_not_the_answer(parts: Pa
     assert [(one.name, one.code) for one in asked.failed] == [("text.image", code)]
 
 
+@pytest.mark.parametrize("bad", ["shoe", "boot"], ids=["the first", "the second"])
+def test_of_two_texts_the_one_that_fails_alone_loses_its_leg(parts: Parts, bad: str) -> None:
+    class Picky(Broken):
+        def embed_queries(self, inputs: Sequence[Input], modality: Modality) -> Vectors:
+            return super().embed_queries(inputs, modality) if bad in inputs else Encoder.embed_queries(self, inputs, modality)
+
+    parts.rows["image"] = Picky([0, 1, 0])
+    asked = asking(text="shoe", inputs=(QueryInput("text", text="boot"),))
+    found = [leg.name for leg in embedder(parts).legs(asked, wanted(asked.request, SCHEMA))]
+    lost, kept = ("text.image", "text.image#2") if bad == "shoe" else ("text.image#2", "text.image")
+    assert [(one.name, one.code) for one in asked.failed] == [(lost, "encoder.damaged")]
+    assert kept in found
+    assert lost not in found
+    assert [name for name in found if "image" not in name] == [LEXICAL, "text.text", f"{LEXICAL}#2", "text.text#2"]
+
+
 def test_if_no_leg_is_left_the_failure_is_the_error(parts: Parts) -> None:
     parts.rows["image"] = Broken([0, 0, 0])
     with pytest.raises(EncoderError) as caught:

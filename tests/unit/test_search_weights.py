@@ -127,6 +127,9 @@ def test_a_leg_that_finds_more_is_trusted_no_less(one: float, other: float, samp
     ("text", "expected"),
     [
         ("WH-1000XM4", "sku"), ("iphone13", "sku"), ("123", "sku"), (" A1 ", "sku"), ("a-1-b", "sku"),
+        ("HP dv7-1211ea", "sku"), ("ps4 pro", "sku"), ("Xerox 006R90321 toner", "sku"), ("charger a52s", "sku"),
+        ("16gb ddr2", "sku"), ("16gb memory", "short"), ("tv 4k 120Hz", "none"), ("10x20cm frame", "short"),
+        ("a4 paper", "short"), ("case for a samsung phone a52s", "sentence"), ("3.5mm jack", "none"),
         ("iphone 13", "short"), ("shoe", "short"), ("red shoe", "short"), ("4.5", "short"), ("红鞋", "short"), ("", "short"),
         ("red leather shoe", "none"), ("one two three four five", "none"),
         ("one two three four five six", "sentence"), ("一二三四五六", "sentence"), ("shoes for a 10 km run", "sentence"),
