@@ -84,9 +84,9 @@ def run(
 def begin(
     records: Sequence[RawRecord], target: Target, services: Services, *, still_ours: Callable[[], bool] = lambda: True
 ) -> Callable[[], Result]:
-    """`run` up to the last piece, which is written still: what is returned waits for it. Both raise what `run` raises.
+    """`run` up to the last two pieces, which are written still: what is returned waits for them. Both raise what `run` raises.
 
-    The first piece of the batch that this thread begins next waits until that is written.
+    The first piece of the batch that this thread begins next waits until those are written.
     """
     ledger = _Ledger({}, [])
     taken: dict[str, int] = {}

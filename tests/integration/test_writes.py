@@ -253,8 +253,8 @@ def test_many_jobs_at_once_leave_the_newest(shop: Shop) -> None:
 
 def test_a_batch_over_the_limit_of_bytes_is_written_in_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = []
-    send = bulk_module._send
-    monkeypatch.setattr(bulk_module, "_send", lambda *args: requests.append(len(args[2])) or send(*args))
+    send = bulk_module._answered
+    monkeypatch.setattr(bulk_module, "_answered", lambda *args: requests.append(len(args[2])) or send(*args))
     monkeypatch.setattr(bulk_module.Limits, "__init__", _small(Limits.__init__))
     records = [{"id": f"p{n}", "text": "x" * 900} for n in range(6)]
     assert shop.ends(NEW, *records) == [W] * 6

@@ -18,7 +18,7 @@ import msgspec
 import orjson
 from elasticsearch import ApiError, Elasticsearch
 
-from triptych.elastic.client import decoded_by, reason_of, translated
+from triptych.elastic.client import decoded_by, malformed, reason_of, translated
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def send(
     done: dict[str, Written] = {}
     while waiting:
         piece = [waiting.popleft() for _ in range(fitting(waiting, pace.documents, limits.size))]
-        answers = _send(client, index, piece, pipeline)
+        answers = _answered(client, index, piece, pipeline)
         alone = len(piece) == 1
         busy = any(answer.status in _BUSY for answer in answers)
         again = []
@@ -176,7 +176,7 @@ def fitting(waiting: Iterable[Lines], documents: int, size: int) -> int:
 
 
 class _Item(msgspec.Struct):
-    """What an answer says of a document, of which most say the same."""
+    """What an answer says of a document."""
 
     status: int
     error: Any = None
@@ -189,7 +189,7 @@ class _Answer(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_Answer)
 
 
-def _send(client: Elasticsearch, index: str, piece: Sequence[Lines], pipeline: str | None = None) -> list[Written]:
+def _answered(client: Elasticsearch, index: str, piece: Sequence[Lines], pipeline: str | None = None) -> list[Written]:
     """One request. Where it is refused as a whole for load or size, each of its documents is."""
     text = b"".join([item.text for item in piece])
     more: dict[str, Any] = {} if pipeline is None else {"pipeline": pipeline}
@@ -202,8 +202,7 @@ def _send(client: Elasticsearch, index: str, piece: Sequence[Lines], pipeline: s
             return [Written(item.id, cause.status_code, error.message) for item in piece]
         raise
     if not isinstance(answer, _Answer):
-        message = f"Elasticsearch's answer to a bulk has not the form it should have: {str(answer)[:200]}"
-        raise ElasticsearchError(message, code="elasticsearch.unavailable", retryable=True)
+        raise malformed(answer, "a bulk")
     found = [one for item in answer.items for one in item.values()]
     return [_written(item, one) for item, one in zip(piece, found, strict=True)]
 

@@ -267,6 +267,16 @@ def translated() -> Iterator[None]:
         ) from error
 
 
+def malformed(answer: object, what: str) -> ElasticsearchError:
+    """The error of an answer to `what` that is none."""
+    return ElasticsearchError(
+        f"Elasticsearch's answer to {what} has not the form it should have: {str(answer)[:200]}",
+        code="elasticsearch.unavailable",
+        retryable=True,
+        remedy="Check that TRIPTYCH_ELASTICSEARCH_URL leads to Elasticsearch.",
+    )
+
+
 def _foreign(body: object) -> ElasticsearchError:
     """The error of a server that speaks Elasticsearch's language and is none: OpenSearch, or one before 7.14."""
     version = body.get("version") if isinstance(body, dict) else None

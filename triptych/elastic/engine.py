@@ -18,7 +18,7 @@ from elasticsearch import Elasticsearch
 
 from triptych.domain import Vector
 from triptych.elastic.bulk import Version
-from triptych.elastic.client import RETRYABLE_STATUS, Server, decoded_by, post, reason_of, translated
+from triptych.elastic.client import RETRYABLE_STATUS, Server, decoded_by, malformed, post, reason_of, translated
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)
@@ -149,12 +149,7 @@ def msearch(  # noqa: PLR0913
     if isinstance(answer, _Answers):
         return [_scored(one, str(key), values=values) for one in answer.responses]
     if key is not None or not isinstance(answer, dict) or "responses" not in answer:
-        raise ElasticsearchError(
-            f"Elasticsearch's answer to a search has not the form it should have: {str(answer)[:200]}",
-            code="elasticsearch.unavailable",
-            retryable=True,
-            remedy="Check that TRIPTYCH_ELASTICSEARCH_URL leads to Elasticsearch.",
-        )
+        raise malformed(answer, "a search")
     return [_found(one) for one in answer["responses"]]
 
 

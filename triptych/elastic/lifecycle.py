@@ -261,7 +261,7 @@ def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 def is_empty(client: Elasticsearch, index: str) -> bool:
     """Whether searches find no document of an index. Raises ElasticsearchError."""
     with translated():
-        return not client.search(index=index, size=0, terminate_after=1, track_total_hits=1)["hits"]["total"]["value"]
+        return not client.search(index=index, size=0, track_total_hits=1)["hits"]["total"]["value"]
 
 
 def read_schema(client: Elasticsearch, index: str) -> IndexSchema:

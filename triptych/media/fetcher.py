@@ -75,7 +75,7 @@ class BatchMedia:
         self._fetcher, self._root, self._spool = fetcher, root, spool
         self._left = fetcher.settings.fetch_batch_seconds
         self._held: dict[Media, bytes] = {}
-        self._room = HELD_BYTES
+        self._room = 0
 
     def digests(self, media: Iterable[Media]) -> dict[Media, str | MediaError]:
         """The sha256 of each medium's bytes, or why it cannot be had. Those of the network are fetched side by side."""
@@ -102,7 +102,7 @@ class BatchMedia:
         source = self._fetcher.source(media)
         try:
             if source is None:
-                return self._taken(media) or self._local(media)
+                return self._held.pop(media, None) or self._local(media)
             spooled = self._spool.get(media.reference)
             if spooled is not None:
                 return spooled
@@ -148,16 +148,9 @@ class BatchMedia:
 
     def _hold(self, media: Media, data: bytes) -> bytes:
         """Hold the bytes for whoever decodes them, if there is room."""
-        self._taken(media)
         if len(data) <= self._room:
             self._held[media] = data
             self._room -= len(data)
-        return data
-
-    def _taken(self, media: Media) -> bytes | None:
-        """The bytes that are held of a medium, which are not held any more."""
-        data = self._held.pop(media, None)
-        self._room += len(data or b"")
         return data
 
     def _keep(self, media: Media, got: Fetched | None) -> Fetched:

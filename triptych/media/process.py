@@ -45,7 +45,7 @@ class DiedError(Exception):
 
 
 class LateError(Exception):
-    """The child was killed because it took too long."""
+    """The child takes too long; whoever asked it kills it."""
 
 
 class Timed:
