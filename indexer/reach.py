@@ -17,13 +17,10 @@ from indexer.levels import ENOUGH, to_score
 from triptych.domain import Vector, Vectors
 from triptych.elastic.engine import msearch, pack
 from triptych.errors import ElasticsearchError
-from triptych.schema import Space
+from triptych.schema import LEAST_REACHED, Space
 from triptych.services import Services
 
 log = logging.getLogger(__name__)
-
-LEAST = 0.95
-"""The share of products below which something is wrong: HNSW finds the nearest of a hundred nearly always."""
 
 _WINDOW, _CANDIDATES = 100, 150
 _AT_ONCE = 64  # searches of one request: a cold node must answer within the client's time
@@ -44,10 +41,11 @@ def reached(services: Services, index: str, space: Space, drawn: Sequence[Vector
     own = [float(to_score(query, query, space.similarity)[0, 0]) for query in queries]
     found = [score >= least - _NEAR for score, least in zip(best, own, strict=True)]
     share = float(np.mean(found))
-    if share < LEAST:
+    if share < LEAST_REACHED:
         log.warning(
             "searches of the space %s in %s reach %.0f %% of %d sampled products: a part of its graph cannot be reached."
-            " Have it built anew: POST /%s/_forcemerge?max_num_segments=1, or a new version with index: flat in the profile",
+            " Have it built anew: POST /%s/_forcemerge?max_num_segments=1 where it has several segments, or a new version with"
+            " index: flat in the profile",
             space.name,
             index,
             100 * share,

@@ -23,7 +23,7 @@ from search_api.legs import Leg
 from search_api.normalise import calibrated_scale
 from search_api.session import Session
 from search_api.words import TextOptions
-from triptych.schema import LEXICAL, IndexSchema
+from triptych.schema import LEAST_REACHED, LEXICAL, IndexSchema
 
 WIDEST: Final = 10_000
 """Elasticsearch's own limit of a search's hits and of a kNN search's candidates."""
@@ -61,9 +61,11 @@ def certified(
 ) -> tuple[Candidates, dict[str, Any]]:
     """Widen until the best `size` products are proved; the candidates, and what it took.
 
-    The proof holds as far as the legs' lists do: a kNN search of a graph (hnsw) may itself have missed a product.
+    The proof holds as far as the legs' lists do: a kNN search of a graph (hnsw) may itself have missed a product. `reached`
+    says how often that was so when the legs were measured; below LEAST_REACHED nothing is proved.
     """
     size, window, rounds = run.request.size, run.request.window, 1
+    reached = min((leg.level.reached for leg in legs if leg.level and leg.level.reached is not None), default=None)
     while True:
         fused = fuse(candidates, legs, method)
         scores = np.sort(fused.score)[::-1]
@@ -71,13 +73,14 @@ def certified(
         if not _whole(candidates):  # the completion failed: what is shown has not its true score
             return candidates, {"proved": False, "size": size, "window": window, "rounds": rounds}
         most = bound(candidates, legs, method)
-        proved = most < least or most == -np.inf
-        if proved or window >= WIDEST:
+        enough = most < least or most == -np.inf
+        if enough or window >= WIDEST:
             return candidates, {
-                "proved": proved,
+                "proved": enough and (reached is None or reached >= LEAST_REACHED),
                 "size": size,
                 "window": window,
                 "rounds": rounds,
+                "reached": reached,
                 "bound": None if most == -np.inf else round(most, 6),
                 "last_score": None if least == -np.inf else round(least, 6),
             }

@@ -12,7 +12,7 @@ from rich.table import Table
 from search_api.answer import LegScore, SearchResult
 from search_api.similar import SimilarResult
 from search_api.weights import trust
-from triptych.schema import IndexSchema
+from triptych.schema import LEAST_REACHED, IndexSchema
 
 
 def result(answer: SearchResult, *, explain: bool) -> None:
@@ -45,12 +45,19 @@ def result(answer: SearchResult, *, explain: bool) -> None:
         ranges = ", ".join(f"{one['from']} to {one['to']}: {one['count']}" for one in counted.get("ranges", ()))
         console.print(f"{name}: {values or ranges or counted}", markup=False)
     if answer.certified:
-        word = "proved" if answer.certified["proved"] else "not proved"
-        console.print(f"{word} within a window of {answer.certified['window']}", style="dim")
+        console.print(_proof(answer.certified), style="dim")
     if answer.next:
         console.print(f"next page: --page {answer.next}", style="dim", soft_wrap=True)
     for one in answer.degraded:
         console.print(f"[yellow]{escape(one.name)} was left out: {escape(one.message)}[/yellow]")
+
+
+def _proof(certified: Mapping[str, Any]) -> str:
+    window, reached = f"within a window of {certified['window']}", certified.get("reached")
+    if certified["proved"]:
+        return f"proved {window}"
+    why = f": searches reach {100 * reached:.0f} % of the products" if reached is not None and reached < LEAST_REACHED else ""
+    return f"not proved {window}{why}"
 
 
 def similar(answer: SimilarResult) -> None:

@@ -8,7 +8,7 @@ All our own fields stand under one object field, `FIELD`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -153,6 +153,10 @@ class Space(_Frozen):
         if self.kind == "fused":
             return (self.label or self.name,)
         return (*(self.leg(modality) for modality in self.query_modalities), self.vector_leg)
+
+
+LEAST_REACHED: Final = 0.95
+"""The share of products a space's searches should reach: HNSW finds the nearest of a hundred nearly always."""
 
 
 class Level(_Frozen):

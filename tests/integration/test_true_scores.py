@@ -311,6 +311,7 @@ def test_a_certified_answer_is_the_best_there_is(world: World, seed: int) -> Non
     result = ask(world, inputs, size=5, window=5, certify=True)
     assert result.certified is not None
     assert result.certified["proved"]
+    assert result.certified["reached"] is None, "nobody measured it here"
     assert result.certified["window"] > 5
     assert result.certified["bound"] is None or result.certified["bound"] < result.certified["last_score"]
     assert [hit.score for hit in result.hits] == pytest.approx(best, abs=1e-5)

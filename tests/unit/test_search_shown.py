@@ -67,6 +67,21 @@ def test_everything_else_there_is_to_say(capsys: pytest.CaptureFixture[str]) -> 
         assert word in out
 
 
+@pytest.mark.parametrize(
+    ("proof", "said"),
+    [
+        ({"proved": False, "window": 200}, "not proved within a window of 200\n"),
+        ({"proved": False, "window": 200, "reached": 1.0}, "not proved within a window of 200\n"),
+        (
+            {"proved": False, "window": 200, "reached": 0.08},
+            "not proved within a window of 200: searches reach 8 % of the products\n",
+        ),
+    ],
+)
+def test_why_an_answer_is_not_proved(capsys: pytest.CaptureFixture[str], proof: dict[str, Any], said: str) -> None:
+    assert said in printed(capsys, replace(RESULT, certified=proof))
+
+
 NASTY = "Shoe [/b] [red] [new]"
 """To rich a closing tag of nothing, a colour, and a style."""
 
