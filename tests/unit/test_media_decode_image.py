@@ -134,15 +134,15 @@ def test_a_palette_half_transparent_mixes_with_white(settings: Settings) -> None
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "RGBA", "CMYK"])
 def test_a_large_picture_of_any_mode_keeps_its_colours_when_it_is_made_small(mode: str, settings: Settings) -> None:
-    """Left half black, right half white; 3000 a side is scaled twice, which palettes and single bits do not take."""
+    """Left half black, right half white; 3000 a side is divided, which palettes and single bits do not take."""
     grey = np.zeros((60, 3000), dtype=np.uint16 if mode == "I;16" else np.uint8)
     grey[:, 1500:] = np.iinfo(grey.dtype).max
     picture = Image.fromarray(grey)
     data = _file(picture if mode == "I;16" else picture.convert(mode), "JPEG" if mode == "CMYK" else "PNG")
     decoded = decode_image(data, settings)
-    assert max(decoded.size) == KEPT_SIDE
-    assert _near(decoded.crop((0, 0, 500, decoded.height)), (0, 0, 0))
-    assert _near(decoded.crop((524, 0, 1024, decoded.height)), WHITE)
+    assert KEPT_SIDE / 2 < decoded.width <= KEPT_SIDE
+    assert _near(decoded.crop((0, 0, decoded.width // 2 - 12, decoded.height)), (0, 0, 0))
+    assert _near(decoded.crop((decoded.width // 2 + 12, 0, decoded.width, decoded.height)), WHITE)
 
 
 def test_an_adobe_jpeg_of_four_inks_has_the_colours_that_were_printed(settings: Settings) -> None:
@@ -207,13 +207,23 @@ def test_one_pixel_is_a_picture(settings: Settings) -> None:
     assert (decoded.size, decoded.getpixel((0, 0))) == ((1, 1), RED)
 
 
-@pytest.mark.parametrize("size", [(3000, 2000), (2000, 3000), (5000, 1), (1, 5000), (KEPT_SIDE + 1, KEPT_SIDE)])
+@pytest.mark.parametrize(
+    ("size", "by"),
+    [
+        ((3000, 2000), (3, 4)), ((2000, 3000), (3, 4)), ((5000, 1), (5, 5)), ((1, 5000), (5, 5)), ((5000, 3000), (5, 8)),
+        ((KEPT_SIDE + 1, KEPT_SIDE), (2, 2)), ((1024, 1024), (1, 1)), ((1600, 600), (2, 2)), ((8000, 4000), (8, 8)),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_large_picture_is_made_small_in_proportion(kind: str, size: tuple[int, int], settings: Settings) -> None:
-    width, height = decode_image(_file(Image.new("RGB", size, RED), kind), settings).size
-    assert max(width, height) == KEPT_SIDE
-    assert abs(width - max(1, KEPT_SIDE * size[0] / max(size))) <= 1
-    assert abs(height - max(1, KEPT_SIDE * size[1] / max(size))) <= 1
+def test_a_large_picture_is_divided_by_a_whole_number(
+    kind: str, size: tuple[int, int], by: tuple[int, int], settings: Settings
+) -> None:
+    """A JPEG decoder itself divides by 2, 4 or 8, what is left another step."""
+    divisor = by[kind == "JPEG"]
+    decoded = decode_image(_file(Image.new("RGB", size, RED), kind), settings)
+    assert decoded.size == (-(-size[0] // divisor), -(-size[1] // divisor))
+    assert min(max(size), KEPT_SIDE / 2) < max(decoded.size) <= KEPT_SIDE
+    assert _near(decoded, RED)
 
 
 def test_a_small_picture_is_not_enlarged(settings: Settings) -> None:

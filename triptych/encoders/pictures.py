@@ -70,7 +70,7 @@ def letterbox(image: Image.Image, *, side: int = 224, border: float = BORDER) ->
     scale = side * border / max(image.size)
     width, height = (max(1, round(length * scale)) for length in image.size)
     upright = image if image.mode == "RGB" else image.convert("RGB")
-    small = upright.resize((width, height), Image.Resampling.BICUBIC)
+    small = upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
     canvas = Image.new("RGB", (side, side), _WHITE)
     canvas.paste(small, ((side - width) // 2, (side - height) // 2))
     return np.asarray(canvas)

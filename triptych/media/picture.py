@@ -24,7 +24,9 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF")
 """Pillow's decoders that are let near a stranger's bytes; the others (EPS, PDF, TIFF, PSD ...) are not."""
 
 KEPT_SIDE = 1024
-"""A picture is scaled down to this many pixels a side at once, so that a batch of pictures stays small in memory."""
+"""A picture of more pixels a side is divided by a whole number at once, so that a batch of pictures stays small in memory; more
+than half of this is left. 1600 scaled to 1024 by cubic interpolation took 25 ms, divided by 2 it takes 3, and a JPEG decoder
+that divides saves 4 on its part."""
 
 warnings.filterwarnings("ignore", module=r"PIL\..*")  # odd metadata of strangers' files is not news
 Image.MAX_IMAGE_PIXELS = None  # the limit is TRIPTYCH_MEDIA_PIXELS, checked below before anything is decoded
@@ -145,12 +147,13 @@ def _broken(error: Exception) -> MediaError:
 
 
 def _upright_rgb(picture: Image.Image) -> Image.Image:
-    picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # lets a JPEG decoder skip detail; does nothing elsewhere
+    if (by := _divisor(picture)) > 1:  # a JPEG decoder divides by 2, 4 or 8 itself; others do nothing
+        by = 1 << (by - 1).bit_length()
+        picture.draft("RGB", (max(1, picture.width // by), max(1, picture.height // by)))
     picture.load()
     picture = _plain(picture)
-    if max(picture.size) > 2 * KEPT_SIDE:
-        picture = picture.reduce(max(picture.size) // (2 * KEPT_SIDE))
-    picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
+    if (by := _divisor(picture)) > 1:
+        picture = picture.reduce(by)
     with contextlib.suppress(Exception):  # damaged EXIF: shown as it is by then
         ImageOps.exif_transpose(picture, in_place=True)  # else one that lies right is copied
     if picture.has_transparency_data:
@@ -159,6 +162,11 @@ def _upright_rgb(picture: Image.Image) -> Image.Image:
         white.alpha_composite(picture)
         picture = white
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _divisor(picture: Image.Image) -> int:
+    """What its sides are divided by, so that they are KEPT_SIDE at most."""
+    return -(-max(picture.size) // KEPT_SIDE)
 
 
 def _plain(picture: Image.Image) -> Image.Image:
