@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -53,25 +54,30 @@ class Behind:
 
         Raises TimeoutError after `seconds`.
         """
-        if self._started:
-            self._started[-1].exception(seconds)  # they run one after the other: when the last has ended, all have
-        ended, self._started = self._started, deque()
-        while ended:
-            ended.popleft().result()
+        _wait_for(self._started, seconds)
 
     def left(self) -> Callable[[], None]:
         """Leave what was started to whoever calls what is returned, which waits for it, and raises once what it raised; `wait`
         knows of it no more.
         """
-        left = Behind()
-        left._started, self._started = self._started, left._started
-        return left.wait
+        started, self._started = self._started, deque()
+        return partial(_wait_for, started)
 
     def _run(self) -> None:
         while True:
             call = self._calls.get()
             call()
             del call  # what it holds may be large
+
+
+def _wait_for(started: deque[Future[Any]], seconds: float | None = None) -> None:
+    """Empty `started` when all have ended, raising what the first raised that failed. TimeoutError leaves all in it."""
+    if started:
+        started[-1].exception(seconds)  # they run one after the other: when the last has ended, all have
+    ended = list(started)
+    started.clear()
+    for one in ended:
+        one.result()
 
 
 def _settle(future: Future[_T], call: Callable[[], _T]) -> None:
