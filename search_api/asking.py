@@ -148,14 +148,15 @@ class Elastic:
         """
         source = source_of(run.info, self._services.server, fields, with_vectors=with_vectors)
         schema = run.info.schema
-        shown: dict[str, Any] = {"query": named_so(ids, schema), "size": len(ids), "_source": source}
+        shown: dict[str, Any] = {"query": named_so(ids, schema), "size": len(ids), "_source": source, "track_total_hits": False}
         shown["docvalue_fields"] = [schema.key_field]
+        if schema.attachment is not None and schema.attachment.id is not None:  # the owner's documents may share an id by now
+            shown["collapse"] = {"field": schema.key_field}
         words = [leg for leg in run.legs if leg.space is None and leg.seeks]
         if highlight and words:
             shown["highlight"] = highlighting(words)
         several = [leg for leg in run.legs if leg.space is not None and leg.space.has_parts]
         asked = self.asked(run, len(ids))
-        shown["track_total_hits"] = False
         bodies = [shown, *(best_part_body(leg, ids, asked) for leg in several)]
         found, *named = self.msearch(run, bodies) if several else [self._alone(run, shown, preference=run.query_id)]
         if isinstance(found, ElasticsearchError):

@@ -221,6 +221,22 @@ def test_a_round_embeds_what_is_new_changed_or_written_anew_and_rests_then(servi
     assert look_through(services, index, sweep=True).outcomes == {Outcome.UNCHANGED: COUNT}
 
 
+def test_documents_that_come_to_share_an_id_push_no_product_from_its_page(services: Services, new: Callable[..., str]) -> None:
+    """`attach` refuses such an index; the owner may make it one later."""
+    index, client = new(), services.elasticsearch
+    attached(services, index, Wanted(TEXT, id="sku"))
+    filled(services, index)
+    for number in range(4):
+        client.index(index=index, id=f"more{number}", document={"sku": "SKU-000", "title": "zanzibar zanzibar"})
+    client.index(index=index, id="alone", document={"sku": "ALONE", "title": "zanzibar"})
+    look_through(services, index)
+    client.indices.refresh(index=index)
+    searcher = Searcher(services)
+    answer = searcher.search(SearchRequest(index, text="zanzibar", weights={"lexical": 1}, size=2))
+    assert sorted(hit.id for hit in answer.hits) == ["ALONE", "SKU-000"]
+    assert all(hit.product for hit in answer.hits)
+
+
 @pytest.mark.parametrize("by", [{}, {"sweep": True}, {"changed_at": "updated_at"}])
 def test_what_breaks_leaves_no_point_in_time_behind(
     services: Services, new: Callable[..., str], monkeypatch: pytest.MonkeyPatch, by: dict[str, Any]
