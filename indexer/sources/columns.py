@@ -108,13 +108,13 @@ class Columns:
         return fields
 
     def record(self, values: Iterable[tuple[Field | None, Any]]) -> dict[str, Any]:
-        """The record of a row. What is None is left out; texts in lists are cut at the separator."""
+        """The record of a row. What is None is left out, in our lists too; texts in lists are cut at the separator."""
         record: dict[str, Any] = {}
         for field, value in values:
             if field is None or value is None:
                 continue
             if field.is_list:
-                some = self._listed(value)
+                some = [one for one in self._listed(value) if one is not None and one != {}]
                 if some:
                     record[field.name] = [*record.get(field.name, ()), *some]
             else:
@@ -136,8 +136,7 @@ class Columns:
                 record[top] = _joined(record[top], new, field) if top in record else new
             except ValueError:
                 other = next(n for path, n in came.items() if _within(path, field.path))
-                remedy = f"Leave one out, as --columns '{name}=', or give it another name."
-                message = f"The fields {other!r} and {name!r} are both to be {field.name!r}. {remedy}"
+                message = f"The fields {other!r} and {name!r} are both {field.name!r}. Rename or leave out one by --columns."
                 raise RecordError(message, code="record.bad_row", field=field.name) from None
             came[field.path] = name
         return record
