@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from indexer.records import RawRecord
 from indexer.sources.columns import raw
@@ -111,18 +111,21 @@ def folders_of(root: Path) -> Iterator[Path]:
         yield Path(place)
 
 
-def _stop(root: Path, error: OSError) -> None:
-    """A folder that cannot be opened ends the reading: `os.walk` would leave out its products in silence."""
+def _stop(root: Path, error: OSError) -> NoReturn:
+    """What cannot be opened ends the reading: `os.walk` would leave out a folder's products in silence."""
     below = os.path.relpath(error.filename, root)
-    where = "" if below == os.curdir else f"its folder '{_escaped(below)[-_SHOWN:]}': "
+    where = "" if below == os.curdir else f"'{_escaped(below)[-_SHOWN:]}': "
     raise unreadable(str(root), f"{where}{error.strerror}") from error
 
 
 def _files(root: Path, folder: Path) -> Iterator[Path]:
     """The media of one folder, sorted by name; hidden ones and links that lead out of the root are passed over."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in _MODALITY:
-            continue
-        real = Path(os.path.realpath(path))
-        if real.is_file() and real.is_relative_to(root):
-            yield path
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.suffix.lower() not in _MODALITY:
+                continue
+            real = Path(os.path.realpath(path))
+            if real.is_file() and real.is_relative_to(root):
+                yield path
+    except OSError as error:
+        _stop(root, error)

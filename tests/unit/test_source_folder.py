@@ -120,7 +120,8 @@ def test_of_a_product_only_the_file_is_lost_whose_name_is_no_text(folder: Path, 
     assert (found[2]["product_id"], found[3]["product_id"]) == ("hats", r"b\xfe")
 
 
-def test_a_folder_below_that_cannot_be_opened_is_named(folder: Path, settings: Settings) -> None:
+@pytest.mark.parametrize(("file", "named"), [("", "0016"), ("f" * 247 + ".jpg", r"f\.jpg")])
+def test_what_cannot_be_opened_below_a_folder_is_named(folder: Path, settings: Settings, file: str, named: str) -> None:
     """Its path is longer than the system takes, which keeps the superuser out too."""
     deep, here = folder / "zz", os.open(folder, os.O_RDONLY)
     names = ["zz", *(f"{n:0>250}" for n in range(18))]
@@ -129,8 +130,10 @@ def test_a_folder_below_that_cannot_be_opened_is_named(folder: Path, settings: S
             os.mkdir(name, dir_fd=here)
             here, before = os.open(name, os.O_RDONLY, dir_fd=here), here
             os.close(before)
+            if file:
+                os.close(os.open(file, os.O_CREAT, dir_fd=here))
         source = open_source(SourceSpec(str(folder)), Services(settings))
-        with pytest.raises(InputError, match=r"its folder '.*0016': File name too long") as caught:
+        with pytest.raises(InputError, match=rf"'.*{named}': File name too long") as caught:
             list(source.records())
         assert caught.value.code == "catalogue.unreadable"
         assert source.progress.stamp == {}
