@@ -146,5 +146,5 @@ def _decide_update(item: Work, known: Standing, as_before: Outcome) -> Outcome |
 
 def duplicate(product: str, line: int, first: int) -> DeadLetter:
     """The dead letter of a record whose id an earlier line of the job has."""
-    message = f"The id {product!r} stands on line {first} already; that record was taken."
+    message = f"The id {product!r} stands on line {first} already."
     return DeadLetter("record.duplicate_id", message, "parse", line, product)

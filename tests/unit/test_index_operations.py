@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from indexer import documents
 from indexer.records import EMBEDDED, parse
-from indexer.standing import Standing, decide
+from indexer.standing import Standing, decide, duplicate
+from indexer.submit import _once
 from indexer.work import Target, Work
 from triptych.domain import DeadLetter, Operation, Outcome, Product
 from triptych.elastic.bulk import Version
@@ -84,6 +85,16 @@ def test_another_line_of_the_job_makes_it_a_duplicate(operation: Operation) -> N
     letter = _decided(operation, Standing(THERE, _own("b", line=9)))
     assert isinstance(letter, DeadLetter)
     assert letter.code == "record.duplicate_id"
+
+
+def test_of_a_double_is_said_that_its_id_stands_above_not_that_the_record_there_was_taken() -> None:
+    bad, good = ({"line": n, "text": orjson.dumps({"id": "p", "title": title}).decode()} for n, title in ((1, 3), (2, "Hat")))
+    first, second = map(parse, _once(iter([bad, good])))
+    assert isinstance(first, DeadLetter)
+    assert isinstance(second, DeadLetter)
+    assert (first.code, second.code) == ("record.invalid", "record.duplicate_id")
+    assert second.message == "The id 'p' stands on an earlier line already."
+    assert duplicate("p", 9, 2).message == "The id 'p' stands on line 2 already."
 
 
 def test_what_an_attempt_before_this_one_deleted_counts_as_deleted() -> None:
