@@ -130,6 +130,38 @@ def test_an_update_applied_twice_is_applied_once(stored: dict[str, Any], changes
     assert documents.same(documents.merged(stored, stored), stored)
 
 
+@pytest.mark.parametrize(
+    ("stored", "changes", "after"),
+    [
+        ({"size": {"w": 5, "h": 1}}, {"size.w": 7}, {"size": {"w": 7, "h": 1}}),
+        ({"size": {"w": 5}}, {"size.h": 1, "size.w": None}, {"size": {"w": None, "h": 1}}),
+        ({}, {"a.b.c": 1, "a.b.d": {"e": 2}}, {"a": {"b": {"c": 1, "d": {"e": 2}}}}),
+        ({"size": 3}, {"size.w": 7}, {"size": {"w": 7}}),
+        ({"size.w": 5}, {"size.w": 7, "size.h": 1}, {"size.w": 7, "size": {"h": 1}}),
+        ({"attrs": {"size.w": "5"}}, {"attrs.size.w": "7"}, {"attrs": {"size.w": "7"}}),
+        ({}, {"a..b": 1, ".": 2, "c.": 3}, {"a..b": 1, ".": 2, "c.": 3}),
+    ],
+)
+def test_a_dotted_name_of_an_update_is_a_path_into_the_product(
+    stored: dict[str, Any], changes: dict[str, Any], after: dict[str, Any]
+) -> None:
+    made = documents.merged(stored, documents.placed(stored, changes))
+    assert made == after
+    assert documents.merged(made, documents.placed(made, changes)) == made
+    assert _decided(Operation.UPDATE, Standing(THERE, _own("a"), after), fields=changes) is Outcome.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [(("size", "size.w"), "invalid"), (("a.b.c", "a.b"), "invalid"), (("id.x",), "invalid"), (("a" + ".a" * 60,), "too_deep")],
+)
+def test_a_dotted_name_of_an_update_that_is_no_path_is_a_dead_letter(names: tuple[str, ...], code: str) -> None:
+    letter = _parsed(_op="update", **dict.fromkeys(names, 1))
+    assert isinstance(letter, DeadLetter)
+    assert letter.code == f"record.{code}"
+    assert isinstance(_parsed(**dict.fromkeys(names, 1)), Product), "a whole record is stored as it is"
+
+
 @given(FIELDS, FIELDS)
 def test_the_hash_after_an_update_is_that_of_the_whole_record(stored: dict[str, Any], changes: dict[str, Any]) -> None:
     before = Product("p", {}, {"id": "p", **stored})
