@@ -64,6 +64,23 @@ def merged(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return new
 
 
+def placed(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes of an update as they lie in the product: a dotted name is a path into it, as it is in a table's header.
+
+    Unless the product has a field of just that name: then it is that one, for Elasticsearch takes both for the same.
+    """
+    new: dict[str, Any] = {}
+    for name, value in changes.items():
+        new = merged(new, _at(stored, name, value) if all(name.split(".")) else {name: value})
+    return new
+
+
+def _at(stored: object, name: str, value: object) -> dict[str, Any]:
+    head, _, rest = name.partition(".")
+    below = stored if isinstance(stored, Mapping) else {}
+    return {name: value} if not rest or name in below else {head: _at(below.get(head), rest, value)}
+
+
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two are the same JSON: 1, 1.0 and true are three values."""
     return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)

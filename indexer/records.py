@@ -213,7 +213,23 @@ def _update(key: str, data: Mapping[str, Any], line: int, text: str) -> Product 
     if embedded is not None:
         message = f"{embedded}: an update cannot change what vectors are made of. Send the whole record, without {OPERATION}."
         return _dead("record.update_embedded", message, line, text, data)
+    try:
+        _check_paths(data)
+    except RecordError as error:
+        return _dead(error.code, error.message, line, text, data)
     return Product(key, {}, fields, operation=Operation.UPDATE)
+
+
+def _check_paths(data: Mapping[str, Any]) -> None:
+    """Raise RecordError where a dotted name of an update, which is a path into the product, cannot be one."""
+    for name in data:
+        steps = name.count(".")
+        if steps >= DEEPEST:
+            raise RecordError(f"The name {name[:100]}... goes deeper than {DEEPEST} levels.", code="record.too_deep")
+        parts = name.split(".")
+        above = next((path for n in range(1, steps + 1) if (path := ".".join(parts[:n])) in data), None)
+        if above is not None:
+            raise RecordError(f"{name}: the update has {above} too, into which this goes. Give one of them.", field=name)
 
 
 def _validate(data: object, text: str) -> RecordBody:

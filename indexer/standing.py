@@ -141,10 +141,11 @@ def _decide_update(item: Work, known: Standing, as_before: Outcome) -> Outcome |
     if "hash" not in known.own:
         message = "The index has no such product to be updated. Send the whole record."
         return DeadLetter("record.update_missing", message, "write", item.line, item.product.id)
-    return as_before if documents.same(known.fields, documents.merged(known.fields, item.product.fields)) else None
+    changes = documents.placed(known.fields, item.product.fields)
+    return as_before if documents.same(known.fields, documents.merged(known.fields, changes)) else None
 
 
 def duplicate(product: str, line: int, first: int) -> DeadLetter:
     """The dead letter of a record whose id an earlier line of the job has."""
-    message = f"The id {product!r} stands on line {first} already; that record was taken."
+    message = f"The id {product!r} stands on line {first} already."
     return DeadLetter("record.duplicate_id", message, "parse", line, product)

@@ -322,7 +322,7 @@ def _once(lines: Iterator[records.RawRecord]) -> Iterator[records.RawRecord]:
         name = records.id_of(raw)
         key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) if name is not None else None
         if key is not None and key in seen:
-            message = f"The id {name!r} stands on an earlier line already; that record was taken."
+            message = f"The id {name!r} stands on an earlier line already."
             yield {**raw, "code": "record.duplicate_id", "message": message, "stage": "parse", "product_id": name}
             continue
         if key is not None:

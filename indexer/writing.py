@@ -83,9 +83,10 @@ def _write_of(item: Work, known: Standing, target: Target, services: Services) -
 
 def _changes(item: Work, known: Standing, target: Target) -> dict[str, Any]:
     """What an update merges into the document; how the product itself ended stays as it was."""
-    new = documents.merged(known.fields, item.product.fields)
+    changes = documents.placed(known.fields, item.product.fields)
+    new = documents.merged(known.fields, changes)
     digest = documents.hash_of(new, known.own.get("made", {}).get("hash", ""))
-    return {**item.product.fields, FIELD: {"hash": digest, "job": target.job, "line": item.line}}
+    return {**changes, FIELD: {"hash": digest, "job": target.job, "line": item.line}}
 
 
 def document(item: Work, target: Target, services: Services) -> dict[str, Any]:

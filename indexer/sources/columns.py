@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from indexer.records import TEXT_FIELDS, UNKNOWN_LANGUAGE, RawRecord
-from triptych.errors import InputError
+from triptych.errors import InputError, RecordError
 from triptych.schema import FIELD
 
 ALIASES: Final[Mapping[str, str]] = {
@@ -28,6 +28,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<broken>\.[0-9]+)?(?P<power>
 """RFC 8259, section 6: no leading zeros, so codes that have them stay text."""
 
 _LARGEST: Final = 2**63 - 1
+_SHOWN: Final = 8000
 _TEXT_MARK: Final = ":text"
 
 
@@ -50,7 +51,8 @@ class Field:
 class Columns:
     """What becomes of each column. `given`: column -> field, "" to leave it out, `field:text` to keep numbers as text.
 
-    A column that is not named in `given` goes by ALIASES, in any case of letters, else by its own name.
+    A column that is not named in `given` goes by `aliases`, in any case of letters, else by its own name; without any, the
+    fields of a document that are not named stay as they are (JSON lines).
     """
 
     def __init__(self, given: Mapping[str, str], *, separator: str | None = None, aliases: Mapping[str, str] = ALIASES) -> None:
@@ -64,6 +66,11 @@ class Columns:
         if column not in self._known:
             self._known[column] = self._field(column)
         return self._known[column]
+
+    def goes_to_id(self, column: str) -> bool:
+        """Whether a column is the product's id."""
+        field = self.field_of(column)
+        return field is not None and field.path == ("id",)
 
     def _field(self, column: str) -> Field | None:
         name = column.strip()
@@ -101,21 +108,50 @@ class Columns:
         return fields
 
     def record(self, values: Iterable[tuple[Field | None, Any]]) -> dict[str, Any]:
-        """The record of a row. What is None is left out; texts in lists are cut at the separator."""
+        """The record of a row. What is None is left out, in our lists too; texts in lists are cut at the separator."""
         record: dict[str, Any] = {}
         for field, value in values:
             if field is None or value is None:
                 continue
             if field.is_list:
-                some = self._listed(value)
+                some = [one for one in self._listed(value) if one is not None and one != {}]
                 if some:
                     record[field.name] = [*record.get(field.name, ()), *some]
             else:
                 _put(record, field, _plain(value, field))
         return record
 
+    def of_document(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of a JSON object by its outermost fields; null stays. Raises RecordError where two are one, and differ."""
+        record: dict[str, Any] = {}
+        came: dict[tuple[str, ...], str] = {}
+        for name, value in data.items():
+            touched = bool(self._aliases) or name.strip() in self._given
+            field = self.field_of(name) if touched else Field((name,), text=False)
+            if field is None:
+                continue
+            top = field.path[0]
+            new = self._nested(value, field) if touched else value
+            try:
+                record[top] = _joined(record[top], new, field) if top in record else new
+            except ValueError:
+                other = next(n for path, n in came.items() if _within(path, field.path))
+                message = f"The fields {other!r} and {name!r} are both {field.name!r}. Rename or leave out one by --columns."
+                raise RecordError(message, code="record.bad_row", field=field.name) from None
+            came[field.path] = name
+        return record
+
+    def _nested(self, value: object, field: Field) -> object:
+        """A document's field as it lies under the first part of its path."""
+        if field.is_list and value is not None and (self._aliases or field.path[0] != "category"):
+            return self._listed(value)
+        value = _plain(value, field)
+        for part in reversed(field.path[1:]):
+            value = {part: value}
+        return value
+
     def _listed(self, value: object) -> list[object]:
-        if isinstance(value, str):
+        if isinstance(value, str) and self._aliases:
             return [part for cut in value.split(self._separator) if (part := cut.strip())]
         return value if isinstance(value, list) else [value]
 
@@ -138,6 +174,33 @@ def _put(record: dict[str, Any], field: Field, value: object) -> None:
         node[last] = value
 
 
+def _within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether one of two paths is the other or goes into it."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _joined(old: object, new: object, field: Field) -> object:
+    """Two values of one field as one: lists behind each other, objects merged. Raises ValueError where they differ."""
+    if field.is_list:
+        return [one for some in (old, new) for one in (some if isinstance(some, list) else [some]) if one is not None]
+    if field.path[0] in TEXT_FIELDS:
+        old, new = _per_language(old), _per_language(new)
+    return _merged(old, new)
+
+
+def _per_language(value: object) -> object:
+    return {} if value is None else {UNKNOWN_LANGUAGE: value} if isinstance(value, str) else value
+
+
+def _merged(old: object, new: object) -> object:
+    if isinstance(old, dict) and isinstance(new, dict):
+        both = {name: _merged(old[name], value) if name in old else value for name, value in new.items()}
+        return {**old, **both}
+    if orjson.dumps(old) != orjson.dumps(new):
+        raise ValueError
+    return old
+
+
 def _plain(value: object, field: Field) -> object:
     """A number where a text is wanted becomes one: ids of Parquet are numbers more often than not."""
     return str(value) if field.text and isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -157,6 +220,18 @@ def cell(text: str, field: Field | None) -> object:
         return whole if abs(whole) <= _LARGEST else text
     broken = float(text)
     return broken if abs(broken) != float("inf") else text
+
+
+def of_document(line: int, data: Mapping[str, Any], columns: Columns, most: int, *, key: str | None = None) -> RawRecord:
+    """`Columns.of_document` as JSON text, with `key` for its id, or the dead letter that two fields of it are one."""
+    try:
+        if key is None:
+            return raw(line, columns.of_document(data), most)
+        others = {name: value for name, value in data.items() if not columns.goes_to_id(name)}
+        return raw(line, {**columns.of_document(others), "id": key}, most)
+    except RecordError as error:
+        shown = orjson.dumps([data]).decode()[:_SHOWN]  # no object: which id it has is not known
+        return {"line": line, "code": error.code, "message": error.message, "text": shown}
 
 
 def raw(line: int, record: Mapping[str, Any], most: int) -> RawRecord:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import string
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from indexer.records import RawRecord
 from indexer.sources.columns import raw
@@ -37,6 +38,7 @@ _MODALITY: Final = {
 _FIELD_OF: Final = {Modality.IMAGE: "images", Modality.AUDIO: "audio"}
 _NAMES: Final = ("stem", "name", "parent", "path")
 _DEFAULT: Final = "{stem}"
+_SHOWN: Final = 500
 
 
 def read_folder(spec: SourceSpec, most: int) -> Iterator[RawRecord]:
@@ -70,14 +72,31 @@ def _records(root: Path, templates: Mapping[str, str], most: int) -> Iterator[Ra
     line = 0
     for folder in folders_of(root):
         found: dict[str, dict[str, Any]] = {}
+        unnamed: list[Path] = []
         for path in _files(root, folder):
             words = _words(root, path)
+            if _escaped(words["path"]) != words["path"]:
+                unnamed.append(path)
+                continue
             key = templates["id"].format_map(words)
             record = found.setdefault(key, {"id": key, "title": templates["title"].format_map(words)})
             record.setdefault(_FIELD_OF[_MODALITY[path.suffix.lower()]], []).append(words["path"])
-        for record in found.values():
-            line += 1
+        for line, record in enumerate(found.values(), line + 1):  # noqa: B020  it goes on from there
             yield raw(line, record, most)
+        for line, path in enumerate(unnamed, line + 1):  # noqa: B020
+            yield _not_utf8(line, _words(root, path), templates["id"])
+
+
+def _escaped(text: str) -> str:
+    """A name as it is, but for bytes that are not UTF-8: those as \\xff."""
+    return os.fsencode(text).decode(errors="backslashreplace")
+
+
+def _not_utf8(line: int, words: Mapping[str, str], template: str) -> RawRecord:
+    """The dead letter of a file that JSON cannot name: it alone is lost, and not the others of its product."""
+    shown = {name: _escaped(word) for name, word in words.items()}
+    message = f"The name of the file '{shown['path']}' is not UTF-8. Rename it."
+    return {"line": line, "code": "record.bad_row", "message": message, "product_id": template.format_map(shown)}
 
 
 def _words(root: Path, path: Path) -> dict[str, str]:
@@ -87,21 +106,26 @@ def _words(root: Path, path: Path) -> dict[str, str]:
 
 def folders_of(root: Path) -> Iterator[Path]:
     """The folder and those below it, sorted; hidden ones and links to folders (which may go in circles) are passed over."""
-    for place, below, _ in os.walk(root, onerror=_stop):
+    for place, below, _ in os.walk(root, onerror=partial(_stop, root)):
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield Path(place)
 
 
-def _stop(error: OSError) -> None:
-    """A folder that cannot be opened ends the reading: `os.walk` would leave out its products in silence."""
-    raise error
+def _stop(root: Path, error: OSError) -> NoReturn:
+    """What cannot be opened ends the reading: `os.walk` would leave out a folder's products in silence."""
+    below = os.path.relpath(error.filename, root)
+    where = "" if below == os.curdir else f"'{_escaped(below)[-_SHOWN:]}': "
+    raise unreadable(str(root), f"{where}{error.strerror}") from error
 
 
 def _files(root: Path, folder: Path) -> Iterator[Path]:
     """The media of one folder, sorted by name; hidden ones and links that lead out of the root are passed over."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in _MODALITY:
-            continue
-        real = Path(os.path.realpath(path))
-        if real.is_file() and real.is_relative_to(root):
-            yield path
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.suffix.lower() not in _MODALITY:
+                continue
+            real = Path(os.path.realpath(path))
+            if real.is_file() and real.is_relative_to(root):
+                yield path
+    except OSError as error:
+        _stop(root, error)

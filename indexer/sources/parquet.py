@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from indexer.records import RawRecord
 from indexer.sources.columns import Columns, Field, raw
@@ -36,28 +36,42 @@ def read_parquet(stream: BinaryIO, spec: SourceSpec, columns: Columns, most: int
     except Exception as error:  # noqa: BLE001  pyarrow's own, and those of whatever store the stream is of
         raise unreadable(spec.shown, f"it is no Parquet file ({_why(error, spec)})") from None  # no address with its secrets
     fields = columns.check(schema.names, spec.shown)
-    kept = [(name, field) for name, field in zip(schema.names, fields, strict=True) if field is not None]
-    types = pa.schema([(name, _plain_type(pa, name, schema.field(name).type)) for name, _ in kept])
+    kept = [_Kept(f.name, _plain_type(pa, f.name, f.type), to) for f, to in zip(schema, fields, strict=True) if to is not None]
     average = sum(file.metadata.row_group(g).total_byte_size for g in range(file.metadata.num_row_groups)) // max(
         file.metadata.num_rows, 1
     )
     rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // max(average, 1)))
-    return _records(file.iter_batches(batch_size=rows, columns=types.names), types, kept, columns, spec, most)
+    batches = file.iter_batches(batch_size=rows, columns=sorted({one.name for one in kept}))
+    return _records(batches, kept, columns, spec, most)
 
 
-def _records(
-    batches: Any, types: Any, kept: list[tuple[str, Field]], columns: Columns, spec: SourceSpec, most: int
-) -> Iterator[RawRecord]:
+class _Kept(NamedTuple):
+    """A column that is read: its name, which another may have too, the type it is read as, and where it goes."""
+
+    name: str
+    type: Any
+    field: Field
+
+
+def _records(batches: Any, kept: list[_Kept], columns: Columns, spec: SourceSpec, most: int) -> Iterator[RawRecord]:
     line = 0
     try:
         for batch in batches:
-            cast = [batch.column(name).cast(types.field(name).type, safe=False).to_pylist() for name in types.names]
+            found: dict[str, list[Any]] = {}
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                found.setdefault(name, []).append(column)
+            cast = [_as(one.type, found[one.name].pop(0)).to_pylist() for one in kept]
             for values in zip(*cast, strict=True):
                 line += 1
-                pairs = ((field, _plain(value)) for (_, field), value in zip(kept, values, strict=True))
+                pairs = ((one.field, _plain(value)) for one, value in zip(kept, values, strict=True))
                 yield raw(line, columns.record(pairs), most)
     except Exception as error:  # noqa: BLE001  as above
         raise unreadable(spec.shown, f"it is damaged behind row {line} ({_why(error, spec)})") from None
+
+
+def _as(wanted: Any, column: Any) -> Any:
+    """A column as the type it is read as. One that is of it stays: pyarrow 26 spoils a field of nothing but null in a cast."""
+    return column if column.type.equals(wanted) else column.cast(wanted, safe=False)
 
 
 def _plain_type(pa: Any, name: str, given: Any) -> Any:  # noqa: PLR0911  a table of types
@@ -91,7 +105,7 @@ def _plain_type(pa: Any, name: str, given: Any) -> Any:  # noqa: PLR0911  a tabl
 
 
 def _plain(value: Any) -> Any:
-    """A value of pyarrow as JSON has it."""
+    """A value of pyarrow as JSON has it; a null inside a struct or a map is no field, as an empty cell is none."""
     match value:
         case Decimal():
             whole = value == value.to_integral_value() and value.as_tuple().exponent == 0
@@ -99,9 +113,9 @@ def _plain(value: Any) -> Any:
         case dt.datetime() | dt.date() | dt.time():
             return value.isoformat()
         case dict():
-            return {name: _plain(inner) for name, inner in value.items()}
+            return {name: _plain(inner) for name, inner in value.items() if inner is not None}
         case [(str(), _), *_] if all(isinstance(pair, tuple) for pair in value):  # a map
-            return {name: _plain(inner) for name, inner in value}
+            return {name: _plain(inner) for name, inner in value if inner is not None}
         case list():
             return [_plain(inner) for inner in value]
     return value

@@ -18,7 +18,7 @@ from indexer import records
 from indexer.records import RawRecord
 from indexer.sources import stamps
 from indexer.sources.arrays import read_json
-from indexer.sources.columns import Columns, raw
+from indexer.sources.columns import Columns, of_document
 from indexer.sources.delimited import read_rows
 from indexer.sources.folder import folders_of, read_folder
 from indexer.sources.parquet import read_parquet
@@ -130,17 +130,13 @@ def _renamed(lines: Iterator[RawRecord], columns: Columns, most: int) -> Iterato
         except orjson.JSONDecodeError:
             yield line
             continue
-        yield raw(line["line"], _record(data, columns), most) if isinstance(data, dict) else line
-
-
-def _record(data: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    return columns.record((columns.field_of(name), value) for name, value in data.items())
+        yield of_document(line["line"], data, columns, most) if isinstance(data, dict) else line
 
 
 def _read_index(spec: SourceSpec, services: Services, columns: Columns, most: int) -> Iterator[RawRecord]:
     index = str(spec.index)
     query = query_of(spec.query)
-    own_id = "id" not in renames(spec.columns).values()
+    own_id = not any(columns.goes_to_id(name) for name in renames(spec.columns))
     try:
         ours = tuple(path for name in fields_of_ours(services.elasticsearch, index) for path in (name, f"{name}.*"))
         hits = scan(services.elasticsearch, index, query=query, excludes=ours, slices=spec.slices or SLICES)
@@ -157,5 +153,4 @@ def _documents(
     for line, hit in enumerate(hits, start=1):
         if "_source" not in hit:
             raise unreadable(spec.shown, "its documents are not kept (`_source` is off)")
-        record = _record(hit["_source"], columns)
-        yield raw(line, {**record, "id": hit["_id"]} if own_id else record, most)
+        yield of_document(line, hit["_source"], columns, most, key=hit["_id"] if own_id else None)

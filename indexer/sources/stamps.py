@@ -41,7 +41,7 @@ def of_folders(folders: Iterable[Path]) -> Stamp:
     try:
         for folder in folders:
             digest.update(f"{folder}\0{folder.stat().st_mtime_ns}\0".encode(errors="surrogateescape"))
-    except OSError:
+    except (OSError, InputError):
         return {}
     return {"folders": digest.hexdigest()}
 

@@ -256,6 +256,16 @@ def test_a_large_index_is_read_in_pages_and_once(services: Services, own_id: str
     assert open_contexts(services, name) == 0
 
 
+def test_of_an_index_null_stays_and_two_fields_that_are_one_are_told(services: Services, own_id: str) -> None:
+    name = f"nulls-{own_id}-{uuid.uuid4().hex[:6]}"
+    operations = [{"index": {}}, {"sku": "a", "price": None}, {"index": {}}, {"sku": "b", "id": "c"}]
+    services.elasticsearch.bulk(index=name, operations=operations, refresh=True)
+    found = list(open_source(SourceSpec(f"es://{name}", columns="sku=id", slices=1), services).records())
+    assert json.loads(found[0]["text"]) == {"id": "a", "price": None}
+    assert found[1]["code"] == "record.bad_row"
+    assert all(name in found[1]["message"] for name in ("'sku'", "'id'"))
+
+
 def test_an_index_that_keeps_no_documents_says_so(services: Services, own_id: str) -> None:
     name = f"bare-{own_id}-{uuid.uuid4().hex[:6]}"
     services.elasticsearch.indices.create(index=name, mappings={"_source": {"enabled": False}})

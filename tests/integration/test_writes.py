@@ -327,6 +327,15 @@ def test_a_whole_record_after_an_update_is_compared_with_what_the_update_left(sh
     assert shop.source("lamp")["price"] == 1
 
 
+def test_an_update_by_a_dotted_name_changes_what_lies_there(shop: Shop) -> None:
+    shop.run(OLD, lamp(size={"w": 5, "h": 1}))
+    assert shop.ends(NEW, {"id": "lamp", "_op": "update", "size.w": 7}) == [W]
+    assert shop.ends(NEWEST, {"id": "lamp", "_op": "update", "size.w": 7}) == [U]
+    assert shop.ends(NEWEST, lamp(size={"w": 7, "h": 1})) == [U]
+    now = shop.source("lamp")
+    assert (now["size"], "size.w" in now) == ({"w": 7, "h": 1}, False)
+
+
 def test_an_update_of_what_is_embedded_or_not_there_is_a_dead_letter(shop: Shop) -> None:
     shop.run(OLD, lamp())
     update = {"_op": "update"}

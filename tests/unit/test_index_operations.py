@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from indexer import documents
 from indexer.records import EMBEDDED, parse
-from indexer.standing import Standing, decide
+from indexer.standing import Standing, decide, duplicate
+from indexer.submit import _once
 from indexer.work import Target, Work
 from triptych.domain import DeadLetter, Operation, Outcome, Product
 from triptych.elastic.bulk import Version
@@ -86,6 +87,16 @@ def test_another_line_of_the_job_makes_it_a_duplicate(operation: Operation) -> N
     assert letter.code == "record.duplicate_id"
 
 
+def test_of_a_double_is_said_that_its_id_stands_above_not_that_the_record_there_was_taken() -> None:
+    bad, good = ({"line": n, "text": orjson.dumps({"id": "p", "title": title}).decode()} for n, title in ((1, 3), (2, "Hat")))
+    first, second = map(parse, _once(iter([bad, good])))
+    assert isinstance(first, DeadLetter)
+    assert isinstance(second, DeadLetter)
+    assert (first.code, second.code) == ("record.invalid", "record.duplicate_id")
+    assert second.message == "The id 'p' stands on an earlier line already."
+    assert duplicate("p", 9, 2).message == "The id 'p' stands on line 2 already."
+
+
 def test_what_an_attempt_before_this_one_deleted_counts_as_deleted() -> None:
     item, again = Work(1, Product("p", {}, {}, operation=Operation.DELETE)), replace(TARGET, begun=frozenset({1}))
     assert decide(item, Standing(), again) is Outcome.DELETED
@@ -117,6 +128,38 @@ def test_an_update_applied_twice_is_applied_once(stored: dict[str, Any], changes
     assert documents.same(documents.merged(once, changes), once)
     assert set(once) == set(stored) | set(changes)
     assert documents.same(documents.merged(stored, stored), stored)
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "after"),
+    [
+        ({"size": {"w": 5, "h": 1}}, {"size.w": 7}, {"size": {"w": 7, "h": 1}}),
+        ({"size": {"w": 5}}, {"size.h": 1, "size.w": None}, {"size": {"w": None, "h": 1}}),
+        ({}, {"a.b.c": 1, "a.b.d": {"e": 2}}, {"a": {"b": {"c": 1, "d": {"e": 2}}}}),
+        ({"size": 3}, {"size.w": 7}, {"size": {"w": 7}}),
+        ({"size.w": 5}, {"size.w": 7, "size.h": 1}, {"size.w": 7, "size": {"h": 1}}),
+        ({"attrs": {"size.w": "5"}}, {"attrs.size.w": "7"}, {"attrs": {"size.w": "7"}}),
+        ({}, {"a..b": 1, ".": 2, "c.": 3}, {"a..b": 1, ".": 2, "c.": 3}),
+    ],
+)
+def test_a_dotted_name_of_an_update_is_a_path_into_the_product(
+    stored: dict[str, Any], changes: dict[str, Any], after: dict[str, Any]
+) -> None:
+    made = documents.merged(stored, documents.placed(stored, changes))
+    assert made == after
+    assert documents.merged(made, documents.placed(made, changes)) == made
+    assert _decided(Operation.UPDATE, Standing(THERE, _own("a"), after), fields=changes) is Outcome.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [(("size", "size.w"), "invalid"), (("a.b.c", "a.b"), "invalid"), (("id.x",), "invalid"), (("a" + ".a" * 60,), "too_deep")],
+)
+def test_a_dotted_name_of_an_update_that_is_no_path_is_a_dead_letter(names: tuple[str, ...], code: str) -> None:
+    letter = _parsed(_op="update", **dict.fromkeys(names, 1))
+    assert isinstance(letter, DeadLetter)
+    assert letter.code == f"record.{code}"
+    assert isinstance(_parsed(**dict.fromkeys(names, 1)), Product), "a whole record is stored as it is"
 
 
 @given(FIELDS, FIELDS)

@@ -296,3 +296,13 @@ def test_any_product_that_parsed_can_be_hashed(record: dict[str, object]) -> Non
     if isinstance(parsed, Product):
         content_hash(parsed, {}, [])
         documents.passage(parsed)
+
+
+@pytest.mark.parametrize(
+    ("number", "stored"),
+    [(2**64 - 1, 2**64 - 1), (-(2**63), -(2**63)), (2**64, 2.0**64), (12345678901234567890123, 1.2345678901234568e22)],
+)
+def test_a_whole_number_beyond_64_bits_becomes_a_float(number: int, stored: float) -> None:
+    """As docs/records.md says."""
+    found = _product(code=number).fields["code"]
+    assert (found, type(found)) == (stored, type(stored))

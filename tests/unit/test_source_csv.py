@@ -136,6 +136,53 @@ def test_a_bad_row_is_a_dead_letter_and_reading_goes_on(read: Read) -> None:
     assert found[2]["text"] == '["3","b","c"]'
 
 
+@pytest.mark.parametrize(
+    ("last", "word"),
+    [
+        (b"6,f,6\n", "a quote is not closed"), (b"6,f,6", "a quote is not closed"),
+        (b'6,"f, g",6\n', "expected after"), (b'6,"f",6\n', "expected after"), (b'6,f,"6"\n', "expected after"),
+        (b'6,6,"\n', "2 cells"), (b"6,caf\xe9,6\n", "a quote is not closed"),
+        (b"6," + b"x" * 300 + b",6\n7,g,7\n", "100 bytes"), (b"6," + b"x" * 300, "100 bytes"),
+        (b"6,f,6\n" + b"7,\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9,7\n" * 4 + b'8,g",8\n', "100 bytes"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_stray_quote_costs_its_line_and_no_other(read: Read, end: bytes, last: bytes, word: str) -> None:
+    """Wherever the row ends that the quote begins: at the end, at another quote, or where it is too long."""
+    rows = b'id,title,n\n1,a,1\n2,"24 inch,2\n3,c,3\n4,d,4\n'
+    found = read((rows + last).replace(b"\n", end), most=100)
+    alone = read((b"id,title,n\n\n\n" + rows[-12:] + last).replace(b"\n", end), most=100)  # the lines behind it alone
+    assert [raw["line"] for raw in alone[:2]] == [4, 5]
+    assert (found[2:], bodies(found[:1])) == (alone, [{"id": "1", "title": "a", "n": 1}])
+    buried = found[1]
+    assert (buried["line"], buried["text"]) == (3, r'["2,\"24 inch,2"]')
+    assert buried["code"] == ("record.too_long" if word == "100 bytes" else "record.bad_row")
+    assert word in buried["message"]
+    assert "read as rows" in buried["message"]
+
+
+@given(st.lists(st.sampled_from(["1,a,1", '2,"b\nc",2', '3,"d,3', '4,""e"",4', '5"","x']), max_size=8), st.booleans())
+def test_of_a_table_with_stray_quotes_every_line_is_accounted_for(rows: list[str], last: bool) -> None:
+    text = "\n".join(["id,title,n", *rows]) + "\n" * last
+    found = list(read_rows(io.BytesIO(text.encode()), SourceSpec("x.csv", format="csv"), Columns({}), 1000))
+    taken = {raw["line"]: json.loads(raw["text"]).get("title", "").count("\n") for raw in found if "code" not in raw}
+    lines = [n for raw in found for n in range(raw["line"], raw["line"] + taken.get(raw["line"], 0) + 1)]
+    assert lines == list(range(2, 2 + sum(row.count("\n") + 1 for row in rows)))
+
+
+def test_a_table_of_stray_quotes_costs_no_more_work_than_a_few_of_its_size(read: Read) -> None:
+    """Each line closes the quote of the one above and opens another, so each row has no end; they are 40 000."""
+    found = read(b"id,title\n" + b'5","x\n' * 40_000)
+    assert [raw["line"] for raw in found] == list(range(2, 40_002))
+    assert {raw["code"] for raw in found} == {"record.bad_row"}
+    assert any("such a row is not looked for any more" in raw["message"] for raw in found)
+
+
+def test_a_line_feed_behind_a_line_that_is_too_long_is_no_line(read: Read) -> None:
+    for length in range(95, 110):
+        assert [raw["line"] for raw in read(b"id,title\r\n" + b"x" * length + b"\r\n3,c\r\n", most=100)] == [2, 3]
+
+
 def test_rows_that_are_too_long_end_alone(read: Read) -> None:
     found = read(b"id,title\n1," + b"x" * 300 + b'\n2,b\n3,"' + b"y\n" * 80 + b"\n4,d\n", most=100)
     assert codes(found)[:2] == [(2, "record.too_long"), (3, "")]
@@ -271,9 +318,10 @@ def test_numbers_are_the_same_each_time_and_what_is_behind_a_number_can_be_read_
     tmp_path: Path, settings: Settings
 ) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b'id,title\n1,a\n2,"b\nc"\n\n3,d\n4\n5,e\n')
+    path.write_bytes(b'id,title\n1,a\n2,"b\nc"\n\n3,"d\n4\n5,"e"\n6,"f\ng"\n7,"h\n8,i\n')
     source = open_source(SourceSpec(str(path)), Services(settings))
     whole = list(source.records())
+    assert [raw["line"] for raw in whole] == [2, 3, 6, 7, 8, 9, 11, 12]
     assert list(source.records()) == whole
     for raw in whole:
         assert list(source.records(after=raw["line"])) == [other for other in whole if other["line"] > raw["line"]]

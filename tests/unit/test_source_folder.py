@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from indexer.records import parse
 from indexer.sources.folder import SUFFIXES
 from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
-from triptych.domain import Product
+from triptych.domain import DeadLetter, Product
 from triptych.errors import InputError
 from triptych.media.fetch import fetch
 from triptych.media.signature import Kind
@@ -99,6 +100,46 @@ def test_a_name_that_is_no_text_is_a_dead_letter(folder: Path, settings: Setting
     found = list(open_source(SourceSpec(str(folder)), Services(settings)).records())
     assert codes(found)[2] == (3, "record.bad_row")
     assert len(found) == 6
+    letter = parse(found[2])
+    assert isinstance(letter, DeadLetter)
+    assert letter.product_id == r"c\xff"
+    assert r"'c\xff.jpg'" in letter.message
+
+
+def test_of_a_product_only_the_file_is_lost_whose_name_is_no_text(folder: Path, settings: Settings) -> None:
+    hats = os.fsencode(folder / "hats")
+    Path(os.fsdecode(hats + b"/\xc3\xa4.jpg")).write_bytes(b"x")
+    Path(os.fsdecode(hats + b"/b\xff.jpg")).write_bytes(b"x")
+    os.mkdir(os.fsdecode(hats + b"/b\xfe"))  # noqa: PTH102
+    Path(os.fsdecode(hats + b"/b\xfe/c.jpg")).write_bytes(b"x")
+    found = list(open_source(SourceSpec(str(folder), id_template="{parent}"), Services(settings)).records())
+    assert codes(found) == [(1, ""), (2, ""), (3, "record.bad_row"), (4, "record.bad_row")]
+    assert bodies(found[1:2])[0]["images"] == ["hats/a.jpg", "hats/red.webp", "hats/ä.jpg"]
+    assert r"'hats/b\xff.jpg'" in found[2]["message"]
+    assert r"'hats/b\xfe/c.jpg'" in found[3]["message"]
+    assert (found[2]["product_id"], found[3]["product_id"]) == ("hats", r"b\xfe")
+
+
+@pytest.mark.parametrize(("file", "named"), [("", "0016"), ("f" * 247 + ".jpg", r"f\.jpg")])
+def test_what_cannot_be_opened_below_a_folder_is_named(folder: Path, settings: Settings, file: str, named: str) -> None:
+    """Its path is longer than the system takes, which keeps the superuser out too."""
+    deep, here = folder / "zz", os.open(folder, os.O_RDONLY)
+    names = ["zz", *(f"{n:0>250}" for n in range(18))]
+    try:
+        for name in names:
+            os.mkdir(name, dir_fd=here)
+            here, before = os.open(name, os.O_RDONLY, dir_fd=here), here
+            os.close(before)
+            if file:
+                os.close(os.open(file, os.O_CREAT, dir_fd=here))
+        source = open_source(SourceSpec(str(folder)), Services(settings))
+        with pytest.raises(InputError, match=rf"'.*{named}': File name too long") as caught:
+            list(source.records())
+        assert caught.value.code == "catalogue.unreadable"
+        assert source.progress.stamp == {}
+    finally:
+        os.close(here)
+        shutil.rmtree(deep)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, settings: Settings) -> None:

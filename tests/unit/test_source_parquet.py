@@ -13,8 +13,10 @@ import pytest
 from pyarrow import parquet
 from source_reading import Read, bodies
 
+from indexer.records import parse
 from indexer.sources.source import open_source
 from indexer.sources.spec import SourceSpec
+from triptych.domain import Product
 from triptych.errors import InputError
 from triptych.services import Services
 from triptych.settings import Settings
@@ -57,6 +59,47 @@ def test_columns_are_those_of_csv_with_types(read: Read) -> None:
         },
         {"id": "2", "price": 3.0, "colour": "red", "code": "8"},
     ]  # fmt: skip
+
+
+def test_a_null_inside_a_struct_or_one_of_our_lists_is_nothing(read: Read) -> None:
+    front = {"path": "b.png", "role": None}
+    data = packed(
+        {
+            "id": ["1", "2"],
+            "title": [{"en": "Hat", "de": None}, {"en": None, "de": None}],
+            "description": pa.array([[("en", "Soft"), ("de", None)], None], pa.map_(pa.string(), pa.string())),
+            "images": [["a.png", None], [None]],
+            "image": [[front, None], [{"path": None, "role": None}]],
+            "category": [[None, "a"], []],
+            "size": [{"w": {"cm": None, "in": 2}}, {"w": None}],
+            "ratings": [[1, None], None],
+        }
+    )
+    found = read(data, "a.parquet")
+    images = ["a.png", {"path": "b.png"}]
+    assert bodies(found) == [
+        {
+            "id": "1", "title": {"en": "Hat"}, "description": {"en": "Soft"}, "images": images, "category": ["a"],
+            "size": {"w": {"in": 2}}, "ratings": [1, None],
+        },
+        {"id": "2", "title": {}, "size": {}},
+    ]  # fmt: skip
+    assert all(isinstance(parse(raw), Product) for raw in found)
+
+
+def test_columns_of_one_name_are_what_they_are_in_csv(read: Read) -> None:
+    ids, pictures, more = pa.array(["1", "2"]), pa.array(["a.png", None]), pa.array([["b.png"], ["c.png"]])
+    out = io.BytesIO()
+    table = pa.Table.from_arrays([pictures, ids, more, pa.array([1, 2])], names=["images", "id", "images", "price"])
+    parquet.write_table(table, out)
+    images = [["a.png", "b.png"], ["c.png"]]
+    assert [body["images"] for body in bodies(read(out.getvalue(), "a.parquet"))] == images
+    assert bodies(read(out.getvalue(), "a.parquet", columns="images=,price="))[0] == {"id": "1"}
+    out = io.BytesIO()
+    parquet.write_table(pa.Table.from_arrays([ids, more, more], names=["id", "size", "size"]), out)
+    with pytest.raises(InputError, match="two columns for 'size'") as caught:
+        read(out.getvalue(), "a.parquet")
+    assert caught.value.code == "catalogue.bad_header"
 
 
 def test_rows_are_numbered_over_groups_and_numbers_that_are_none_are_null(read: Read) -> None:

@@ -63,7 +63,7 @@ class Record:
 def find(jobs: JobStore, client: Client, job: Job, which: str | int) -> Record:
     """The record of a product, by its id, or of a line, by its number, in a job. Raises NotFoundError `job.record_not_found`.
 
-    Where an id is on several lines, it is the record that was taken: the others ended as `record.duplicate_id`.
+    Where an id is on several lines, it is the first that did not end dead, or the first: later ones are `record.duplicate_id`.
     """
     if isinstance(which, int):
         at = jobs.place_at(job.id, which)
