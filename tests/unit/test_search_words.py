@@ -35,8 +35,29 @@ def test_without_options_the_indexs_own_fields_are_searched() -> None:
 
 
 def test_given_fields_take_their_place() -> None:
-    given = ("title.en^3.5", "title.*", "category.path", "*")
+    given = ("title.en^3.5", "category.path")
     assert fields(fields=given) == given
+
+
+@pytest.mark.parametrize(
+    ("given", "searched"),
+    [
+        (("title.*",), ("title.en", "title.zh", "title.und", "title.en.raw")),
+        (("t*^2",), ("title.en^2", "title.zh^2", "title.und^2", "title.en.raw^2")),
+        (("*p*",), ("description.en", "description.fr", "spec.power", "category.path")),  # nor triptych.key
+        (("title.en^3", "sku", "title.??"), ("title.en^3", "sku", "title.zh")),
+        (("title.en^3", "title.e*^2"), ("title.en^6.000000", "title.en.raw^2")),  # as Elasticsearch has it
+    ],
+)
+def test_a_pattern_stands_for_the_fields_of_words_that_are_not_ours(given: tuple[str, ...], searched: tuple[str, ...]) -> None:
+    assert fields(fields=given) == searched
+
+
+def test_no_pattern_finds_any_of_our_object_fields() -> None:
+    """An attached index may have several, under names of its owner's choice."""
+    there = {"name": "text", "mine.key": "keyword", "mine_v2.outcome": "keyword", "triptych.key": "keyword"}
+    info = IndexInfo("shop#mine", IndexSchema(object_field="mine", others=("mine_v2",)), there)
+    assert fields_of(TextOptions(fields=("*",)), info) == ("name", "triptych.key"), "the last is the owner's own"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +101,8 @@ def test_the_languages_are_those_of_the_titles() -> None:
         ((), "zh", ("title.zh^3", "title.und^3", "brand^2", "sku")),  # no description is Chinese
         (("title.en^2", "title.zh", "brand"), "en", ("title.en^2", "brand")),
         (("title.und", "sku"), "en", ("title.und", "sku")),
-        (("spec.*", "brand"), "en", ("spec.*", "brand")),  # no languages stand under it
+        (("spec.*", "brand"), "en", ("spec.power", "brand")),  # no languages stand under it
+        (("t*^2",), "en", ("title.en^2", "title.und^2", "title.en.raw^2")),
         (("subtitle.*", "brand"), "en", ("brand",)),  # French alone
     ],
 )
@@ -88,7 +110,7 @@ def test_only_the_fields_of_a_language_and_those_of_none(given: tuple[str, ...],
     assert fields(fields=given, language=language) == kept
 
 
-@pytest.mark.parametrize("given", [("title.zh",), ("subtitle.*",)])
+@pytest.mark.parametrize("given", [("title.zh",), ("subtitle.*",), ("title.z*",)])
 def test_no_field_left_is_an_error_not_every_field(given: tuple[str, ...]) -> None:
     with pytest.raises(QueryError) as caught:
         fields(fields=given, language="en")
