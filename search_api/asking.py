@@ -151,7 +151,7 @@ class Elastic:
         shown["docvalue_fields"] = [schema.key_field]
         words = [leg for leg in run.legs if leg.space is None and leg.seeks]
         if highlight and words:
-            shown["highlight"] = highlighting(words)
+            shown["highlight"] = highlighting(words, run.info)
         several = [leg for leg in run.legs if leg.space is not None and leg.space.has_parts]
         asked = self.asked(run, len(ids))
         shown["track_total_hits"] = False
@@ -269,11 +269,15 @@ def source_of(info: IndexInfo, server: Server, fields: Sequence[str] | None, *, 
     return source
 
 
-def highlighting(words: Sequence[Leg]) -> dict[str, Any]:
-    """The part of a search that marks the words found, as HTML. The products' own text is escaped."""
+def highlighting(words: Sequence[Leg], info: IndexInfo) -> dict[str, Any]:
+    """The part of a search that marks the words found, as HTML. The products' own text is escaped.
+
+    A text is read as far as the index allows: without saying so, one that is longer makes the whole search fail.
+    """
     fields: dict[str, Any] = {name.partition("^")[0]: {} for leg in words for name in leg.fields}
     query = {"bool": {"should": [lexical(leg) for leg in words]}}
-    return {"fields": fields, "highlight_query": query, "encoder": "html", "number_of_fragments": 3}
+    shown = {"encoder": "html", "number_of_fragments": 3, "max_analyzed_offset": info.most_marked}
+    return {"fields": fields, "highlight_query": query, **shown}
 
 
 def named_so(ids: Sequence[str], schema: IndexSchema) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def native_body(run: Run, options: Options, boosts: Mapping[str, float], asked: 
     if asked.aggregations:
         found["aggregations"] = dict(asked.aggregations)
     if request.highlight and words:
-        found["highlight"] = highlighting([leg for leg in run.legs if leg.space is None])
+        found["highlight"] = highlighting([leg for leg in run.legs if leg.space is None], run.info)
     return found
 
 

@@ -1,4 +1,4 @@
-"""How words are searched, on the newest and the oldest Elasticsearch: which fields a pattern stands for."""
+"""How words are searched and marked, on the newest and the oldest Elasticsearch."""
 
 from __future__ import annotations
 
@@ -91,3 +91,27 @@ def test_a_pattern_finds_no_field_of_ours_in_an_attached_index(mine: Services, r
     shown = theirs.words("written horn", {"fields": ("*",)}, highlight=True)
     assert {hit.id: set(hit.highlight) for hit in shown.hits} == {"p2": {"note"}, "p3": {"title.en"}}
     assert theirs.found("p1", fields=("*",)) == set(), "our key of it"
+
+
+# Marked words
+
+
+@pytest.fixture(scope="module", params=[0, 5000])
+def long(mine: Services, run_id: str, request: pytest.FixtureRequest) -> Shelf:
+    """The three products, and one whose note is longer than Elasticsearch marks by itself, or than the index's owner allows."""
+    name = f"words-long-{request.param}-{run_id}"
+    note = "violin " + "very " * 250_000 + "long horn"
+    version = made_shop.create(mine, name, [*THINGS, Thing("p4", "a book", {}, {"note": note})])
+    if request.param:
+        mine.elasticsearch.indices.put_settings(index=version, settings={"highlight.max_analyzed_offset": request.param})
+    return Shelf(Searcher(mine), name)
+
+
+@pytest.mark.parametrize("fusion", ["calibrated", "native"])
+def test_words_are_marked_beside_a_text_that_is_too_long(long: Shelf, fusion: Any) -> None:
+    shown = long.words("violin horn", {"fields": ("title.en", "note")}, highlight=True, fusion=fusion, fields=("title",))
+    marked = {hit.id: hit.highlight for hit in shown.hits}
+    assert marked.keys() == {"p1", "p2", "p3", "p4"}
+    assert marked["p1"] == {"title.en": ["old <em>violin</em>"]}
+    assert marked["p4"]["note"][0].startswith("<em>violin</em> very")
+    assert not any("<em>horn</em>" in part for part in marked["p4"]["note"]), "it lies behind what is read"
