@@ -121,7 +121,7 @@ def add(
     folder of media, an index as elasticsearch:INDEX, or - for stdin.
 
     Exit code 0: submitted (with --follow: every record is searchable); 3: the job ended with dead letters; 4: it was
-    paused or stopped; 1: it failed.
+    paused or stopped; 1: it failed, or had failed where --idempotency-key is that of an earlier job.
     """
     from indexer.sources.source import open_source  # noqa: PLC0415
     from indexer.submit import submit  # noqa: PLC0415
@@ -141,7 +141,13 @@ def add(
         follow_job(services, entered, quiet=as_json)
     data = describe(services, entered.id)
     show_job(data, as_json=as_json)
-    if follow:
+    if entered.error is not None and not as_json:  # the job of an earlier submit with this key: nothing is read now
+        click.echo(
+            f"Nothing was submitted: {key!r} is the key of job {entered.id}, which failed. Go on with it "
+            f"(triptych job resume {entered.id}), or forget it or take another key to submit anew.",
+            err=True,
+        )
+    if follow or entered.error is not None:
         end_with(data["state"])
 
 

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
 from indexer.progress import follow_job
 
 if TYPE_CHECKING:  # the services load celery and elasticsearch; --help must not
+    from rich.console import Console
+
     from triptych.jobs.letters import LetterFilter
     from triptych.services import Services
 
@@ -63,13 +65,15 @@ def list_jobs(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("job", "state", "index", *_NUMBERS, "submitted")
+    table = Table()
+    for heading in ("job", "state", "index", "read", "of these"):  # an id is copied whole, however narrow the terminal is
+        table.add_column(heading, no_wrap=heading in {"job", "read"}, overflow="fold")
     for row in rows:
-        table.add_row(row["id"], row["state"], row["alias"], *(str(row[name]) for name in _NUMBERS), row["submitted_at"])
-    Console().print(table)
+        ended = ", ".join(f"{row[name]} {name}" for name in _NUMBERS[1:] if row[name])
+        table.add_row(row["id"], row["state"], row["alias"], str(row["read"]), ended)
+    _console().print(table)
 
 
 @job.command()
@@ -171,13 +175,12 @@ def letters(
     if as_json:
         click.echo(json.dumps(data, ensure_ascii=False))
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("reason", "stage", "part", "letters", title="reasons")
     for row in data["reasons"]:
         table.add_row(row["code"], row["stage"], row["modality"] or "record", str(row["letters"]))
-    Console().print(table)
+    _console().print(table)
     _show_letters(data["letters"], sum(row["letters"] for row in data["reasons"]), job_id)
 
 
@@ -206,7 +209,7 @@ def export(
     else:
         lines = (json.dumps(letter, ensure_ascii=False) for letter in services.control.export(job_id, which))
     number = 0
-    with file.open("w", encoding="utf-8") if file else click.open_file("-", "w", encoding="utf-8") as target:
+    with _opened(file) as target:
         for line in lines:
             target.write(f"{line}\n")
             number += 1
@@ -283,27 +286,40 @@ def show_job(data: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(data, ensure_ascii=False))
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    console = _console()
     counts = Table(*_NUMBERS)
     counts.add_row(*(str(data[name]) for name in _NUMBERS))
-    console.print(f"job {data['id']}: [bold]{data['state']}[/bold] — {data['catalogue']} into {data['index']}")
+    console.print(f"job {data['id']}: {data['state']} — {data['catalogue']} into {data['index']}")
     for why in (data["error"], data["paused_because"]):
         if why:
-            console.print(f"[red]{why}[/red]")
+            console.print(why, style="red")
     console.print(counts)
     _show_letters(data["letters"], data["dead_letters"], data["id"])
+
+
+def _opened(file: Path | None) -> IO[str]:
+    """The file to write into, or stdout. Raises click.FileError."""
+    try:
+        return cast("IO[str]", click.open_file(str(file or "-"), "w", encoding="utf-8"))
+    except OSError as error:
+        raise click.FileError(str(file), hint=error.strerror) from error
+
+
+def _console() -> Console:
+    """Prints what others wrote as it is: an id, a path or a reason may look like markup."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(markup=False)
 
 
 def _show_letters(found: list[dict[str, Any]], number: int, job_id: str) -> None:
     if not found:
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    console = _console()
     table = Table("line", "product", "part", "file", "stage", "reason", title="dead letters")
     for letter in found[:_SHOWN_LETTERS]:
         cells = [letter["product_id"], letter["modality"] or "record", letter["reference"], letter["stage"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -31,6 +32,8 @@ from triptych.jobs.heartbeat import heartbeat
 from triptych.jobs.job import Batch, Job, Wanted, not_resumable
 from triptych.jobs.queue import HIGHEST, NORMAL, offer_batch, ping, send_finish, send_read
 from triptych.services import Services
+
+log = logging.getLogger(__name__)
 
 _NO_FOLDER: Final = os.devnull
 """The root of a catalogue that has none: nothing lies below a file, so each of its media ends as a dead letter."""
@@ -219,23 +222,15 @@ def _read(
             whole = _enter(job, lines, services, begin, seconds, waits)
             waits(lambda: jobs.leave(job.id, job.reader, **({"reading": False} if whole else {})))
     except (TriptychError, OSError) as error:
-        passes = isinstance(error, TriptychError) and error.retryable
-        if isinstance(error, TriptychError) and passes and not retried and job.resumable:
-            with suppress(TriptychError):  # if it is away still, the job has a reader that gives no sign of life
-                jobs.leave(job.id, job.reader)
-            raise _given_up(job, error) from error
-        if (passes and retried) or jobs.get(job.id).error is not None:
-            jobs.leave(job.id, job.reader)
-        else:
-            jobs.leave(job.id, job.reader, error=f"Reading stopped: {error}")
-        if isinstance(error, OSError):
-            raise InputError(
-                f"Reading {source.name} failed: {error.strerror}.", code="catalogue.unreadable", field="catalogue"
-            ) from error
-        raise
+        failed = _reading_failed(job, source, error, services, retried=retried)
+        if failed is error:
+            raise
+        raise failed from error
     except BaseException:  # Ctrl-C, the end of a worker, of a task's time
         with suppress(TriptychError):
             jobs.leave(job.id, job.reader)
+        if not retried:
+            log.warning("job %s: its catalogue was not read to the end. Read on: triptych job resume %s", job.id, job.id)
         raise
     if whole and jobs.counts(job.id).pending == 0:
         with suppress(QueueError):  # a sweeper closes it
@@ -244,6 +239,28 @@ def _read(
     if not ended.reading:
         _drop_source(ended, services)
     return ended
+
+
+def _reading_failed(
+    job: Job, source: Source, error: TriptychError | OSError, services: Services, *, retried: bool
+) -> TriptychError:
+    """What is raised where reading failed; the job is left, and has failed unless it can be read on."""
+    jobs = services.jobs
+    passes = isinstance(error, TriptychError) and error.retryable
+    if isinstance(error, TriptychError) and passes and not retried and job.resumable:
+        with suppress(TriptychError):  # if it is away still, the job has a reader that gives no sign of life
+            jobs.leave(job.id, job.reader)
+        return _given_up(job, error)
+    if (passes and retried) or jobs.get(job.id).error is not None:
+        jobs.leave(job.id, job.reader)
+    else:
+        jobs.leave(job.id, job.reader, error=f"Reading stopped: {error}")
+    if not isinstance(error, TriptychError):
+        message = f"Job {job.id}: reading {source.name} failed: {error.strerror}."
+        return InputError(message, code="catalogue.unreadable", field="catalogue")
+    if not retried:
+        error.message = f"Job {job.id}: {error.message}"
+    return error
 
 
 def _given_up(job: Job, error: TriptychError) -> TriptychError:

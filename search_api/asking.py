@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from search_api.answer import Degraded, MatchedMedia
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
 from search_api.classify import Classified
-from search_api.deadline import Deadline
+from search_api.deadline import HUNG_SECONDS, Deadline
 from search_api.degrading import nothing_left
 from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, counting_body, lexical
 from search_api.metrics import leg_took, timed
@@ -220,16 +221,20 @@ class Elastic:
         hurried = within(self._client, run.deadline.request_seconds)
         with self._breakers.asking(run.deadline):
             run.pit = open_point_in_time(hurried, run.info.index, seconds=self._services.settings.session_seconds)
+        kept = False
         try:
             yield
+            kept = run.request.deep
         finally:
-            if not run.request.deep:
+            if not kept:
                 close_point_in_time(within(self._client, run.deadline.request_seconds), run.pit)
                 run.pit = None
 
-    @property
+    @cached_property
     def _client(self) -> Any:
-        return self._services.elasticsearch
+        """A search is given up earlier than other requests: where Elasticsearch hangs, each holds a thread of the API."""
+        seconds = min(self._services.settings.elasticsearch_timeout_seconds, HUNG_SECONDS)
+        return self._services.elasticsearch.options(request_timeout=seconds)
 
     def asked(self, run: Run, window: int) -> Asked:
         return Asked(

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 LONGEST_LEG_MS = 5000
 """A leg that takes longer is dropped; the answer names it."""
 
+HUNG_SECONDS = 10.0
+"""A search without a deadline is given up then: Elasticsearch hangs, for it ends a search itself after LONGEST_LEG_MS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:

@@ -66,7 +66,7 @@ def list_keys(*, as_json: bool) -> None:
             row["id"], row["name"], ", ".join(row["scopes"]), "yes" if row["in_force"] else "no",
             row["created_at"], row["expires_at"] or "", row["revoked_at"] or "",
         )  # fmt: skip
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @key.command()

@@ -118,9 +118,10 @@ def _workers(services: Services) -> str:
 def _show(checks: list[Check]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table("", "check", "seen", "remedy")
     for check in checks:
-        mark = "[green]ok[/green]" if check.ok else "[red]no[/red]"
+        mark = Text("ok", style="green") if check.ok else Text("no", style="red")
         table.add_row(mark, check.what, check.seen, check.remedy or "")
-    Console().print(table)
+    Console(markup=False).print(table)  # triptych[offline] is no markup

@@ -19,18 +19,19 @@ from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from search_api.schemas import InvalidBodyError, JobBody, LetterBody, decoded, parse
-from search_api.views.search import json_response
+from search_api.views.search import json_response, read
 from triptych.allowed_catalogues import may_be_named
 from triptych.catalogues import named_index, shown, upload_location, upload_of
 from triptych.elastic.attached import no_catalogue
 from triptych.elastic.lifecycle import current_version, read_schema
-from triptych.errors import InputError, TriptychError
+from triptych.errors import InputError, NotFoundError, TriptychError
 from triptych.jobs.dry_runs import DryRuns
 from triptych.jobs.job import Job, JobState
 from triptych.jobs.letters import LetterFilter
 from triptych.jobs.queue import ping, send_dry_run, send_read
 from triptych.jobs.uploads import too_large
 from triptych.services import Services
+from triptych.settings import Settings
 
 MOST_JOBS: Final = 200
 MOST_LETTERS: Final = 1000
@@ -119,7 +120,7 @@ def _controlling(views: Blueprint, services: Services) -> None:
 
     @views.post("")
     def submit() -> Response:
-        body = _job_body(request, services.settings.upload_bytes)
+        body = _job_body(request, services.settings)
         return _tried(services, request, body) if body.dry_run else _accepted(services, _submitted(services, request, body))
 
     @views.delete("/<job_id>")
@@ -230,7 +231,10 @@ def _forget_upload(services: Services, source: Mapping[str, Any]) -> None:
 def _source(services: Services, given: Request, body: JobBody) -> dict[str, Any]:
     """The source's spec, as indexer.sources.spec.SourceSpec.from_dict takes it."""
     options = body.catalogue.model_dump(exclude_none=True) if body.catalogue else {}
-    file = given.files.get("catalogue")
+    sent = given.files.getlist("catalogue")
+    if len(sent) > 1:
+        raise InvalidBodyError("A job has one catalogue.", field="catalogue", remedy="Send a job for each file.")
+    file = sent[0] if sent else None
     if (file is None) == ("location" not in options):
         raise InvalidBodyError(
             "A job has either a file `catalogue` or catalogue.location.", field="catalogue", remedy="Give one of the two."
@@ -257,10 +261,11 @@ def _resumed(services: Services, job: str) -> Job:
     return resumed
 
 
-def _job_body(given: Request, most_bytes: int) -> JobBody:
-    """What a request asks for; of a form, whose catalogue has at most `most_bytes`, the part `job`."""
+def _job_body(given: Request, settings: Settings) -> JobBody:
+    """What a request asks for; of a form, whose catalogue has at most TRIPTYCH_UPLOAD_BYTES, the part `job`."""
+    most_bytes = settings.upload_bytes
     if given.mimetype != "multipart/form-data":
-        return parse(JobBody, _json(given))
+        return parse(JobBody, read(given, settings)[0])
     if (given.content_length or 0) > most_bytes + _FORM_BYTES:
         raise too_large(most_bytes)
     given.max_content_length = most_bytes + _FORM_BYTES  # the upload itself is counted while it is kept
@@ -308,7 +313,7 @@ def _size(given: Request, default: int, most: int) -> int:
 
 
 def _events(services: Services, job: str, first: Mapping[str, Any], release: Callable[[], None]) -> Iterator[bytes]:
-    """A job's summaries whenever they change, as server-sent events, until it rests.
+    """A job's summaries whenever they change, as server-sent events, until it rests or is forgotten.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
@@ -317,7 +322,14 @@ def _events(services: Services, job: str, first: Mapping[str, Any], release: Cal
         yield _event("progress", summary)
         while not JobState(summary["state"]).rests:
             time.sleep(_EVENT_SECONDS)
-            latest = _summary(services, job)
+            try:
+                latest = _summary(services, job)
+            except NotFoundError:  # it was forgotten meanwhile; who asks anew is told so
+                return
+            except TriptychError as error:
+                if not error.retryable:
+                    raise
+                continue  # the ledger is away for the moment
             if latest != summary:
                 summary, sent = latest, time.monotonic()
                 yield _event("progress", summary)

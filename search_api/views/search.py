@@ -57,7 +57,7 @@ def blueprint(searcher: Searcher, settings: Settings, answers: AnswerLog | None 
 
     @views.post("/msearch")
     def msearch() -> Response:
-        body = parse(MsearchBody, read(request, settings)[0])
+        body = parse(MsearchBody, _without_files(request, settings))
         found = several(lambda data: answered(_allowed(parse_body(data), settings).to_request()), body.searches)
         return json_response({"answers": [problem_within(one) for one in found]})
 
@@ -69,7 +69,7 @@ def blueprint(searcher: Searcher, settings: Settings, answers: AnswerLog | None 
 
     @views.post("/reweigh")
     def reweigh() -> Response:
-        return json_response(to_json(parse(ReweighBody, read(request, settings)[0]).asked_of(searcher.reweigh)))
+        return json_response(to_json(parse(ReweighBody, _without_files(request, settings)).asked_of(searcher.reweigh)))
 
     @views.get("/products/<any_text:product_id>")
     def product(product_id: str) -> Response:
@@ -151,6 +151,13 @@ def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
                 field=name,
                 remedy="The parts are query (JSON), image and audio (files).",
             )
+        twice = [name for name in (*given.files, *given.form) if len(given.files.getlist(name) + given.form.getlist(name)) > 1]
+        if twice:
+            raise InvalidBodyError(
+                f"The form has more than one part {twice[0]!r}.",
+                field=twice[0],
+                remedy="Give inputs in query for several media.",
+            )
         text = given.form.get("query") or (given.files["query"].read() if "query" in given.files else None)
         files = {name: _read_file(given.files[name], settings) for name in ("image", "audio") if name in given.files}
         return decoded(text, "query"), files
@@ -162,6 +169,16 @@ def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
             remedy="Send application/json or multipart/form-data.",
         )
     return decoded(given.get_data(), "body"), {}
+
+
+def _without_files(given: Request, settings: Settings) -> object:
+    """The decoded JSON of a request that takes no files."""
+    data, media = read(given, settings)
+    for name in media:
+        raise InvalidBodyError(
+            f"A part {name!r} is taken by /v1/search and /v1/explain only.", field=name, remedy="Leave it out."
+        )
+    return data
 
 
 def _read_file(file: FileStorage, settings: Settings) -> bytes:

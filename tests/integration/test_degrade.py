@@ -20,7 +20,7 @@ from made_shop import Thing, vector
 from processes import free_port
 from pydantic import SecretStr
 
-from search_api import Searcher, SearchRequest, SearchResult, breakers, deadline
+from search_api import Searcher, SearchRequest, SearchResult, asking, breakers, deadline
 from search_api.app import create_app
 from search_api.similar import SimilarRequest
 from triptych.elastic.bodies import index_body
@@ -262,6 +262,38 @@ def test_no_request_waits_beyond_its_deadline(place: Place, line: BadLine, more:
         searcher.search(place.request(timeout_ms=50, **more))
     assert time.perf_counter() - started < 2
     assert (error.value.code, error.value.field) == ("elasticsearch.too_slow", "timeout_ms")
+
+
+def test_an_elasticsearch_that_hangs_is_not_waited_for_long(
+    place: Place, line: BadLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each query without a deadline holds a thread of the API meanwhile. Elasticsearch ends a search itself before that."""
+    assert asking.HUNG_SECONDS > deadline.LONGEST_LEG_MS / 1000
+    monkeypatch.setattr(asking, "HUNG_SECONDS", 0.5)
+    searcher = place.searcher(elasticsearch_url=line.url)
+    searcher.search(place.request())
+    line.delay = 3.0
+    started = time.perf_counter()
+    with pytest.raises(TriptychError) as error:
+        searcher.search(place.request())
+    assert time.perf_counter() - started < 2
+    assert error.value.code == "elasticsearch.unavailable"
+
+
+def test_a_deep_request_that_is_refused_leaves_no_point_in_time(place: Place) -> None:
+    searcher, client = place.searcher(), place.services().elasticsearch
+
+    def points() -> int:
+        stats = client.indices.stats(index=place.version, metric="search")
+        return int(stats["indices"][place.version]["total"]["search"]["open_contexts"])
+
+    before = points()
+    with pytest.raises(TriptychError, match="filter does not fit"):
+        searcher.search(place.request(deep=True, filters={"made": "soon"}))
+    assert points() == before
+    page = searcher.search(place.request(deep=True, size=5, window=5))
+    assert page.next is not None
+    assert points() > before, "its pages are of one moment"
 
 
 def test_a_deep_page_whose_completion_fails_is_the_last_and_moves_nothing(place: Place, line: BadLine) -> None:

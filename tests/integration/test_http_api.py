@@ -7,7 +7,7 @@ import http.client
 import json
 import urllib.parse
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,17 +61,17 @@ class Api:
         body = json.dumps({"index": self.index, **fields}).encode()
         return self.call("POST", "/v1/search", body, Content_Type="application/json")
 
-    def form(self, parts: Mapping[str, bytes | str]) -> Answer:
+    def form(self, parts: Mapping[str, bytes | str] | Sequence[tuple[str, bytes | str]], path: str = "/v1/search") -> Answer:
         """A multipart form: text parts as fields, bytes as files."""
         boundary = uuid.uuid4().hex
         lines = []
-        for name, value in parts.items():
+        for name, value in parts.items() if isinstance(parts, Mapping) else parts:
             file = "" if isinstance(value, str) else f'; filename="{name}.bin"\r\nContent-Type: application/octet-stream'
             data = value.encode() if isinstance(value, str) else value
             head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
             lines.append(head.encode() + data + b"\r\n")
         body = b"".join(lines) + f"--{boundary}--\r\n".encode()
-        return self.call("POST", "/v1/search", body, Content_Type=f"multipart/form-data; boundary={boundary}")
+        return self.call("POST", path, body, Content_Type=f"multipart/form-data; boundary={boundary}")
 
 
 @pytest.fixture
@@ -264,6 +264,20 @@ def test_body_that_is_no_query_is_a_problem(body: bytes, code: str, field: str, 
 def test_media_given_twice_is_a_problem(web: Api) -> None:
     query = json.dumps({"index": web.index, "image": encoded(PICTURE)})
     check_problem(web.form({"query": query, "image": PICTURE.read_bytes()}), 400, "request.invalid", "image")
+
+
+def test_a_form_whose_parts_would_be_left_out_is_a_problem(web: Api) -> None:
+    one = ("image", PICTURE.read_bytes())
+    query = json.dumps({"index": web.index, "text": "hat"})
+    twice = web.form([("query", query), one, one])
+    check_problem(twice, 400, "request.invalid", "image")
+    assert "more than one part" in twice.body["detail"]
+    check_problem(web.form([("query", query), ("query", query)]), 400, "request.invalid", "query")
+    for path, body in (
+        ("/v1/msearch", {"searches": [{"index": web.index, "text": "hat"}]}),
+        ("/v1/reweigh", {"query_id": "x"}),
+    ):
+        check_problem(web.form([("query", json.dumps(body)), one], path), 400, "request.invalid", "image")
 
 
 @pytest.mark.parametrize(

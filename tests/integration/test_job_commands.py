@@ -6,7 +6,9 @@ run in this process.
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -273,6 +275,51 @@ def test_a_watch_of_a_job_that_rests_ends_at_once(shop: Shop) -> None:
     assert shop.json("watch", held, code=4)["state"] == "paused"
     with pytest.raises(NotFoundError):
         raise_of(shop.run("watch", "none"))
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(shop: Shop) -> None:
+    """An id, a path, a reason: rich takes [/b] for the end of bold type that nobody began, and leaves out [red]."""
+    path = shop.folder / "odd[/x].jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"id": "m[/b] [red]", "title": 7}), encoding="utf-8")
+    added = shop.run("add", shop.name, str(path), group=index)
+    assert (added.exit_code, added.exception) == (0, None)
+    job = next(one.id for one in shop.services.jobs.newest(size=5) if one.catalogue.endswith("odd[/x].jsonl"))
+    shop.work(job)
+    for command in ("show", "letters", "watch"):
+        said = shop.run(command, job)
+        assert said.exception is None or isinstance(said.exception, SystemExit), command
+        assert "m[/b] [red]" in said.stdout, command
+    assert "odd[/x].jsonl" in shop.run("show", job).stdout
+
+
+def test_a_list_has_whole_ids_however_narrow_the_terminal_is(shop: Shop) -> None:
+    said = CliRunner().invoke(jobs, ["list"], env={**shop.environment, "COLUMNS": "80"}).stdout
+    assert shop.job in said
+    assert "partial" in said
+
+
+def test_a_key_of_a_job_that_failed_submits_nothing_and_says_so(shop: Shop) -> None:
+    path = shop.folder / "cut.jsonl.gz"
+    path.write_bytes(gzip.compress(os.urandom(100_000))[:50_000])
+    arguments = ("add", shop.name, str(path), "--idempotency-key", "nightly")
+    first = shop.run(*arguments, group=index)
+    job = shop.services.jobs.of_key(shop.name, "nightly")
+    assert (first.exit_code, job is not None) == (1, True)
+    assert job is not None
+    assert f"Job {job.id}: " in str(first.exception)
+    path.write_bytes(gzip.compress(json.dumps(RECORDS[0]).encode()))
+    again = shop.run(*arguments, group=index)
+    assert again.exit_code == 1
+    assert f"Nothing was submitted: 'nightly' is the key of job {job.id}, which failed." in again.stderr
+    assert shop.json(*arguments, group=index, code=1)["state"] == "failed"
+    shop.json("forget", job.id)
+
+
+def test_an_export_into_a_folder_that_is_not_there(shop: Shop) -> None:
+    done = shop.run("export", shop.job, str(shop.folder / "none" / "x.jsonl"))
+    assert done.exit_code == 1
+    assert "Could not open file" in done.output
 
 
 def test_a_forgotten_job_leaves_nothing_but_its_products(shop: Shop) -> None:

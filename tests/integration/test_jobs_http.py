@@ -141,6 +141,39 @@ def test_a_catalogue_that_is_sent_is_indexed_and_followed(world: World, client: 
     assert job["id"] in {one["id"] for one in listed}
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "code", "field"),
+    [
+        (b"", {"content_type": "application/json"}, "request.not_json", "body"),
+        (b"{}", {"content_type": "text/plain"}, "request.content_type", "Content-Type"),
+        (b'{"id": "a"}\n', {"content_type": "application/x-ndjson"}, "request.content_type", "Content-Type"),
+    ],
+)
+def test_a_job_that_is_no_json_is_refused(
+    client: FlaskClient, body: bytes, headers: dict[str, str], code: str, field: str
+) -> None:
+    answer = client.post("/v1/jobs", data=body, **headers)  # type: ignore[arg-type]  # headers are its keywords
+    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (400, code, field)
+
+
+def test_of_two_catalogues_none_is_left_out(client: FlaskClient, name: str) -> None:
+    files = [(io.BytesIO(jsonl(LINES)), "a.jsonl"), (io.BytesIO(jsonl(LINES)), "b.jsonl")]
+    answer = client.post("/v1/jobs", data={"job": json.dumps({"index": name}), "catalogue": files})
+    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (400, "request.invalid", "catalogue")
+
+
+def test_the_events_of_a_job_that_is_forgotten_end(world: World, client: FlaskClient, name: str) -> None:
+    world.kill_worker()
+    job = send(client, {"index": name}, jsonl(LINES)).get_json()["id"]
+    blocks = client.get(f"/v1/jobs/{job}/events").response
+    stream = iter(blocks)
+    assert next(stream).startswith(b"event: progress")
+    client.post(f"/v1/jobs/{job}/stop")
+    world.services.jobs.update(job, finished_at="2026-01-01T00:00:00Z")
+    assert client.delete(f"/v1/jobs/{job}").status_code == 204
+    assert [block for block in stream if block.startswith(b"event: end")] in ([], [b""])
+
+
 def test_parquet_is_sent_told_by_its_name_and_its_job_forgotten(world: World, client: FlaskClient, name: str) -> None:
     world.begin_worker()
     out = io.BytesIO()

@@ -216,7 +216,7 @@ def _print_table(profile: Profile, rows: list[dict[str, Any]], settings: Setting
             ("learns from the catalogue" if row["learns"] else "yes") if row["prepared"] else "no",
             row["fingerprint"] or "-",
         )
-    console = Console()
+    console = Console(markup=False)
     console.print(f"profile {profile.name}: {profile.description}", highlight=False)
     console.print(table)
     if profile.speech is not None:

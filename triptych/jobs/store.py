@@ -30,6 +30,7 @@ from triptych.jobs.tombstones import TombstoneStore
 __all__ = ["Claim", "JobStore", "Position", "Seen", "letter_id", "now"]
 
 _HALF_MADE_SECONDS: Final = 2.0
+_MOST_ERROR: Final = 1000
 _PAGE: Final = 200
 _TRIES: Final = 20
 
@@ -150,7 +151,7 @@ class JobStore(TombstoneStore, LetterStore, PlaceStore, Forgetting):
     def update(self, job: str, **changes: Any) -> None:
         """Change fields of a job (reading, finished_at, error)."""
         with translated():
-            self._client.update(index=self._jobs, id=job, doc=changes, refresh=True, retry_on_conflict=5)
+            self._client.update(index=self._jobs, id=job, doc=_short(changes), refresh=True, retry_on_conflict=5)
 
     def keep_source(self, job: Job, source: Mapping[str, Any]) -> None:
         """Keep only `source` of how a job's catalogue was read, in its entry and beside its idempotency key."""
@@ -203,7 +204,7 @@ class JobStore(TombstoneStore, LetterStore, PlaceStore, Forgetting):
         """Stop being the reader, with other changes; nothing if another process reads now."""
 
         def left(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-            return {"reader": None, **changes} if entry.get("reader") == reader else None
+            return {"reader": None, **_short(changes)} if entry.get("reader") == reader else None
 
         self._change(self._jobs, job, left, refresh=True)
 
@@ -253,6 +254,12 @@ class JobStore(TombstoneStore, LetterStore, PlaceStore, Forgetting):
 
     def _jobs_where(self, query: Mapping[str, Any], *, size: int, sort: str, **more: Any) -> list[Job]:
         return [Job.from_dict(hit["_source"]) for hit in self._search(self._jobs, query, size=size, sort=sort, **more)]
+
+
+def _short(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes of a job whose `error` the ledger can find: it has no keyword of what is longer (ledger.py)."""
+    error = changes.get("error")
+    return {**changes, "error": error[:_MOST_ERROR]} if isinstance(error, str) else dict(changes)
 
 
 def _location(source: Mapping[str, Any] | None) -> str:
