@@ -29,11 +29,11 @@ class TextOptions:
     """How words are searched by BM25.
 
     `fields` (with boosts: `title.en^3`, patterns: `title.*`) take the place of the index's lexical fields; patterns stand for
-    its fields of words, never for ours. `operator` "and"
-    asks for every word. `fuzziness` forgives typing errors, as Elasticsearch's. `language` (as `en`) searches only that
-    language's fields beside those of none. `phrase_boost` adds so many times the score of the words as a phrase. `analyzer`
-    is one of the index's search analyzers, such as one with synonyms. `query` is the whole query in Elasticsearch's own
-    language (a request's `lexical_query`), and all else is nothing then.
+    its fields of words, never for ours. `operator` "and" asks for every word, `minimum_should_match` for so many, in any of the
+    fields. `fuzziness` forgives typing errors, as Elasticsearch's. `language` (as `en`) searches only that language's fields
+    beside those of none. `phrase_boost` adds so many times the score of the words as a phrase. `analyzer` is one of the index's
+    search analyzers, such as one with synonyms. `query` is the whole query in Elasticsearch's own language (a request's
+    `lexical_query`), and all else is nothing then.
     """
 
     fields: tuple[str, ...] = ()
@@ -55,15 +55,12 @@ def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[
         return dict(options.query)
     query = lexical_query(text, fields)
     match = query["multi_match"]
-    if options.operator == "and":
-        # every word somewhere: best_fields would ask for all words in one field
-        match |= {"type": "cross_fields", "operator": "and"}
     if options.fuzziness is not None and options.operator == "or":
         match["fuzziness"] = options.fuzziness
-    if options.minimum_should_match is not None:
-        match["minimum_should_match"] = options.minimum_should_match
     if options.analyzer is not None:
         match["analyzer"] = options.analyzer
+    if options.operator == "and" or options.minimum_should_match is not None:
+        query = {"bool": {"must": query, "filter": _enough(match, options)}}
     if not options.phrase_boost:
         return query
     phrase: dict[str, Any] = {
@@ -76,6 +73,27 @@ def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[
     if options.analyzer is not None:
         phrase["analyzer"] = options.analyzer
     return {"bool": {"must": query, "should": {"multi_match": phrase}}}
+
+
+def _enough(match: Mapping[str, Any], options: TextOptions) -> dict[str, Any]:
+    """The filter of products that have enough of the words, in whatever fields. It leaves the scores as they were measured.
+
+    One multi_match asks for them in one field, or in the fields of one analyzer (cross_fields), so each word, as spaces part
+    them, is looked for alone too. One that a field's analyzer drops (`the`) is not missed. All at once also counts: there may
+    be synonyms of several words.
+    """
+    whole: dict[str, Any] = {name: value for name, value in match.items() if name != "tie_breaker"}
+    every = options.operator == "and"
+    if every:
+        whole |= {"type": "cross_fields", "operator": "and"}
+    else:
+        whole["minimum_should_match"] = options.minimum_should_match
+    words = match["query"].split()
+    if len(words) == 1:
+        return {"multi_match": whole}
+    apart = [{"multi_match": {**whole, "query": word, "zero_terms_query": "all"}} for word in words]
+    enough = {"must": apart} if every else {"should": apart, "minimum_should_match": options.minimum_should_match}
+    return {"bool": {"should": [{"multi_match": whole}, {"bool": enough}]}}
 
 
 def fields_of(options: TextOptions, info: IndexInfo) -> tuple[str, ...]:
