@@ -246,6 +246,7 @@ class Elastic:
             timeout_ms=run.deadline.leg_ms,
             aggregations=run.aggregations,
             key=run.info.schema.key_field,
+            completes=run.request.complete,
         )
 
     def _counted(self, run: Run, answer: Found | ElasticsearchError) -> None:

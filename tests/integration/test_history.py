@@ -90,6 +90,13 @@ def test_products_like_those_a_visitor_liked_come_first_and_the_leg_is_explained
     assert {hit["id"] for hit in mine["hits"]} & {"p000", "p002"} == {"p000", "p002"}  # what was liked may be shown again
 
 
+def test_without_completion_it_lifts_what_stands_in_its_own_list(client: FlaskClient, made: str, session: str) -> None:
+    mine = got(client, made, text="red hat", session_id=session, complete=False)
+    assert evens(mine) == 20
+    assert all(hit["legs"]["history.picture"]["status"] == "retrieved" for hit in mine["hits"])
+    assert got(client, made, text="boat", session_id=session, complete=False)["hits"] == []
+
+
 def test_a_history_brings_nothing_that_the_words_do_not_find(client: FlaskClient, made: str, session: str) -> None:
     mine = got(client, made, text="boat", session_id=session)
     assert mine["hits"] == []

@@ -374,6 +374,26 @@ def test_what_is_pushed_away_falls(world: World) -> None:
     assert matched(-0.2) > matched(-1) > matched(-3)
 
 
+def test_what_is_pushed_away_falls_without_completion_too(world: World) -> None:
+    """As far as the unwanted leg's own list goes, which brings no products."""
+    inputs = (QueryInput("text", 1.0, text="red"), QueryInput("text", -0.5, text="horn"))
+    plain = ask(world, inputs[:1], complete=False, size=WHOLE, window=WHOLE)
+    both = ask(world, inputs, complete=False, size=WHOLE, window=WHOLE)
+    assert {hit.id for hit in both.hits} == {hit.id for hit in plain.hits}
+    assert scores_of(both) == pytest.approx(scores_of(ask(world, inputs, size=WHOLE, window=WHOLE)), abs=1e-5)
+    unwanted = bm25(["horn"])
+    best = sorted(unwanted, reverse=True)[:60]
+    narrow = ask(world, inputs, complete=False, size=60, window=60)
+    for hit in narrow.hits:
+        row, leg = next(n for n, thing in enumerate(THINGS) if thing.id == hit.id), hit.legs[f"{LEXICAL}#2"]
+        if unwanted[row] > best[-1] + 1e-5:
+            assert leg.raw == pytest.approx(unwanted[row], abs=1e-5)
+            assert leg.contribution < 0
+        elif unwanted[row] < best[-1] - 1e-5:
+            assert (leg.raw, leg.status, leg.contribution) == (None, "not_retrieved", 0)
+    assert len({hit.legs[f"{LEXICAL}#2"].raw for hit in narrow.hits}) > 3
+
+
 def _both(wanted: list[float], unwanted: list[float], weight: float) -> tuple[QueryInput, ...]:
     return (
         QueryInput("vector", 1.0, space="words", vector=wanted),
