@@ -279,6 +279,17 @@ def lexical(leg: Leg) -> dict[str, Any]:
     return words_query(leg.text or "", leg.fields, leg.options)
 
 
+def highlighting(words: Sequence[Leg], most: int) -> dict[str, Any]:
+    """The part of a search that marks the words found, as HTML. The products' own text is escaped.
+
+    A text is read up to `most` characters, as the index allows: without saying so, a longer one fails the whole search.
+    """
+    fields: dict[str, Any] = {name.partition("^")[0]: {} for leg in words for name in leg.fields}
+    query = {"bool": {"should": [lexical(leg) for leg in words]}}
+    shown = {"encoder": "html", "number_of_fragments": 3, "max_analyzed_offset": most}
+    return {"fields": fields, "highlight_query": query, **shown}
+
+
 def knn(leg: Leg, asked: Asked, *, k: int, completes: bool = False, boost: float = 1.0) -> Any:
     """https://www.elastic.co/docs/solutions/search/vector/knn ; rescored, so that scores are those of the float vectors.
 
