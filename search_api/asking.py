@@ -15,7 +15,7 @@ from search_api.candidates import Candidates, LegHits, complete, gather, hits_of
 from search_api.classify import Classified
 from search_api.deadline import HUNG_SECONDS, Deadline
 from search_api.degrading import nothing_left
-from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, counting_body, lexical
+from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, counting_body, highlighting
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
 from triptych import traces
@@ -154,7 +154,7 @@ class Elastic:
             shown["collapse"] = {"field": schema.key_field}
         words = [leg for leg in run.legs if leg.space is None and leg.seeks]
         if highlight and words:
-            shown["highlight"] = highlighting(words)
+            shown["highlight"] = highlighting(words, run.info.most_marked)
         several = [leg for leg in run.legs if leg.space is not None and leg.space.has_parts]
         asked = self.asked(run, len(ids))
         bodies = [shown, *(best_part_body(leg, ids, asked) for leg in several)]
@@ -247,6 +247,7 @@ class Elastic:
             timeout_ms=run.deadline.leg_ms,
             aggregations=run.aggregations,
             key=run.info.schema.key_field,
+            completes=run.request.complete,
         )
 
     def _counted(self, run: Run, answer: Found | ElasticsearchError) -> None:
@@ -273,13 +274,6 @@ def source_of(info: IndexInfo, server: Server, fields: Sequence[str] | None, *, 
     if server.hides_vectors:
         source["exclude_vectors"] = False
     return source
-
-
-def highlighting(words: Sequence[Leg]) -> dict[str, Any]:
-    """The part of a search that marks the words found, as HTML. The products' own text is escaped."""
-    fields: dict[str, Any] = {name.partition("^")[0]: {} for leg in words for name in leg.fields}
-    query = {"bool": {"should": [lexical(leg) for leg in words]}}
-    return {"fields": fields, "highlight_query": query, "encoder": "html", "number_of_fragments": 3}
 
 
 def named_so(ids: Sequence[str], schema: IndexSchema) -> dict[str, Any]:

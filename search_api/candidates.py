@@ -137,8 +137,7 @@ def gather(
 ) -> Candidates:
     """The candidates that the legs of `sources` found (and `extra` ones), with the scores that are known so far.
 
-    A leg that pushes products away is asked only for its best score and is no source. `full` is the window: a list of that
-    length may go on.
+    A leg that pushes products away is no source. `full` is the window: a source's list of that length may go on.
     """
     found = set().union(*(retrieved[name].ids for name in sources))
     unfound = frozenset(extra) - found
@@ -149,7 +148,8 @@ def gather(
     row, column, scores, place = placed(lists, ids)
     raw[row, column], rank[row, column] = scores, place + 1
     tops = np.array([max(hits.scores, default=np.nan) for hits in lists])
-    lasts = np.array([hits.scores[-1] if 0 < len(hits.scores) >= full else np.nan for hits in lists])
+    goes_on = [name in sources and 0 < len(hits.scores) >= full for name, hits in zip(legs, lists, strict=True)]
+    lasts = np.array([hits.scores[-1] if more else np.nan for more, hits in zip(goes_on, lists, strict=True)])
     values: dict[str, Values] = {}
     for hits in lists:
         values |= hits.values

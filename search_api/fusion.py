@@ -31,7 +31,7 @@ _LEAST: Final = 0.01
 class FusedLeg:
     """What fusing must know of a leg: its weight, the input it belongs to, the name its level is kept under, and the level.
 
-    Of a leg that `pushes` away only the best hit was asked for: what else it finds is no candidate.
+    What a leg that `pushes` away finds is no candidate, and where scores are completed only its best hit was asked for.
     """
 
     name: str

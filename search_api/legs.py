@@ -64,7 +64,8 @@ class Planned:
 class Leg:
     """One ranked list asked of Elasticsearch. `space` and `vector` are None for a lexical leg, which has `text`.
 
-    A leg that does not `seek` pushes products away: only its best score is asked for, and its hits are no candidates.
+    A leg that does not `seek` pushes products away, or reranks them: its hits are no candidates, and where scores are completed
+    only its best one is asked for.
     """
 
     name: str
@@ -193,7 +194,8 @@ def _space_for_vector(one: QueryInput, schema: IndexSchema, index: str) -> Space
 class Asked:
     """What is asked of every leg: how many hits (`window`), under which filters, with which doc values beside the key.
 
-    Quantised scores are made exact with the float vectors if `exact`. `key` is the field that names a product.
+    Quantised scores are made exact with the float vectors if `exact`. `key` is the field that names a product. `completes`
+    says whether the scores that a leg does not return are asked for afterwards.
     """
 
     server: Server
@@ -204,11 +206,14 @@ class Asked:
     timeout_ms: int = 5000
     aggregations: Mapping[str, Any] = field(default_factory=dict)
     key: str = KEY_FIELD
+    completes: bool = True
 
 
 def body(leg: Leg, asked: Asked) -> dict[str, Any]:
-    """The search for the best products of a leg; ids only, by doc values. A leg that does not seek: its best product."""
-    window = asked.window if leg.seeks else 1
+    """The search for the best products of a leg; ids only, by doc values. Of a leg that does not seek the best product will do
+    where all other scores are completed.
+    """
+    window = asked.window if leg.seeks or not asked.completes else 1
     common = {**_KEYS_ONLY, "timeout": f"{asked.timeout_ms}ms", "docvalue_fields": [asked.key, *asked.values], "size": window}
     if leg.space is not None:
         return {**common, **_nearest(leg, knn(leg, asked, k=window)), "track_total_hits": False}
@@ -272,6 +277,17 @@ def _nearest(leg: Leg, clauses: Any) -> dict[str, Any]:
 
 def lexical(leg: Leg) -> dict[str, Any]:
     return words_query(leg.text or "", leg.fields, leg.options)
+
+
+def highlighting(words: Sequence[Leg], most: int) -> dict[str, Any]:
+    """The part of a search that marks the words found, as HTML. The products' own text is escaped.
+
+    A text is read up to `most` characters, as the index allows: without saying so, a longer one fails the whole search.
+    """
+    fields: dict[str, Any] = {name.partition("^")[0]: {} for leg in words for name in leg.fields}
+    query = {"bool": {"should": [lexical(leg) for leg in words]}}
+    shown = {"encoder": "html", "number_of_fragments": 3, "max_analyzed_offset": most}
+    return {"fields": fields, "highlight_query": query, **shown}
 
 
 def knn(leg: Leg, asked: Asked, *, k: int, completes: bool = False, boost: float = 1.0) -> Any:

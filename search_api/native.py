@@ -12,9 +12,9 @@ from typing import Any
 
 from search_api import arrange
 from search_api.answer import Hit, Recognised, SearchResult
-from search_api.asking import Elastic, Run, highlighting, name_of, source_of
+from search_api.asking import Elastic, Run, name_of, source_of
 from search_api.facets import count as counted
-from search_api.legs import Asked, Leg, knn, lexical, ours
+from search_api.legs import Asked, Leg, highlighting, knn, lexical, ours
 from search_api.ranking import Options
 from search_api.weights import without
 from triptych.elastic.lexical import words_in
@@ -50,7 +50,7 @@ def native_body(run: Run, options: Options, boosts: Mapping[str, float], asked: 
     if asked.aggregations:
         found["aggregations"] = dict(asked.aggregations)
     if request.highlight and words:
-        found["highlight"] = highlighting([leg for leg in run.legs if leg.space is None])
+        found["highlight"] = highlighting([leg for leg in run.legs if leg.space is None], run.info.most_marked)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from search_api import arrange, facets, normalise, votes
 from search_api.answer import Hit, LegScore, MatchedMedia, Predicted, Variant
-from search_api.candidates import COMPLETED, STATUSES, Candidates, Floats
+from search_api.candidates import COMPLETED, NO_MATCH, STATUSES, Candidates, Floats
 from search_api.fusion import Fused, FusedLeg, Method, fuse
 from search_api.query import DEFAULT_GUARD
 from search_api.session import Session
@@ -143,7 +143,10 @@ def voted(
         return None, fused, rows
     candidates, election = session.candidates, votes.by_classifiers(vote, session.classified)
     if election is None:
-        election = votes.elect(vote, [_neighbours(candidates, fused, column, leg, vote) for column, leg in enumerate(legs)])
+        asked = [leg.source != "history" for leg in legs]  # what a visitor did before does not say what he asks now
+        alone = not any(yes and leg.weight > 0 for yes, leg in zip(asked, legs, strict=True))
+        voters = [(column, leg) for column, leg in enumerate(legs) if asked[column] or alone]
+        election = votes.elect(vote, [_neighbours(candidates, fused, column, leg, vote) for column, leg in voters])
     shares = {str(value): share for value, share in election.shares}
     predicted = Predicted(vote.field, election.value, election.confidence, shares, election.by, election.modalities)
     if not vote.accepts(election) or vote.use == "none":
@@ -162,10 +165,15 @@ def voted(
 def _neighbours(
     candidates: Candidates, fused: Fused, column: int, leg: FusedLeg, vote: votes.Vote
 ) -> tuple[float, list[tuple[float, Sequence[Any]]]]:
-    """A leg's weight and its best hits: normalised score and values of the field, best first."""
-    rank = candidates.rank[:, column]
-    near = np.flatnonzero((rank > 0) & (rank <= vote.neighbours) & (candidates.round == 0) & candidates.own)
-    near = near[np.argsort(rank[near], kind="stable")]
+    """A leg's weight and its best hits: normalised score and values of the field, best first.
+
+    Of a leg that pushes away the best of what the others found, as its own list may be one product.
+    """
+    rank, raw = candidates.rank[:, column], candidates.raw[:, column]
+    known = ~np.isnan(raw) & (candidates.status[:, column] != NO_MATCH)
+    there = known if leg.pushes else (rank > 0) & (rank <= vote.neighbours)
+    near = np.flatnonzero(there & (candidates.round == 0) & candidates.own)
+    near = near[np.argsort(-raw[near] if leg.pushes else rank[near], kind="stable")][: vote.neighbours]
     scores = fused.normalised[near, column].tolist()
     values = [candidates.values.get(candidates.ids[row], {}).get(vote.field, ()) for row in near.tolist()]
     return leg.weight, list(zip(scores, values, strict=True))

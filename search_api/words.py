@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 class TextOptions:
     """How words are searched by BM25.
 
-    `fields` (with boosts: `title.en^3`, patterns: `title.*`) take the place of the index's lexical fields. `operator` "and"
-    asks for every word. `fuzziness` forgives typing errors, as Elasticsearch's. `language` (as `en`) searches only that
-    language's fields beside those of none. `phrase_boost` adds so many times the score of the words as a phrase. `analyzer`
-    is one of the index's search analyzers, such as one with synonyms. `query` is the whole query in Elasticsearch's own
-    language (a request's `lexical_query`), and all else is nothing then.
+    `fields` (with boosts: `title.en^3`, patterns: `title.*`) take the place of the index's lexical fields; patterns stand for
+    its fields of words, never for ours. `operator` "and" asks for every word, `minimum_should_match` for so many, in any of the
+    fields. `fuzziness` forgives typing errors, as Elasticsearch's. `language` (as `en`) searches only that language's fields
+    beside those of none. `phrase_boost` adds so many times the score of the words as a phrase. `analyzer` is one of the index's
+    search analyzers, such as one with synonyms. `query` is the whole query in Elasticsearch's own language (a request's
+    `lexical_query`), and all else is nothing then.
     """
 
     fields: tuple[str, ...] = ()
@@ -53,15 +55,12 @@ def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[
         return dict(options.query)
     query = lexical_query(text, fields)
     match = query["multi_match"]
-    if options.operator == "and":
-        # every word somewhere: best_fields would ask for all words in one field
-        match |= {"type": "cross_fields", "operator": "and"}
     if options.fuzziness is not None and options.operator == "or":
         match["fuzziness"] = options.fuzziness
-    if options.minimum_should_match is not None:
-        match["minimum_should_match"] = options.minimum_should_match
     if options.analyzer is not None:
         match["analyzer"] = options.analyzer
+    if options.operator == "and" or options.minimum_should_match is not None:
+        query = {"bool": {"must": query, "filter": _enough(match, options)}}
     if not options.phrase_boost:
         return query
     phrase: dict[str, Any] = {
@@ -76,13 +75,44 @@ def words_query(text: str, fields: Sequence[str], options: TextOptions) -> dict[
     return {"bool": {"must": query, "should": {"multi_match": phrase}}}
 
 
+def _enough(match: Mapping[str, Any], options: TextOptions) -> dict[str, Any]:
+    """The filter of products that have enough of the words, in whatever fields. It leaves the scores as they were measured.
+
+    One multi_match asks for them in one field, or in the fields of one analyzer (cross_fields), so each word, as spaces part
+    them, is looked for alone too. One that a field's analyzer drops (`the`) is not missed. All at once also counts: there may
+    be synonyms of several words.
+    """
+    whole: dict[str, Any] = {name: value for name, value in match.items() if name != "tie_breaker"}
+    every = options.operator == "and"
+    if every:
+        whole |= {"type": "cross_fields", "operator": "and"}
+    else:
+        whole["minimum_should_match"] = options.minimum_should_match
+    words = match["query"].split()
+    if len(words) == 1:
+        return {"multi_match": whole}
+    apart = [{"multi_match": {**whole, "query": word, "zero_terms_query": "all"}} for word in words]
+    enough = {"must": apart} if every else {"should": apart, "minimum_should_match": options.minimum_should_match}
+    return {"bool": {"should": [{"multi_match": whole}, {"bool": enough}]}}
+
+
 def fields_of(options: TextOptions, info: IndexInfo) -> tuple[str, ...]:
     """The fields that words are searched in. Raises QueryError for an option the index cannot follow."""
     _check_options(options)
     fields = options.fields or info.schema.lexical_fields
     for number, name in enumerate(options.fields):
         _check_field(name, f"text_options.fields.{number}", info)
-    return _in_language(fields, options.language, info) if options.language else tuple(fields)
+    if options.language:
+        fields = _in_language(fields, options.language, info)
+    found = _spelled_out(fields, options.language, info) if options.fields else tuple(fields)
+    if options.language and not found:
+        raise QueryError(
+            f"None of the fields has words in {options.language!r}.",
+            code="query.unknown_language",
+            field="text_options.language",
+            remedy="Leave out the language, or the fields.",
+        )
+    return found
 
 
 def _check_options(options: TextOptions) -> None:
@@ -108,11 +138,34 @@ def _check_field(given: str, where: str, info: IndexInfo) -> None:
     name, _, boost = given.partition("^")
     if "^" in given and not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", boost):
         raise QueryError(f"The boost of {given!r} is no number.", code="query.bad_text_option", field=where)
-    able = [f for f, kind in info.fields.items() if kind in _SEARCHABLE and not info.schema.is_ours(f)]
+    able = _able(info)
     if not any(fnmatch.fnmatchcase(field, name) for field in able):
         close = difflib.get_close_matches(name, able, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Fields of words: {', '.join(sorted(able)[:20])}."
         raise QueryError(f"The index has no field {name!r} of words.", code="query.unknown_field", field=where, remedy=hint)
+
+
+def _able(info: IndexInfo) -> list[str]:
+    """The fields of words, without our own."""
+    return [name for name, kind in info.fields.items() if kind in _SEARCHABLE and not info.schema.is_ours(name)]
+
+
+def _spelled_out(fields: Sequence[str], language: str | None, info: IndexInfo) -> tuple[str, ...]:
+    """The fields with each pattern as the fields of words it stands for: Elasticsearch would take ours and vectors' too.
+
+    A field that is named several times has the product of its boosts, as Elasticsearch has it.
+    """
+    others = languages_of(info) - {language} if language else frozenset()
+    boosts: dict[str, str] = {}
+    able = _able(info)
+    for given in fields:
+        name, _, boost = given.partition("^")
+        found = [name] if name in able else [f for f in able if fnmatch.fnmatchcase(f, name)]
+        for field in found:
+            if name in able or field.rpartition(".")[2] not in others:
+                both = [one for one in (boosts.get(field), boost) if one]
+                boosts[field] = both[0] if len(both) == 1 else f"{math.prod(map(float, both)):.6f}" if both else ""
+    return tuple(f"{field}^{boost}" if boost else field for field, boost in boosts.items())
 
 
 def _in_language(fields: Sequence[str], language: str, info: IndexInfo) -> tuple[str, ...]:
@@ -136,13 +189,6 @@ def _in_language(fields: Sequence[str], language: str, info: IndexInfo) -> tuple
             kept += [f"{name}{caret}{boost}" for name in mine] if of_languages and here else [given]
         elif last not in there or last == language:
             kept.append(given)
-    if not kept:
-        raise QueryError(
-            f"None of the fields has words in {language!r}.",
-            code="query.unknown_language",
-            field="text_options.language",
-            remedy="Leave out the language, or the fields.",
-        )
     return tuple(kept)
 
 

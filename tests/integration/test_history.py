@@ -28,6 +28,10 @@ def shop_services(services: Services, tmp_path_factory: pytest.TempPathFactory) 
     return made_shop.services_of(services, tmp_path_factory.mktemp("history"), events=True, system_prefix=f"{own}-", queue=own)
 
 
+def fields(number: int) -> dict[str, Any]:
+    return {"colour": "red", "brand": ("even", "odd")[number % 2]}
+
+
 @pytest.fixture(scope="module")
 def made(shop_services: Services, run_id: str) -> str:
     """All are hats; those with an even number look one way, those with an odd number another."""
@@ -35,7 +39,7 @@ def made(shop_services: Services, run_id: str) -> str:
     chance = np.random.default_rng(4)
     looks = [made_shop.unit(chance.normal(size=(1, made_shop.DIMS["picture"]))) for _ in range(2)]
     near = [made_shop.unit(looks[n % 2] + chance.normal(scale=0.1, size=looks[0].shape)) for n in range(40)]
-    things = [made_shop.Thing(f"p{n:03}", "red hat", {"picture": near[n]}, {"colour": "red"}) for n in range(40)]
+    things = [made_shop.Thing(f"p{n:03}", "red hat", {"picture": near[n]}, fields(n)) for n in range(40)]
     version = made_shop.create(shop_services, name, things)
     bulk_index(shop_services.elasticsearch, version, {"bare": {"triptych": {"key": "bare"}, "title": {"en": "red hat"}}})
     shop_services.elasticsearch.indices.refresh(index=version)
@@ -90,10 +94,26 @@ def test_products_like_those_a_visitor_liked_come_first_and_the_leg_is_explained
     assert {hit["id"] for hit in mine["hits"]} & {"p000", "p002"} == {"p000", "p002"}  # what was liked may be shown again
 
 
+def test_without_completion_it_lifts_what_stands_in_its_own_list(client: FlaskClient, made: str, session: str) -> None:
+    mine = got(client, made, text="red hat", session_id=session, complete=False)
+    assert evens(mine) == 20
+    assert all(hit["legs"]["history.picture"]["status"] == "retrieved" for hit in mine["hits"])
+    assert got(client, made, text="boat", session_id=session, complete=False)["hits"] == []
+
+
 def test_a_history_brings_nothing_that_the_words_do_not_find(client: FlaskClient, made: str, session: str) -> None:
     mine = got(client, made, text="boat", session_id=session)
     assert mine["hits"] == []
     assert got(client, made, text="red hat", session_id=session, filters={"colour": "blue"})["hits"] == []
+
+
+def test_a_history_does_not_vote(client: FlaskClient, made: str, session: str) -> None:
+    """What he did before does not say what he asks now, unless he asks nothing."""
+    vote = {"field": "brand", "neighbours": 10}
+    plain, mine = got(client, made, text="red hat", vote=vote), got(client, made, text="red hat", session_id=session, vote=vote)
+    for answer in (plain, mine):
+        assert answer["predicted"]["shares"] == pytest.approx({"even": 0.5, "odd": 0.5})
+    assert got(client, made, session_id=session, vote=vote)["predicted"]["value"] == "even"
 
 
 def test_its_weight_may_be_given_and_taken(client: FlaskClient, made: str, session: str) -> None:

@@ -374,6 +374,45 @@ def test_what_is_pushed_away_falls(world: World) -> None:
     assert matched(-0.2) > matched(-1) > matched(-3)
 
 
+def test_what_is_pushed_away_falls_without_completion_too(world: World) -> None:
+    """As far as the unwanted leg's own list goes, which brings no products."""
+    inputs = (QueryInput("text", 1.0, text="red"), QueryInput("text", -0.5, text="horn"))
+    plain = ask(world, inputs[:1], complete=False, size=WHOLE, window=WHOLE)
+    both = ask(world, inputs, complete=False, size=WHOLE, window=WHOLE)
+    assert {hit.id for hit in both.hits} == {hit.id for hit in plain.hits}
+    assert scores_of(both) == pytest.approx(scores_of(ask(world, inputs, size=WHOLE, window=WHOLE)), abs=1e-5)
+    unwanted = bm25(["horn"])
+    best = sorted(unwanted, reverse=True)[:60]
+    narrow = ask(world, inputs, complete=False, size=60, window=60)
+    for hit in narrow.hits:
+        row, leg = next(n for n, thing in enumerate(THINGS) if thing.id == hit.id), hit.legs[f"{LEXICAL}#2"]
+        if unwanted[row] > best[-1] + 1e-5:
+            assert leg.raw == pytest.approx(unwanted[row], abs=1e-5)
+            assert leg.contribution < 0
+        elif unwanted[row] < best[-1] - 1e-5:
+            assert (leg.raw, leg.status, leg.contribution) == (None, "not_retrieved", 0)
+    assert len({hit.legs[f"{LEXICAL}#2"].raw for hit in narrow.hits}) > 3
+
+
+def test_what_is_pushed_away_votes_by_the_best_of_the_candidates(world: World) -> None:
+    """Not by its one best product, which may be none of them."""
+    inputs = _both(made_shop.vector("words", 3), made_shop.vector("words", 4), -0.5)
+    result = ask(world, inputs, size=WHOLE, window=WHOLE, vote={"field": "brand", "neighbours": 20})
+    assert result.predicted is not None
+    wanted: dict[str, float] = {str(thing.fields["brand"]): 0.0 for thing in THINGS}
+    legs = columns(inputs)
+    rows = np.flatnonzero(~np.isnan(legs[0].raw)).astype(float)
+    for leg in legs:
+        scaled, _, _ = on_one_scale(leg, rows, float(np.nanmax(leg.raw)), "calibrated")
+        best = np.argsort(-scaled)[:20]
+        for place in best:
+            brand = str(THINGS[int(rows[place])].fields["brand"])
+            wanted[brand] += leg.weight * scaled[place] / scaled[best].sum() / legs[0].weight
+    assert sum(share < 0 for share in wanted.values()) > 3, "many are voted against"
+    for brand, share in result.predicted.shares.items():
+        assert share == pytest.approx(max(0.0, wanted[brand]), abs=1e-4), brand
+
+
 def _both(wanted: list[float], unwanted: list[float], weight: float) -> tuple[QueryInput, ...]:
     return (
         QueryInput("vector", 1.0, space="words", vector=wanted),

@@ -96,6 +96,8 @@ def test_what_a_leg_that_pushes_away_returns_is_no_candidate() -> None:
     assert table.ids == ("both", "words")
     assert table.tops.tolist() == [2.0, 9.0], "but its best score makes its scale"
     assert table.missing() == {f"{LEXICAL}#2": ["both", "words"]}
+    full = gathered({LEXICAL: WORDS, f"{LEXICAL}#2": LegHits(("bad", "words"), (9.0, 8.0))}, sources=[LEXICAL], full=2)
+    assert np.isnan(full.lasts).tolist() == [False, True], "more of what it finds would be no candidates either"
 
 
 def test_a_product_to_explain_is_a_candidate_that_no_leg_returned() -> None:

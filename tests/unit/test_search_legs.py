@@ -219,6 +219,9 @@ def test_a_leg_that_pushes_away_is_asked_for_its_best_score_alone(leg: Leg) -> N
     assert found["size"] == 1
     assert found["track_total_hits"] is False
     assert leg.space is None or clauses_of(found)[0]["k"] == 1
+    whole = body(unwanted, asked(100, completes=False))
+    assert (whole["size"], whole["track_total_hits"]) == (100, False), "nobody asks for the other scores later"
+    assert leg.space is None or clauses_of(whole)[0]["k"] == 100
 
 
 # Several media

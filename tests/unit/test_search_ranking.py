@@ -205,6 +205,37 @@ def test_what_is_elected_is_collapsed_by_its_new_order() -> None:
     assert [session.candidates.ids[row] for row in found.variants[found.rows[0]]] == ["b"]
 
 
+AGAINST = FusedLeg("three", "text#2", "three", -0.5, NOISY, pushes=True)
+
+
+def test_what_pushes_away_votes_against_its_best_candidates_whatever_its_own_list_holds() -> None:
+    """a and b of the first; d and c, which it did not return, of the second."""
+    rows = {"a": [1.0, 0.1], "b": [0.5, 0.2], "c": [0.4, 0.3], "d": [0.3, 0.6]}
+    session = a_session(
+        rows, leg("one", 0.5), AGAINST, values=BRANDS, rank={"a": [1, 1], "b": [2, 0], "c": [3, 0], "d": [4, 0]}
+    )
+    found = ranked(session, vote={"field": "brand", "neighbours": 2}).predicted
+    assert found is not None
+    assert found.shares == pytest.approx({"x": 2 / 3, "y": 1 / 3 - 1 / 3, "z": 0}, abs=1e-6)
+
+
+def test_words_that_push_away_vote_against_nothing_where_they_do_not_occur() -> None:
+    rows = {"a": [1.0, 0.0], "b": [0.5, None]}
+    status = {"a": [0, NO_MATCH], "b": [0, NOT_RETRIEVED]}
+    session = a_session(rows, leg("one", 0.5), AGAINST, values=BRANDS, status=status)
+    found = ranked(session, vote={"field": "brand", "neighbours": 2}).predicted
+    assert found is not None
+    assert found.shares == pytest.approx({"x": 2 / 3, "y": 1 / 3}, abs=1e-6)
+
+
+def test_a_history_votes_only_where_nothing_else_is_asked() -> None:
+    history, pushes = leg("two", 0.5, "history"), FusedLeg("three", "text#2", "three", -0.5, NOISY, pushes=True)
+    for legs, elected in (((LEGS[0], history), "x"), ((pushes, history), "y")):
+        found = ranked(a_session(TWO, *legs, values=BRANDS), vote={"field": "brand", "neighbours": 2}).predicted
+        assert found is not None
+        assert found.value == elected
+
+
 # Hits
 
 

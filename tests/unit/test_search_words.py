@@ -35,8 +35,29 @@ def test_without_options_the_indexs_own_fields_are_searched() -> None:
 
 
 def test_given_fields_take_their_place() -> None:
-    given = ("title.en^3.5", "title.*", "category.path", "*")
+    given = ("title.en^3.5", "category.path")
     assert fields(fields=given) == given
+
+
+@pytest.mark.parametrize(
+    ("given", "searched"),
+    [
+        (("title.*",), ("title.en", "title.zh", "title.und", "title.en.raw")),
+        (("t*^2",), ("title.en^2", "title.zh^2", "title.und^2", "title.en.raw^2")),
+        (("*p*",), ("description.en", "description.fr", "spec.power", "category.path")),  # nor triptych.key
+        (("title.en^3", "sku", "title.??"), ("title.en^3", "sku", "title.zh")),
+        (("title.en^3", "title.e*^2"), ("title.en^6.000000", "title.en.raw^2")),  # as Elasticsearch has it
+    ],
+)
+def test_a_pattern_stands_for_the_fields_of_words_that_are_not_ours(given: tuple[str, ...], searched: tuple[str, ...]) -> None:
+    assert fields(fields=given) == searched
+
+
+def test_no_pattern_finds_any_of_our_object_fields() -> None:
+    """An attached index may have several, under names of its owner's choice."""
+    there = {"name": "text", "mine.key": "keyword", "mine_v2.outcome": "keyword", "triptych.key": "keyword"}
+    info = IndexInfo("shop#mine", IndexSchema(object_field="mine", others=("mine_v2",)), there)
+    assert fields_of(TextOptions(fields=("*",)), info) == ("name", "triptych.key"), "the last is the owner's own"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +101,8 @@ def test_the_languages_are_those_of_the_titles() -> None:
         ((), "zh", ("title.zh^3", "title.und^3", "brand^2", "sku")),  # no description is Chinese
         (("title.en^2", "title.zh", "brand"), "en", ("title.en^2", "brand")),
         (("title.und", "sku"), "en", ("title.und", "sku")),
-        (("spec.*", "brand"), "en", ("spec.*", "brand")),  # no languages stand under it
+        (("spec.*", "brand"), "en", ("spec.power", "brand")),  # no languages stand under it
+        (("t*^2",), "en", ("title.en^2", "title.und^2", "title.en.raw^2")),
         (("subtitle.*", "brand"), "en", ("brand",)),  # French alone
     ],
 )
@@ -88,7 +110,7 @@ def test_only_the_fields_of_a_language_and_those_of_none(given: tuple[str, ...],
     assert fields(fields=given, language=language) == kept
 
 
-@pytest.mark.parametrize("given", [("title.zh",), ("subtitle.*",)])
+@pytest.mark.parametrize("given", [("title.zh",), ("subtitle.*",), ("title.z*",)])
 def test_no_field_left_is_an_error_not_every_field(given: tuple[str, ...]) -> None:
     with pytest.raises(QueryError) as caught:
         fields(fields=given, language="en")
@@ -144,8 +166,35 @@ def test_without_options_it_is_what_the_index_was_measured_with() -> None:
     assert query() == PLAIN
 
 
-def test_every_word_may_stand_in_another_field() -> None:
-    assert match(operator="and") == PLAIN["multi_match"] | {"type": "cross_fields", "operator": "and"}
+def alone(word: str, **more: Any) -> dict[str, Any]:
+    """A word that must occur somewhere, or be one that an analyzer drops."""
+    return {
+        "multi_match": {
+            "query": word, "fields": ["title.en^3", "sku"], "type": "best_fields", "lenient": True, "zero_terms_query": "all",
+            **more,
+        }
+    }  # fmt: skip
+
+
+def at_once(**more: Any) -> dict[str, Any]:
+    match = {**alone("red shoe", **more)["multi_match"]}
+    del match["zero_terms_query"]
+    return {"multi_match": match}
+
+
+def test_every_word_may_stand_in_another_field_and_scores_are_the_measured_ones() -> None:
+    strict = {"type": "cross_fields", "operator": "and"}
+    apart = {"bool": {"must": [alone("red", **strict), alone("shoe", **strict)]}}
+    assert query(operator="and") == {"bool": {"must": PLAIN, "filter": {"bool": {"should": [at_once(**strict), apart]}}}}
+    assert query(operator="and", minimum_should_match="1") == query(operator="and"), "every word is more"
+
+
+@pytest.mark.parametrize("text", ["violin", "小提琴", " violin\n"])
+def test_of_text_without_spaces_all_parts_are_asked_for(text: str) -> None:
+    plain = lexical_query(text, ["sku"])
+    strict = {"query": text, "fields": ["sku"], "type": "cross_fields", "operator": "and", "lenient": True}
+    found = words_query(text, ["sku"], TextOptions(operator="and"))
+    assert found == {"bool": {"must": plain, "filter": {"multi_match": strict}}}
 
 
 @pytest.mark.parametrize("fuzziness", ["AUTO", "0", "1", "2"])
@@ -156,7 +205,15 @@ def test_typing_errors_are_forgiven(fuzziness: Any) -> None:
 @pytest.mark.parametrize("least", ["2", "75%", "-1", "-25%"])
 def test_so_many_words_must_occur(least: str) -> None:
     assert fields(minimum_should_match=least) == LEXICAL_FIELDS
-    assert match(minimum_should_match=least) == PLAIN["multi_match"] | {"minimum_should_match": least}
+    share = {"minimum_should_match": least}
+    apart = {"bool": {"should": [alone("red", **share), alone("shoe", **share)], **share}}
+    assert query(**share) == {"bool": {"must": PLAIN, "filter": {"bool": {"should": [at_once(**share), apart]}}}}
+
+
+def test_typing_errors_are_forgiven_where_so_many_words_must_occur() -> None:
+    found = query(minimum_should_match="2", fuzziness="AUTO")["bool"]
+    assert found["must"] == query(fuzziness="AUTO")
+    assert found["filter"]["bool"]["should"][1]["bool"]["should"][0] == alone("red", minimum_should_match="2", fuzziness="AUTO")
 
 
 def test_another_analyzer() -> None:
@@ -177,3 +234,8 @@ def test_the_words_as_a_phrase_add_to_the_score_and_need_not_match() -> None:
 def test_a_long_phrase_is_cut_as_the_words_are() -> None:
     found = words_query("x" * 10_000, ["sku"], TextOptions(phrase_boost=1))["bool"]
     assert len(found["should"]["multi_match"]["query"]) == len(found["must"]["multi_match"]["query"]) == 300
+
+
+def test_words_behind_the_cut_are_not_missed() -> None:
+    found = words_query("red " * 100, ["sku"], TextOptions(operator="and"))["bool"]["filter"]["bool"]["should"][1]
+    assert len(found["bool"]["must"]) == 75

@@ -25,6 +25,7 @@ from triptych.schema import FIELD, IndexSchema, Level, Space
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
 _VERSION = re.compile(r".*-\d{8}t\d{6}")
 _VECTORS = {"dense_vector", "sparse_vector", "rank_vectors"}
+_MOST_MARKED = 1_000_000  # characters, Elasticsearch's own index.highlight.max_analyzed_offset
 _OF_ONE_INDEX = {"uuid", "provided_name", "creation_date", "version", "resize", "blocks", "history"}
 """Settings that say which index it is, and are no other's."""
 
@@ -209,7 +210,8 @@ class IndexInfo:
 
     The version of an attached index is our field in it (`attached.version_of`); `index` is what Elasticsearch calls it.
     `among` are the clauses that every product must meet: the filter of the alias, where it has one (docs/tenants.md).
-    `vectors` are the fields of vectors, ours and an owner's, whether they are searched or not.
+    `vectors` are the fields of vectors, ours and an owner's, whether they are searched or not. `most_marked` are the characters
+    of a text that it allows to be read for highlights.
     """
 
     version: str
@@ -219,6 +221,7 @@ class IndexInfo:
     no_doc_values: frozenset[str] = frozenset()
     among: tuple[Mapping[str, Any], ...] = ()
     vectors: tuple[str, ...] = ()
+    most_marked: int = _MOST_MARKED
 
     @property
     def unasked(self) -> list[str]:
@@ -237,7 +240,8 @@ def describe(client: Elasticsearch, alias: str) -> IndexInfo:
     with translated():
         index = client.indices.get(index=version, features=["mappings", "settings"])[version]
     mapping = index["mappings"]
-    shards = int(index["settings"]["index"]["number_of_shards"])
+    settings = index["settings"]["index"]
+    shards, marked = int(settings["number_of_shards"]), settings.get("highlight", {}).get("max_analyzed_offset", _MOST_MARKED)
     fields = dict(_fields(mapping.get("properties", {})))
     types = {name: str(field["type"]) for name, field in fields.items() if field.get("index") is not False}
     bare = frozenset(name for name, field in fields.items() if field.get("doc_values") is False)
@@ -246,7 +250,7 @@ def describe(client: Elasticsearch, alias: str) -> IndexInfo:
     schema = _schema(client, mapping, version, attached.field_of(alias))
     if schema.attachment is not None:
         version = attached.version_of(version, schema.object_field)
-    return IndexInfo(version, schema, types, shards, bare, among, vectors)
+    return IndexInfo(version, schema, types, shards, bare, among, vectors, int(marked))
 
 
 def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
