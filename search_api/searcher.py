@@ -11,7 +11,6 @@ of the others are scaled, and the answer names it in `degraded`. `native` is one
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,25 +30,21 @@ from search_api.embed import Embedding, QueryEmbedder
 from search_api.filters import clauses
 from search_api.fusion import FusedLeg
 from search_api.history import History
+from search_api.infos import Infos
 from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
-from search_api.session import Session, Sessions, unknown
+from search_api.session import Session, Sessions
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
 from search_api.why import explanation, fell_short
-from triptych.elastic.client import within
 from triptych.elastic.lexical import words_in
-from triptych.elastic.lifecycle import IndexInfo, describe
+from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
 from triptych.schema import IndexSchema
 from triptych.services import Services
 
-INFO_SECONDS = 5.0
-"""How long an index's mapping is taken as known: a switched alias or new levels are seen at the latest after so long."""
-
-MOST_INFOS = 100
 _BESIDE = 8  # sessions that are put into Redis at once
 _SHOWN = ("fields", "highlight", "with_vectors", "explain", "window", "complete", "exact")
 """The fields of a request that a session keeps to show its pages by."""
@@ -69,7 +64,7 @@ class Searcher:
         self._sessions = Sessions(services, self._breakers)
         self._history = History(services, self._breakers)
         self._complementary = Complementary(services)
-        self._infos: dict[str, tuple[float, IndexInfo]] = {}
+        self._infos = Infos(services, self._breakers)
         self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="sessions")
 
     def warm(self, schema: IndexSchema | None = None) -> None:
@@ -160,7 +155,7 @@ class Searcher:
         """
         deadline = Deadline()
         session = self._sessions.get(query_id)
-        info = self._info_of(session)
+        info = self._infos.of_session(session) if hydrate else self._infos.last_of(session)
         legs = weights.again(session.legs, given)
         kept = {name: value for name, value in changes.items() if value is not None}
         changed = replace(session, id=uuid.uuid4().hex, legs=legs, options={**session.options, **kept}, certified=None)
@@ -199,25 +194,8 @@ class Searcher:
         return similar.similar(self, self._services, request, self._complementary)
 
     def info(self, index: str, deadline: Deadline | None = None) -> IndexInfo:
-        """What is known of `index`, at most INFO_SECONDS old."""
-        known = self._infos.get(index)
-        if known is None or time.monotonic() - known[0] > INFO_SECONDS:
-            deadline = deadline or Deadline()
-            with self._breakers.asking(deadline):
-                info = describe(within(self._services.elasticsearch, deadline.request_seconds), index)
-            self._services.check(info.schema)
-            if len(self._infos) >= MOST_INFOS:
-                self._infos.clear()
-            known = self._infos[index] = (time.monotonic(), info)
-        return known[1]
-
-    def _info_of(self, session: Session) -> IndexInfo:
-        """What a session was asked of: the version behind the alias, or the one that was."""
-        info = self.info(session.index)
-        try:
-            return info if info.version == session.version else self.info(session.version)
-        except NotFoundError as error:
-            raise unknown(self._services.settings.session_seconds) from error
+        """What is known of `index`, a few seconds old at most."""
+        return self._infos.of(index, deadline)
 
     def product(self, index: str, product_id: str) -> dict[str, Any]:
         """One product by id: {"id", "product"}, without our own field. Raises NotFoundError."""
@@ -243,7 +221,7 @@ class Searcher:
         deadline = Deadline()
         name, offset, size = self._sessions.place(token)
         session = self._sessions.get(name)
-        info = self._info_of(session)
+        info = self._infos.of_session(session)
         shown = {name: session.options[name] for name in ("complete", "exact", "window")}
         run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=name)
         if session.asked is not None:
