@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from search_api import ranking
+from search_api.candidates import Candidates, Floats
 from search_api.fusion import FusedLeg
 from search_api.ranking import Options, Ranked
 from search_api.session import Session
@@ -132,8 +133,9 @@ def lifts(
 ) -> tuple[dict[str, Any], list[str]]:
     """Per leg the share of the score nearest to today's that brings a candidate among the first `size`.
 
-    A leg that pushes away is tried from -1 to 0: what it finds was not looked for. A query of one leg has no other share to
-    give. The second part names the legs of which not all shares were tried in time; they are None in the first.
+    A leg that pushes away is tried from -1 to 0: what it finds was not looked for. A leg without a share is not asked: at 1 the
+    leg itself must have found the product, at 0 another one. A query of one leg has no other share to give. The second part
+    names the legs of which not all shares were tried in time; they are None in the first.
     """
     found: dict[str, Any] = {}
     unfinished: list[str] = []
@@ -149,10 +151,30 @@ def lifts(
                 unfinished.append(leg.name)
                 break
             legs = _with_share(session.legs, leg.name, share)
-            if _possible(legs, options) and row in ranking.rank(session, legs, options, parts).rows[:size]:
+            if _possible(legs, options) and _comes_in(session, legs, options, row, size, parts):
                 found[leg.name] = {"share": round(share, 4), "from": round(leg.weight, 4)}
                 break
     return found, unfinished
+
+
+def _comes_in(session: Session, legs: Sequence[FusedLeg], options: Options, row: int, size: int, parts: Floats) -> bool:
+    """Whether a candidate is among the first `size` under these weights, weighed anew and searched anew."""
+    comes = row in ranking.rank(session, legs, options, parts).rows[:size]
+    live = [leg for leg in legs if leg.weight]
+    if not comes or len(live) == len(legs):
+        return comes
+    asked = replace(session, candidates=_found_by(session.candidates, live))
+    rows = ranking.rank(asked, live, options).rows[:size]
+    return session.candidates.ids[row] in [asked.candidates.ids[place] for place in rows]
+
+
+def _found_by(candidates: Candidates, legs: Sequence[FusedLeg]) -> Candidates:
+    """The candidates where only these legs are asked."""
+    names = [leg.name for leg in legs]
+    left = candidates.without([name for name in candidates.legs if name not in names])
+    sought = [number for number, leg in enumerate(legs) if not leg.pushes]
+    unfound = np.flatnonzero(~(left.rank[:, sought] > 0).any(axis=1)).tolist()
+    return replace(left, extra=left.extra | {left.ids[row] for row in unfound}).found()
 
 
 def _distance(now: float, share: float) -> float:

@@ -118,6 +118,20 @@ def test_lifts_lift(web: Web) -> None:
     assert lifted >= 3
 
 
+def test_the_whole_share_lifts_only_what_the_leg_itself_found(web: Web) -> None:
+    """A leg that has no share is not asked: what only it found is no candidate then."""
+    more = {"window": 10, "size": 10, "fusion": "z_score", "complete": False}
+    page = web.post("/v1/search", page=web.search(**{**QUERY, **more})["next"])[1]
+    told = 0
+    for hit in page["hits"]:
+        for leg, lift in explained(web, hit["id"], **more)["lifts"].items():
+            if lift is not None:
+                again = web.search(**{**QUERY, **more, "weights": {leg: lift["share"]}})
+                assert hit["id"] in {one["id"] for one in again["hits"]}, (hit["id"], leg, lift)
+                told += 1
+    assert told > 5
+
+
 def test_a_product_that_is_filtered_or_out_of_the_window_is_explained(web: Web) -> None:
     filtered = explained(web, "p001", filters={"colour": "red"})
     assert "filtered" in {reason["reason"] for reason in filtered["reasons"]}
