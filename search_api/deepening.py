@@ -68,7 +68,7 @@ def certified(
     reached = min((leg.level.reached for leg in legs if leg.level and leg.level.reached is not None), default=None)
     while True:
         fused = fuse(candidates, legs, method)
-        scores = np.sort(fused.score)[::-1]
+        scores = np.sort(fused.score[candidates.own])[::-1]
         least = float(scores[size - 1]) if len(scores) >= size else -np.inf
         if not _whole(candidates):  # the completion failed: what is shown has not its true score
             return candidates, {"proved": False, "size": size, "window": window, "rounds": rounds}

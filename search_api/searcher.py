@@ -173,20 +173,22 @@ class Searcher:
     def explain(self, request: SearchRequest, product: str) -> dict[str, Any]:
         """Why `product` stands where it stands in the answer of `request`, or in none: see `why.fell_short`.
 
+        A deep answer is explained by its first window, a certified one by the window it took.
+
         Raises NotFoundError if the index has no such product.
         """
         if request.fusion == "native":
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
-        run, options, recognised = self.planned(replace(request, page=None, deep=False, certify=False))
+        run, options, recognised = self.planned(replace(request, page=None, deep=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
             raise NotFoundError(
                 f"There is no product {product!r} in {request.index!r}.", code="product.not_found", field="product"
             )
         session = self.scored(run, options, recognised, extra=[product])
-        found = fell_short(session, options, product, passes=passes, size=request.size)
+        found = fell_short(session, options, product, passes=passes, size=request.size, deep=request.deep)
         return {**found, "quantised": {leg.name: quantised(leg, exact=request.exact) for leg in run.legs}}
 
     def similar(self, request: SimilarRequest) -> SimilarResult:

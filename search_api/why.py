@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from search_api import ranking
-from search_api.candidates import Candidates, Floats
+from search_api.candidates import NO_MATCH, NO_MODALITY, Candidates, Floats
 from search_api.fusion import FusedLeg
 from search_api.ranking import Options, Ranked
 from search_api.session import Session
@@ -53,12 +53,16 @@ def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str,
     }
 
 
-def fell_short(session: Session, options: Options, product: str, *, passes: bool, size: int) -> dict[str, Any]:
+def fell_short(
+    session: Session, options: Options, product: str, *, passes: bool, size: int, deep: bool = False
+) -> dict[str, Any]:
     """Why a product stands where it stands: its rank, its legs beside those of the last product shown, and what would lift it.
 
     `product` is among the session's candidates, whether a leg found it or not; where none did, its rank is the place that its
-    score would have, and no share of a leg brings it in. `reasons` lists what kept it out, in plain words with a stable name:
-    filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
+    score would have, and no share of a leg brings it in. `deep`: pages go on beyond the window.
+
+    `reasons` lists what kept it out, in plain words with a stable name: filtered, outside_window, below_relevance, collapsed,
+    other_value (a vote filtered it), outranked.
     `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
     would come among the first `size`, and None where no share does it. `lifts_unfinished` names those it had no time for.
     """
@@ -66,7 +70,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
     row = session.candidates.ids.index(product)
     there = product not in session.candidates.extra
     place = ranked.rows.index(row) if row in ranked.rows else None
-    reasons = _reasons(session, ranked, row, place, passes=passes, size=size)
+    reasons = _reasons(session, ranked, row, options, passes=passes, size=size, deep=deep)
     last = _last_shown(session, ranked, options, size)
     score = float(ranked.fused.score[row])
     shown = passes and there and place is not None and place < size
@@ -107,14 +111,33 @@ def _legs(session: Session, ranked: Ranked, row: int) -> dict[str, dict[str, Any
     return {leg: asdict(score) for leg, score in ranking.leg_scores(session.candidates, ranked.fused, row).items()}
 
 
-def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, passes: bool, size: int) -> list[dict[str, Any]]:
+def _outside(session: Session, row: int, *, passes: bool, deep: bool) -> str:
+    """Why no leg found a product, and what can be done."""
+    certified = session.certified or {}
+    window = certified.get("window", session.options["window"])
+    none = f"No leg has it among its best {window}"
+    if not passes:
+        return f"{none}: legs look only among products that the filters let pass."
+    status = session.candidates.status[row]
+    seeking = [status[number] for number, leg in enumerate(session.legs) if not leg.pushes]
+    if all(one in (NO_MATCH, NO_MODALITY) for one in seeking):
+        return f"{none}: it has nothing that a leg looks for, in a window of any size."
+    if deep:
+        return f"{none}: the first pages do not hold it. Later pages of this deep answer look beyond."
+    if certified.get("proved"):
+        return f"{none}: it would not even be a candidate, and it is proved that none beyond comes among the first."
+    return f"{none}: it would not even be a candidate. Raise window."
+
+
+def _reasons(
+    session: Session, ranked: Ranked, row: int, options: Options, *, passes: bool, size: int, deep: bool
+) -> list[dict[str, Any]]:
+    place = ranked.rows.index(row) if row in ranked.rows else None
     reasons: list[dict[str, Any]] = []
     if not passes:
         reasons.append({"reason": "filtered", "message": "The query's filters do not let it pass."})
     if session.candidates.ids[row] in session.candidates.extra:
-        window = session.options["window"]
-        message = f"No leg has it among its best {window}: it would not even be a candidate. Raise window."
-        reasons.append({"reason": "outside_window", "message": message})
+        reasons.append({"reason": "outside_window", "message": _outside(session, row, passes=passes, deep=deep)})
     if row in ranked.cut:
         reasons.append({"reason": "below_relevance", "message": "Its relevance lies below min_relevance."})
     winner = next((w for w, others in ranked.variants.items() if row in others), None)
@@ -124,7 +147,8 @@ def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, p
     elif place is None and row not in ranked.cut:
         reasons.append({"reason": "other_value", "message": "The vote keeps only another value of the field."})
     elif place is not None and place >= size:
-        reasons.append({"reason": "outranked", "message": f"{place} products score higher; the answer shows {size}."})
+        before = "products come before it in the order of sort" if options.sort else "products score higher"
+        reasons.append({"reason": "outranked", "message": f"{place} {before}; the answer shows {size}."})
     return reasons
 
 

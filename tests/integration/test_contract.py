@@ -170,6 +170,44 @@ def test_explaining_changes_nothing_of_what_it_explains(web: Web, fusion: str, c
     assert outside == 2
 
 
+def test_a_certified_answer_is_explained_as_it_was_given(web: Web) -> None:
+    query = {**QUERY, "window": 5, "certify": True}
+    answer = page = web.search(**query, explain=True)
+    hits = list(page["hits"])
+    while "next" in page:
+        page = web.post("/v1/search", page=page["next"])[1]
+        hits += page["hits"]
+    assert answer["certified"]["window"] > 5
+    for place in (0, 4, 5, len(hits) // 2, len(hits) - 1):
+        found = explained(web, hits[place]["id"], window=5, certify=True)
+        assert (found["rank"], found["shown"]) == (place + 1, place < 5)
+        assert found["score"] == pytest.approx(hits[place]["score"], abs=1e-9)
+        assert found["explain"] == answer["explain"]
+        assert {name: leg["status"] for name, leg in found["legs"].items()} == {
+            name: leg["status"] for name, leg in hits[place]["legs"].items()
+        }
+    unseen = next((thing.id for thing in THINGS if thing.id not in {hit["id"] for hit in hits}), None)
+    if unseen is not None:
+        assert "outside_window" in {one["reason"] for one in explained(web, unseen, window=5, certify=True)["reasons"]}
+
+
+def test_what_is_advised_is_of_use(web: Web) -> None:
+    """No wider window brings in what the filters keep out, and the pages of a deep answer go on without one."""
+
+    def message(reason: str, product: str, **more: Any) -> str:
+        return next(one["message"] for one in explained(web, product, **more)["reasons"] if one["reason"] == reason)
+
+    last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
+    assert "Raise window" in message("outside_window", last, window=5)
+    assert "Later pages" in message("outside_window", last, window=5, deep=True)
+    kept_out = message("outside_window", "p001", window=5, filters={"colour": "red"})
+    assert "filters" in kept_out
+    assert "window" not in kept_out
+    assert "score higher" in message("outranked", last, window=60)
+    by_price = web.search(**{**QUERY, "size": 60, "window": 60}, sort=["price"])["hits"]
+    assert "come before it in the order of sort" in message("outranked", by_price[-1]["id"], window=60, sort=["price"])
+
+
 def test_a_product_that_noise_a_vote_or_a_variant_left_out_is_explained(web: Web) -> None:
     last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
     assert "below_relevance" in {reason["reason"] for reason in explained(web, last, min_relevance=0.9)["reasons"]}
