@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from search_api import arrange, deepening, facets, ranking, similar, weights
-from search_api.answer import Hit, Recognised, SearchResult
+from search_api.answer import Recognised, SearchResult
 from search_api.asking import Elastic, Run, excluded, keeps_legs, product_of, total_of
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
@@ -34,6 +34,7 @@ from search_api.infos import Infos
 from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
+from search_api.page_hits import hits_of_page
 from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
 from search_api.session import Session, Sessions
 from search_api.several import several
@@ -173,9 +174,8 @@ class Searcher:
     def explain(self, request: SearchRequest, product: str) -> dict[str, Any]:
         """Why `product` stands where it stands in the answer of `request`, or in none: see `why.fell_short`.
 
-        A deep answer is explained by its first window, a certified one by the window it took.
-
-        Raises NotFoundError if the index has no such product.
+        A deep answer is explained by its first window, a certified one by the window it took. Raises NotFoundError if the index
+        has no such product.
         """
         if request.fusion == "native":
             raise QueryError(
@@ -253,7 +253,7 @@ class Searcher:
         ranked = _ranked(session, session.legs, options)
         kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for
         if hydrate:
-            hits, at = self._hits(run, session, ranked, offset, size)
+            hits, at = hits_of_page(self._elastic, run, session, ranked, offset, size)
         else:
             at = min(offset + size, len(ranked.rows))
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
@@ -279,24 +279,3 @@ class Searcher:
             index=session.index,
             offset=offset,
         )
-
-    def _hits(self, run: Run, session: Session, ranked: ranking.Ranked, offset: int, size: int) -> tuple[list[Hit], int]:
-        """`size` hits from `offset` on, and where they end."""
-        hits: list[Hit] = []
-        shown = session.options
-        while len(hits) < size and offset < len(ranked.rows):
-            rows = ranked.rows[offset : offset + size - len(hits)]
-            offset += len(rows)
-            page = self._elastic.page(
-                run,
-                [session.candidates.ids[row] for row in rows],
-                fields=shown.get("fields"),
-                with_vectors=bool(shown.get("with_vectors")),
-                highlight=bool(shown.get("highlight")),
-            )
-            for row in rows:
-                key = session.candidates.ids[row]
-                if key in page.products:
-                    marked, media = page.highlights[key], page.media.get(key)
-                    hits.append(ranking.hit(session, ranked, row, page.products[key], highlight=marked, media=media))
-        return hits, offset

@@ -176,6 +176,31 @@ def test_no_variant_comes_on_a_later_page(shelf: Shelf) -> None:
     assert len(brands) == len(set(brands)) > 10
 
 
+def test_a_variant_has_the_place_of_a_winner_that_was_deleted(mine: Services, changing: tuple[str, str]) -> None:
+    """Of a brand whose best product is gone by the time of its page the best that is left is shown, and no brand is lost."""
+    name, version = changing
+    asked = SearchRequest(name, **QUERY, size=4, window=240, collapse="brand")
+    searcher = Searcher(mine)
+    first = searcher.search(asked)
+    whole = list(pages(searcher, first))
+    before = {hit.product["brand"]: hit for page in whole for hit in page.hits}
+    third, fourth, fifth = [hit for page in whole[1:] for hit in page.hits][:3]
+    gone = [third.id, fourth.id, *(one.id for one in fourth.variants[:11])]
+    gone += [fifth.id, *(one.id for one in fifth.variants)]
+    for key in gone:
+        mine.elasticsearch.delete(index=version, id=key)
+    mine.elasticsearch.indices.refresh(index=version)
+    found = list(pages(elsewhere(mine), first))
+    after = {hit.product["brand"]: hit for page in found for hit in page.hits}
+    lost = fifth.product["brand"]
+    assert list(after) == [brand for brand in before if brand != lost]
+    assert len(ids(found)) == len(set(ids(found))) == len(before) - 1
+    for winner, place in ((third, 0), (fourth, 11)):
+        hit = after[winner.product["brand"]]
+        assert (hit.id, hit.score) == (winner.variants[place].id, winner.variants[place].score)
+        assert hit.variants == winner.variants[place + 1 :]
+
+
 def test_later_pages_show_facets_highlights_and_fields_too(shelf: Shelf) -> None:
     first = shelf.search(size=5, facets={"colour": {}}, highlight=True, fields=("title",), explain=True)
     second = elsewhere(shelf.services).search(SearchRequest(page=first.next))
