@@ -168,7 +168,7 @@ class Searcher:
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         if changed.asked is not None and options.method.fusion != "calibrated":
             changed = replace(changed, asked={**changed.asked, "pit": None})  # going deeper would move what was shown
-        run = Run(SearchRequest(session.index, size=size), info, deadline)
+        run = _run_of(changed, info, deadline, size)
         return self._answer(run, changed, options, offset=0, size=size, keep=True, hydrate=hydrate)
 
     def explain(self, request: SearchRequest, product: str) -> dict[str, Any]:
@@ -224,10 +224,8 @@ class Searcher:
         name, offset, size = self._sessions.place(token)
         session = self._sessions.get(name)
         info = self._infos.of_session(session)
-        shown = {name: session.options[name] for name in ("complete", "exact", "window")}
-        run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=name)
+        run = _run_of(session, info, deadline, size)
         if session.asked is not None:
-            run.legs = deepening.legs_of(session.asked, info.schema)
             run.filters, run.pit = list(session.asked["filters"]), session.asked["pit"]
         options = ranking.read_options(session.options, info)
         try:
@@ -279,3 +277,12 @@ class Searcher:
             index=session.index,
             offset=offset,
         )
+
+
+def _run_of(session: Session, info: IndexInfo, deadline: Deadline, size: int) -> Run:
+    """A run that shows products of a session, with the legs that mark words and name the best of several media."""
+    shown = {name: session.options[name] for name in ("complete", "exact", "window")}
+    run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=session.id)
+    if session.asked is not None:
+        run.legs = deepening.legs_of(session.asked, info.schema)
+    return run

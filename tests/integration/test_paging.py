@@ -211,6 +211,16 @@ def test_later_pages_show_facets_highlights_and_fields_too(shelf: Shelf) -> None
     assert second.explain["legs"] == (first.explain or {})["legs"]
 
 
+def test_reweighed_products_have_their_highlights_and_pictures(shelf: Shelf) -> None:
+    first = shelf.search(size=30, highlight=True, fields=("title",))
+    again = elsewhere(shelf.services).reweigh(first.query_id, {}, size=30, hydrate=True)
+    assert any(hit.highlight for hit in again.hits)
+    assert any(leg.matched_media for hit in again.hits for leg in hit.legs.values())
+    assert again.hits == first.hits
+    page = shelf.searcher.search(SearchRequest(page=again.next))
+    assert page.hits == shelf.searcher.search(SearchRequest(page=first.next)).hits
+
+
 def test_deep_pages_go_on_behind_the_window_with_true_scores(shelf: Shelf) -> None:
     scores = {hit.id: hit.score for hit in shelf.search(size=1000, window=1000).hits}
     found = list(pages(shelf.searcher, shelf.search(size=25, window=25, deep=True)))
