@@ -159,9 +159,15 @@ def _whole(candidates: Candidates) -> bool:
 
 
 def goes_on(session: Session) -> bool:
-    """Whether a wider window may find more."""
+    """Whether pages go beyond the window, and a wider one may find more."""
     asked, candidates = session.asked, session.candidates
-    if asked is None or asked.get("ended") or asked["window"] >= WIDEST or np.isnan(candidates.lasts).all():
+    if (
+        asked is None
+        or asked["pit"] is None
+        or asked.get("ended")
+        or asked["window"] >= WIDEST
+        or np.isnan(candidates.lasts).all()
+    ):
         return False
     return _whole(candidates) or not session.options.get("complete", True)
 

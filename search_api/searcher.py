@@ -255,7 +255,7 @@ class Searcher:
         else:
             at = min(offset + size, len(ranked.rows))
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
-        more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))
+        more = at < len(ranked.rows) or deepening.goes_on(session)
         degraded = [*session.degraded, *unmeasured(session.legs, options.min_relevance)]
         if kept is not None and (lost := kept.result()) is not None:
             degraded.append(lost)

@@ -233,6 +233,20 @@ def test_deep_pages_go_on_behind_the_window_with_true_scores(shelf: Shelf) -> No
     assert ids(list(pages(other, first))) == ids(found), "another process turns the same pages"
 
 
+def test_a_reweighed_deep_answer_is_paged_through_whatever_the_size_of_its_first_page(shelf: Shelf) -> None:
+    first, other = (shelf.search(size=20, window=20, deep=True) for _ in range(2))
+    whole = set(ids(list(pages(shelf.searcher, other))))
+    for size in (15, first.reachable, 1000):
+        again = shelf.searcher.reweigh(first.query_id, {"lexical": 0.5}, size=size)
+        assert (again.deep or {})["more"]
+        assert again.next is not None
+        found = ids(list(pages(shelf.searcher, again)))
+        assert len(found) == len(set(found))
+        assert set(found) == whole
+    ranks = shelf.searcher.reweigh(first.query_id, {}, size=1000, fusion="rrf")
+    assert (ranks.deep, ranks.next) == (None, None), "deep pages would move what was shown"
+
+
 def test_deep_pages_whose_moment_is_over_say_so(shelf: Shelf) -> None:
     """Elasticsearch forgets a point in time; here it is told to."""
     first = shelf.search(size=10, window=10, deep=True)
