@@ -36,7 +36,7 @@ from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.page_hits import hits_of_page
 from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
-from search_api.session import Session, Sessions
+from search_api.session import Session, Sessions, expired
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
 from search_api.why import explanation, fell_short
@@ -221,8 +221,7 @@ class Searcher:
     def _page(self, token: str) -> SearchResult:
         """A further page: the same ranking, from the session."""
         deadline = Deadline()
-        name, offset, size = self._sessions.place(token)
-        session = self._sessions.get(name)
+        session, offset, size = self._sessions.paged(token)
         info = self._infos.of_session(session)
         run = _run_of(session, info, deadline, size)
         if session.asked is not None:
@@ -237,12 +236,7 @@ class Searcher:
         except ElasticsearchError as error:
             if run.pit is None or error.code != "elasticsearch.not_found":
                 raise
-            raise QueryError(
-                "Elasticsearch has forgotten the moment of the first page.",
-                code="page.expired",
-                field="page",
-                remedy="Search again from the first page.",
-            ) from error
+            raise expired("Elasticsearch has forgotten the moment of the first page.") from error
 
     def _answer(
         self, run: Run, session: Session, options: ranking.Options, *, offset: int, size: int, keep: bool, hydrate: bool = True
