@@ -202,7 +202,7 @@ def unknown(seconds: float) -> NotFoundError:
         "The query is no longer known.",
         code="session.not_found",
         field="query_id",
-        remedy=f"Ask it again; a query is kept for {seconds} s.",
+        remedy=f"Ask it again; a query is kept for {seconds} s, one of fusion native not at all.",
     )
 
 
