@@ -80,6 +80,7 @@ def fell_short(
         "shown": shown,
         "rank": None if place is None else place + 1,
         "score": score,
+        "boost": ranking.boost_of(ranked.fused, row),
         "relevance": None if ranked.relevance is None else round(float(ranked.relevance[row]), 4),
         "reasons": reasons,
         "legs": _legs(session, ranked, row),
@@ -89,6 +90,7 @@ def fell_short(
         found["last_shown"] = {
             "id": session.candidates.ids[last],
             "score": float(ranked.fused.score[last]),
+            "boost": ranking.boost_of(ranked.fused, last),
             "legs": _legs(session, ranked, last),
         }
         found["gap"] = float(ranked.fused.score[last]) - score

@@ -220,6 +220,23 @@ def test_a_product_that_noise_a_vote_or_a_variant_left_out_is_explained(web: Web
     assert "other_value" in {reason["reason"] for reason in explained(web, other, vote=vote)["reasons"]}
 
 
+def test_what_a_vote_adds_to_a_score_is_told(web: Web) -> None:
+    vote = {"field": "colour", "use": "boost", "boost": 0.4, "min_confidence": 0.0}
+    answer = web.search(**{**QUERY, "size": 30}, vote=vote)
+    added = 0.4 * answer["predicted"]["confidence"]
+    for hit in answer["hits"]:
+        won = hit["product"]["colour"] == answer["predicted"]["value"]
+        assert hit["boost"] == pytest.approx(added if won else 0.0, abs=1e-3)
+        assert sum(leg["contribution"] for leg in hit["legs"].values()) + hit["boost"] == pytest.approx(hit["score"], abs=1e-9)
+    assert {hit["boost"] > 0 for hit in answer["hits"]} == {True, False}
+    found = explained(web, answer["hits"][-1]["id"], vote=vote)
+    assert (found["boost"], found["score"]) == (answer["hits"][-1]["boost"], answer["hits"][-1]["score"])
+    assert found["last_shown"]["boost"] > 0
+    again = web.post("/v1/reweigh", query_id=answer["query_id"], size=30)[1]["hits"]
+    assert [hit["boost"] for hit in again] == [hit["boost"] for hit in answer["hits"]]
+    assert {hit["boost"] for hit in web.search(**QUERY)["hits"]} == {0.0}
+
+
 def test_explaining_every_fusion(web: Web) -> None:
     for fusion in ("calibrated", "min_max", "z_score", "dbsf", "l2", "tm2c2", "rrf"):
         assert explained(web, "p000", fusion=fusion)["explain"]["fusion"] == fusion
