@@ -57,7 +57,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One ranked product. Under the arithmetic mean the contributions of its legs add up to `score`.
+    """One ranked product. Under the arithmetic mean the contributions of its legs and `boost`, what a vote added, make `score`.
 
     `relevance`, 0 to 1, says how far it stands above what noise reaches in this catalogue; None where nothing was measured.
     """
@@ -69,6 +69,7 @@ class Hit:
     relevance: float | None = None
     variants: tuple[Variant, ...] = ()
     highlight: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    boost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,8 +205,10 @@ def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
     """`first` and those of `more` that it has not; `behind`: as a further round, which ranks after the first whatever its
     scores.
 
-    `tops` stay those of the first: scores must not move.
+    `tops` stay those of the first: scores must not move. An `extra` one that a leg found now is one of them.
     """
+    extra = first.extra & more.extra
+    first = replace(first, extra=first.extra - extra).found()
     known = set(first.ids)
     new = [row for row, key in enumerate(more.ids) if key not in known]
     ids = first.ids + tuple(more.ids[row] for row in new)
@@ -223,5 +225,5 @@ def joined(first: Candidates, more: Candidates, *, behind: bool) -> Candidates:
         more.lasts,
         rounds[order],
         {**first.values, **more.values},
-        first.extra,
+        extra,
     )

@@ -68,7 +68,7 @@ def certified(
     reached = min((leg.level.reached for leg in legs if leg.level and leg.level.reached is not None), default=None)
     while True:
         fused = fuse(candidates, legs, method)
-        scores = np.sort(fused.score)[::-1]
+        scores = np.sort(fused.score[candidates.own])[::-1]
         least = float(scores[size - 1]) if len(scores) >= size else -np.inf
         if not _whole(candidates):  # the completion failed: what is shown has not its true score
             return candidates, {"proved": False, "size": size, "window": window, "rounds": rounds}
@@ -159,9 +159,15 @@ def _whole(candidates: Candidates) -> bool:
 
 
 def goes_on(session: Session) -> bool:
-    """Whether a wider window may find more."""
+    """Whether pages go beyond the window, and a wider one may find more."""
     asked, candidates = session.asked, session.candidates
-    if asked is None or asked.get("ended") or asked["window"] >= WIDEST or np.isnan(candidates.lasts).all():
+    if (
+        asked is None
+        or asked["pit"] is None
+        or asked.get("ended")
+        or asked["window"] >= WIDEST
+        or np.isnan(candidates.lasts).all()
+    ):
         return False
     return _whole(candidates) or not session.options.get("complete", True)
 

@@ -54,13 +54,17 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """All candidates' scores (n,), and what they are made of: normalised and weight (n, L). `order` lists rows, best first."""
+    """All candidates' scores (n,), and what they are made of: normalised and weight (n, L), and what a vote added to it (n,).
+
+    `order` lists rows, best first.
+    """
 
     score: Floats
     normalised: Floats
     weight: Floats
     scales: Scales
     order: list[int]
+    boost: Floats | None = None
 
 
 def fuse(candidates: Candidates, legs: Sequence[FusedLeg], method: Method) -> Fused:

@@ -83,6 +83,7 @@ class Shown(BaseModel):
 
     id: str
     score: float
+    boost: float
     legs: dict[str, LegScore]
 
 
@@ -98,6 +99,7 @@ class ExplainAnswer(BaseModel):
     shown: bool
     rank: int | None
     score: float
+    boost: float
     relevance: float | None
     reasons: list[Reason]
     legs: dict[str, LegScore]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -155,9 +155,10 @@ def voted(
     elected = {row for row in rows if vote.won(election, values[row].get(vote.field, ()))}
     if vote.use == "filter":
         return predicted, fused, [row for row in rows if row in elected]
-    score = fused.score.copy()
-    score[sorted(elected)] += vote.boost * election.confidence
-    boosted = Fused(score, fused.normalised, fused.weight, fused.scales, fused.order)
+    boost = np.zeros_like(fused.score)
+    boost[sorted(elected)] = vote.boost * election.confidence
+    score = fused.score + boost
+    boosted = replace(fused, score=score, boost=boost)
     order = sorted(rows, key=lambda row: (int(candidates.round[row]), -score[row], candidates.ids[row]))
     return predicted, boosted, order
 
@@ -194,7 +195,13 @@ def hit(
     relevant = None if ranked.relevance is None else round(float(ranked.relevance[row]), 4)
     variants = tuple(Variant(candidates.ids[other], float(fused.score[other])) for other in ranked.variants.get(row, ()))
     scores = leg_scores(candidates, fused, row, media or {})
-    return Hit(key, float(fused.score[row]), product, scores, relevant, variants, highlight or {})
+    boost = boost_of(fused, row)
+    return Hit(key, float(fused.score[row]), product, scores, relevant, variants, highlight or {}, boost)
+
+
+def boost_of(fused: Fused, row: int) -> float:
+    """What a vote added to one product's score."""
+    return 0.0 if fused.boost is None else float(fused.boost[row])
 
 
 def leg_scores(

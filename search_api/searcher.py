@@ -11,7 +11,6 @@ of the others are scaled, and the answer names it in `degraded`. `native` is one
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from search_api import arrange, deepening, facets, ranking, similar, weights
-from search_api.answer import Hit, Recognised, SearchResult
+from search_api.answer import Recognised, SearchResult
 from search_api.asking import Elastic, Run, excluded, keeps_legs, product_of, total_of
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
@@ -31,25 +30,22 @@ from search_api.embed import Embedding, QueryEmbedder
 from search_api.filters import clauses
 from search_api.fusion import FusedLeg
 from search_api.history import History
+from search_api.infos import Infos
 from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
+from search_api.page_hits import hits_of_page
 from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
-from search_api.session import Session, Sessions, unknown
+from search_api.session import Session, Sessions, expired
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
 from search_api.why import explanation, fell_short
-from triptych.elastic.client import within
 from triptych.elastic.lexical import words_in
-from triptych.elastic.lifecycle import IndexInfo, describe
+from triptych.elastic.lifecycle import IndexInfo
 from triptych.errors import ElasticsearchError, NotFoundError, QueryError, TriptychError
 from triptych.schema import IndexSchema
 from triptych.services import Services
 
-INFO_SECONDS = 5.0
-"""How long an index's mapping is taken as known: a switched alias or new levels are seen at the latest after so long."""
-
-MOST_INFOS = 100
 _BESIDE = 8  # sessions that are put into Redis at once
 _SHOWN = ("fields", "highlight", "with_vectors", "explain", "window", "complete", "exact")
 """The fields of a request that a session keeps to show its pages by."""
@@ -69,7 +65,7 @@ class Searcher:
         self._sessions = Sessions(services, self._breakers)
         self._history = History(services, self._breakers)
         self._complementary = Complementary(services)
-        self._infos: dict[str, tuple[float, IndexInfo]] = {}
+        self._infos = Infos(services, self._breakers)
         self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="sessions")
 
     def warm(self, schema: IndexSchema | None = None) -> None:
@@ -160,7 +156,7 @@ class Searcher:
         """
         deadline = Deadline()
         session = self._sessions.get(query_id)
-        info = self._info_of(session)
+        info = self._infos.of_session(session) if hydrate else self._infos.last_of(session)
         legs = weights.again(session.legs, given)
         kept = {name: value for name, value in changes.items() if value is not None}
         changed = replace(session, id=uuid.uuid4().hex, legs=legs, options={**session.options, **kept}, certified=None)
@@ -172,26 +168,27 @@ class Searcher:
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         if changed.asked is not None and options.method.fusion != "calibrated":
             changed = replace(changed, asked={**changed.asked, "pit": None})  # going deeper would move what was shown
-        run = Run(SearchRequest(session.index, size=size), info, deadline)
+        run = _run_of(changed, info, deadline, size)
         return self._answer(run, changed, options, offset=0, size=size, keep=True, hydrate=hydrate)
 
     def explain(self, request: SearchRequest, product: str) -> dict[str, Any]:
         """Why `product` stands where it stands in the answer of `request`, or in none: see `why.fell_short`.
 
-        Raises NotFoundError if the index has no such product.
+        A deep answer is explained by its first window, a certified one by the window it took. Raises NotFoundError if the index
+        has no such product.
         """
         if request.fusion == "native":
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
-        run, options, recognised = self.planned(replace(request, page=None, deep=False, certify=False))
+        run, options, recognised = self.planned(replace(request, page=None, deep=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
             raise NotFoundError(
                 f"There is no product {product!r} in {request.index!r}.", code="product.not_found", field="product"
             )
         session = self.scored(run, options, recognised, extra=[product])
-        found = fell_short(session, options, product, passes=passes, size=request.size)
+        found = fell_short(session, options, product, passes=passes, size=request.size, deep=request.deep)
         return {**found, "quantised": {leg.name: quantised(leg, exact=request.exact) for leg in run.legs}}
 
     def similar(self, request: SimilarRequest) -> SimilarResult:
@@ -199,25 +196,8 @@ class Searcher:
         return similar.similar(self, self._services, request, self._complementary)
 
     def info(self, index: str, deadline: Deadline | None = None) -> IndexInfo:
-        """What is known of `index`, at most INFO_SECONDS old."""
-        known = self._infos.get(index)
-        if known is None or time.monotonic() - known[0] > INFO_SECONDS:
-            deadline = deadline or Deadline()
-            with self._breakers.asking(deadline):
-                info = describe(within(self._services.elasticsearch, deadline.request_seconds), index)
-            self._services.check(info.schema)
-            if len(self._infos) >= MOST_INFOS:
-                self._infos.clear()
-            known = self._infos[index] = (time.monotonic(), info)
-        return known[1]
-
-    def _info_of(self, session: Session) -> IndexInfo:
-        """What a session was asked of: the version behind the alias, or the one that was."""
-        info = self.info(session.index)
-        try:
-            return info if info.version == session.version else self.info(session.version)
-        except NotFoundError as error:
-            raise unknown(self._services.settings.session_seconds) from error
+        """What is known of `index`, a few seconds old at most."""
+        return self._infos.of(index, deadline)
 
     def product(self, index: str, product_id: str) -> dict[str, Any]:
         """One product by id: {"id", "product"}, without our own field. Raises NotFoundError."""
@@ -241,13 +221,10 @@ class Searcher:
     def _page(self, token: str) -> SearchResult:
         """A further page: the same ranking, from the session."""
         deadline = Deadline()
-        name, offset, size = self._sessions.place(token)
-        session = self._sessions.get(name)
-        info = self._info_of(session)
-        shown = {name: session.options[name] for name in ("complete", "exact", "window")}
-        run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=name)
+        session, offset, size = self._sessions.paged(token)
+        info = self._infos.of_session(session)
+        run = _run_of(session, info, deadline, size)
         if session.asked is not None:
-            run.legs = deepening.legs_of(session.asked, info.schema)
             run.filters, run.pit = list(session.asked["filters"]), session.asked["pit"]
         options = ranking.read_options(session.options, info)
         try:
@@ -259,12 +236,7 @@ class Searcher:
         except ElasticsearchError as error:
             if run.pit is None or error.code != "elasticsearch.not_found":
                 raise
-            raise QueryError(
-                "Elasticsearch has forgotten the moment of the first page.",
-                code="page.expired",
-                field="page",
-                remedy="Search again from the first page.",
-            ) from error
+            raise expired("Elasticsearch has forgotten the moment of the first page.") from error
 
     def _answer(
         self, run: Run, session: Session, options: ranking.Options, *, offset: int, size: int, keep: bool, hydrate: bool = True
@@ -273,11 +245,11 @@ class Searcher:
         ranked = _ranked(session, session.legs, options)
         kept = self._beside.submit(self._sessions.put, session) if keep else None  # while the page's products are asked for
         if hydrate:
-            hits, at = self._hits(run, session, ranked, offset, size)
+            hits, at = hits_of_page(self._elastic, run, session, ranked, offset, size)
         else:
             at = min(offset + size, len(ranked.rows))
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
-        more = at < len(ranked.rows) or (run.pit is not None and deepening.goes_on(session))
+        more = at < len(ranked.rows) or deepening.goes_on(session)
         degraded = [*session.degraded, *unmeasured(session.legs, options.min_relevance)]
         if kept is not None and (lost := kept.result()) is not None:
             degraded.append(lost)
@@ -300,23 +272,11 @@ class Searcher:
             offset=offset,
         )
 
-    def _hits(self, run: Run, session: Session, ranked: ranking.Ranked, offset: int, size: int) -> tuple[list[Hit], int]:
-        """`size` hits from `offset` on, and where they end."""
-        hits: list[Hit] = []
-        shown = session.options
-        while len(hits) < size and offset < len(ranked.rows):
-            rows = ranked.rows[offset : offset + size - len(hits)]
-            offset += len(rows)
-            page = self._elastic.page(
-                run,
-                [session.candidates.ids[row] for row in rows],
-                fields=shown.get("fields"),
-                with_vectors=bool(shown.get("with_vectors")),
-                highlight=bool(shown.get("highlight")),
-            )
-            for row in rows:
-                key = session.candidates.ids[row]
-                if key in page.products:
-                    marked, media = page.highlights[key], page.media.get(key)
-                    hits.append(ranking.hit(session, ranked, row, page.products[key], highlight=marked, media=media))
-        return hits, offset
+
+def _run_of(session: Session, info: IndexInfo, deadline: Deadline, size: int) -> Run:
+    """A run that shows products of a session, with the legs that mark words and name the best of several media."""
+    shown = {name: session.options[name] for name in ("complete", "exact", "window")}
+    run = Run(SearchRequest(session.index, size=size, **shown), info, deadline, query_id=session.id)
+    if session.asked is not None:
+        run.legs = deepening.legs_of(session.asked, info.schema)
+    return run

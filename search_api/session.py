@@ -91,22 +91,51 @@ class Sessions:
         SESSION["kept"].inc()
         return None
 
-    def get(self, name: str) -> Session:
-        """A session by id. Raises NotFoundError `session.not_found` if it was never there or is over."""
+    def get(self, name: str, *, renew: bool = False) -> Session:
+        """A session by id; `renew`: kept from now on as if it were new.
+
+        Raises NotFoundError `session.not_found` if it was never there or is over.
+        """
         with self._touching:
             known = self._here.get(name)
-        if known is not None and time.monotonic() < known[0]:
+            if known is not None and time.monotonic() >= known[0]:
+                known = None
+            if known is not None and renew:
+                self._here[name] = (time.monotonic() + self._seconds, known[1])
+        if known is not None:
             SESSION["found_here"].inc()
+            if renew:
+                self._asked(name, read=False, renew=True)
             return known[1]
-        try:
-            with self._redis() as client:
-                data = client.get(self._key(name))
-        except QueueError:
-            data = None
-        SESSION["found" if isinstance(data, bytes) else "lost"].inc()
-        if not isinstance(data, bytes):
+        data = self._asked(name, read=True, renew=renew)
+        SESSION["found" if data is not None else "lost"].inc()
+        if data is None:
             raise unknown(self._seconds)
         return from_bytes(data)
+
+    def _asked(self, name: str, *, read: bool, renew: bool) -> bytes | None:
+        """What Redis has of a session, where it answers, in one round trip."""
+        try:
+            with self._redis() as client, client.pipeline(transaction=False) as asked:
+                if read:
+                    asked.get(self._key(name))
+                if renew:
+                    asked.expire(self._key(name), self._seconds)
+                data = asked.execute()[0]
+        except QueueError:
+            return None
+        return data if isinstance(data, bytes) else None
+
+    def paged(self, token: str) -> tuple[Session, int, int]:
+        """The session of a page's token, its offset and size. Who turns pages slowly keeps the session as long as its tokens.
+
+        Raises QueryError `page.invalid` or `page.expired`.
+        """
+        name, offset, size = self.place(token)
+        try:
+            return self.get(name, renew=True), offset, size
+        except NotFoundError as error:
+            raise expired("The answer that the page belongs to is no longer kept.") from error
 
     def token(self, session: str, *, offset: int, size: int) -> str:
         """The signed token of a page."""
@@ -119,9 +148,7 @@ class Sessions:
             session, offset, size = signed.rsplit(".", maxsplit=2)
             return session, int(offset), int(size)
         except SignatureExpired as error:
-            raise QueryError(
-                "The page's token is too old.", code="page.expired", field="page", remedy="Search again from the first page."
-            ) from error
+            raise expired("The page's token is too old.") from error
         except (BadSignature, ValueError) as error:
             raise QueryError(
                 "This is no token of a page.", code="page.invalid", field="page", remedy="Give `next` of an answer as it is."
@@ -164,13 +191,18 @@ class Sessions:
                 raise QueueError(f"Redis did not answer: {error}.", code="queue.unavailable") from error
 
 
+def expired(message: str) -> QueryError:
+    """The error of who asks for a page that is over."""
+    return QueryError(message, code="page.expired", field="page", remedy="Search again from the first page.")
+
+
 def unknown(seconds: float) -> NotFoundError:
     """The error of who asks for a session that is over, or whose index version is gone."""
     return NotFoundError(
         "The query is no longer known.",
         code="session.not_found",
         field="query_id",
-        remedy=f"Ask it again; a query is kept for {seconds} s.",
+        remedy=f"Ask it again; a query is kept for {seconds} s, one of fusion native not at all.",
     )
 
 

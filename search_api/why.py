@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from search_api import ranking
+from search_api.candidates import NO_MATCH, NO_MODALITY, Candidates, Floats
 from search_api.fusion import FusedLeg
 from search_api.ranking import Options, Ranked
 from search_api.session import Session
@@ -52,12 +53,16 @@ def explanation(session: Session, ranked: Ranked, options: Options) -> dict[str,
     }
 
 
-def fell_short(session: Session, options: Options, product: str, *, passes: bool, size: int) -> dict[str, Any]:
+def fell_short(
+    session: Session, options: Options, product: str, *, passes: bool, size: int, deep: bool = False
+) -> dict[str, Any]:
     """Why a product stands where it stands: its rank, its legs beside those of the last product shown, and what would lift it.
 
     `product` is among the session's candidates, whether a leg found it or not; where none did, its rank is the place that its
-    score would have, and no share of a leg brings it in. `reasons` lists what kept it out, in plain words with a stable name:
-    filtered, outside_window, below_relevance, collapsed, other_value (a vote filtered it), outranked.
+    score would have, and no share of a leg brings it in. `deep`: pages go on beyond the window.
+
+    `reasons` lists what kept it out, in plain words with a stable name: filtered, outside_window, below_relevance, collapsed,
+    other_value (a vote filtered it), outranked.
     `lifts` has per leg the share of the score nearest to today's (the other legs keep their proportions) at which the product
     would come among the first `size`, and None where no share does it. `lifts_unfinished` names those it had no time for.
     """
@@ -65,7 +70,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
     row = session.candidates.ids.index(product)
     there = product not in session.candidates.extra
     place = ranked.rows.index(row) if row in ranked.rows else None
-    reasons = _reasons(session, ranked, row, place, passes=passes, size=size)
+    reasons = _reasons(session, ranked, row, options, passes=passes, size=size, deep=deep)
     last = _last_shown(session, ranked, options, size)
     score = float(ranked.fused.score[row])
     shown = passes and there and place is not None and place < size
@@ -75,6 +80,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
         "shown": shown,
         "rank": None if place is None else place + 1,
         "score": score,
+        "boost": ranking.boost_of(ranked.fused, row),
         "relevance": None if ranked.relevance is None else round(float(ranked.relevance[row]), 4),
         "reasons": reasons,
         "legs": _legs(session, ranked, row),
@@ -84,6 +90,7 @@ def fell_short(session: Session, options: Options, product: str, *, passes: bool
         found["last_shown"] = {
             "id": session.candidates.ids[last],
             "score": float(ranked.fused.score[last]),
+            "boost": ranking.boost_of(ranked.fused, last),
             "legs": _legs(session, ranked, last),
         }
         found["gap"] = float(ranked.fused.score[last]) - score
@@ -106,14 +113,33 @@ def _legs(session: Session, ranked: Ranked, row: int) -> dict[str, dict[str, Any
     return {leg: asdict(score) for leg, score in ranking.leg_scores(session.candidates, ranked.fused, row).items()}
 
 
-def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, passes: bool, size: int) -> list[dict[str, Any]]:
+def _outside(session: Session, row: int, *, passes: bool, deep: bool) -> str:
+    """Why no leg found a product, and what can be done."""
+    certified = session.certified or {}
+    window = certified.get("window", session.options["window"])
+    none = f"No leg has it among its best {window}"
+    if not passes:
+        return f"{none}: legs look only among products that the filters let pass."
+    status = session.candidates.status[row]
+    seeking = [status[number] for number, leg in enumerate(session.legs) if not leg.pushes]
+    if all(one in (NO_MATCH, NO_MODALITY) for one in seeking):
+        return f"{none}: it has nothing that a leg looks for, in a window of any size."
+    if deep:
+        return f"{none}: the first pages do not hold it. Later pages of this deep answer look beyond."
+    if certified.get("proved"):
+        return f"{none}: it would not even be a candidate, and it is proved that none beyond comes among the first."
+    return f"{none}: it would not even be a candidate. Raise window."
+
+
+def _reasons(
+    session: Session, ranked: Ranked, row: int, options: Options, *, passes: bool, size: int, deep: bool
+) -> list[dict[str, Any]]:
+    place = ranked.rows.index(row) if row in ranked.rows else None
     reasons: list[dict[str, Any]] = []
     if not passes:
         reasons.append({"reason": "filtered", "message": "The query's filters do not let it pass."})
     if session.candidates.ids[row] in session.candidates.extra:
-        window = session.options["window"]
-        message = f"No leg has it among its best {window}: it would not even be a candidate. Raise window."
-        reasons.append({"reason": "outside_window", "message": message})
+        reasons.append({"reason": "outside_window", "message": _outside(session, row, passes=passes, deep=deep)})
     if row in ranked.cut:
         reasons.append({"reason": "below_relevance", "message": "Its relevance lies below min_relevance."})
     winner = next((w for w, others in ranked.variants.items() if row in others), None)
@@ -123,7 +149,8 @@ def _reasons(session: Session, ranked: Ranked, row: int, place: int | None, *, p
     elif place is None and row not in ranked.cut:
         reasons.append({"reason": "other_value", "message": "The vote keeps only another value of the field."})
     elif place is not None and place >= size:
-        reasons.append({"reason": "outranked", "message": f"{place} products score higher; the answer shows {size}."})
+        before = "products come before it in the order of sort" if options.sort else "products score higher"
+        reasons.append({"reason": "outranked", "message": f"{place} {before}; the answer shows {size}."})
     return reasons
 
 
@@ -132,8 +159,9 @@ def lifts(
 ) -> tuple[dict[str, Any], list[str]]:
     """Per leg the share of the score nearest to today's that brings a candidate among the first `size`.
 
-    A leg that pushes away is tried from -1 to 0: what it finds was not looked for. A query of one leg has no other share to
-    give. The second part names the legs of which not all shares were tried in time; they are None in the first.
+    A leg that pushes away is tried from -1 to 0: what it finds was not looked for. A leg without a share is not asked: at 1 the
+    leg itself must have found the product, at 0 another one. A query of one leg has no other share to give. The second part
+    names the legs of which not all shares were tried in time; they are None in the first.
     """
     found: dict[str, Any] = {}
     unfinished: list[str] = []
@@ -149,10 +177,30 @@ def lifts(
                 unfinished.append(leg.name)
                 break
             legs = _with_share(session.legs, leg.name, share)
-            if _possible(legs, options) and row in ranking.rank(session, legs, options, parts).rows[:size]:
+            if _possible(legs, options) and _comes_in(session, legs, options, row, size, parts):
                 found[leg.name] = {"share": round(share, 4), "from": round(leg.weight, 4)}
                 break
     return found, unfinished
+
+
+def _comes_in(session: Session, legs: Sequence[FusedLeg], options: Options, row: int, size: int, parts: Floats) -> bool:
+    """Whether a candidate is among the first `size` under these weights, weighed anew and searched anew."""
+    comes = row in ranking.rank(session, legs, options, parts).rows[:size]
+    live = [leg for leg in legs if leg.weight]
+    if not comes or len(live) == len(legs):
+        return comes
+    asked = replace(session, candidates=_found_by(session.candidates, live))
+    rows = ranking.rank(asked, live, options).rows[:size]
+    return session.candidates.ids[row] in [asked.candidates.ids[place] for place in rows]
+
+
+def _found_by(candidates: Candidates, legs: Sequence[FusedLeg]) -> Candidates:
+    """The candidates where only these legs are asked."""
+    names = [leg.name for leg in legs]
+    left = candidates.without([name for name in candidates.legs if name not in names])
+    sought = [number for number, leg in enumerate(legs) if not leg.pushes]
+    unfound = np.flatnonzero(~(left.rank[:, sought] > 0).any(axis=1)).tolist()
+    return replace(left, extra=left.extra | {left.ids[row] for row in unfound}).found()
 
 
 def _distance(now: float, share: float) -> float:

@@ -118,6 +118,20 @@ def test_lifts_lift(web: Web) -> None:
     assert lifted >= 3
 
 
+def test_the_whole_share_lifts_only_what_the_leg_itself_found(web: Web) -> None:
+    """A leg that has no share is not asked: what only it found is no candidate then."""
+    more = {"window": 10, "size": 10, "fusion": "z_score", "complete": False}
+    page = web.post("/v1/search", page=web.search(**{**QUERY, **more})["next"])[1]
+    told = 0
+    for hit in page["hits"]:
+        for leg, lift in explained(web, hit["id"], **more)["lifts"].items():
+            if lift is not None:
+                again = web.search(**{**QUERY, **more, "weights": {leg: lift["share"]}})
+                assert hit["id"] in {one["id"] for one in again["hits"]}, (hit["id"], leg, lift)
+                told += 1
+    assert told > 5
+
+
 def test_a_product_that_is_filtered_or_out_of_the_window_is_explained(web: Web) -> None:
     filtered = explained(web, "p001", filters={"colour": "red"})
     assert "filtered" in {reason["reason"] for reason in filtered["reasons"]}
@@ -156,6 +170,44 @@ def test_explaining_changes_nothing_of_what_it_explains(web: Web, fusion: str, c
     assert outside == 2
 
 
+def test_a_certified_answer_is_explained_as_it_was_given(web: Web) -> None:
+    query = {**QUERY, "window": 5, "certify": True}
+    answer = page = web.search(**query, explain=True)
+    hits = list(page["hits"])
+    while "next" in page:
+        page = web.post("/v1/search", page=page["next"])[1]
+        hits += page["hits"]
+    assert answer["certified"]["window"] > 5
+    for place in (0, 4, 5, len(hits) // 2, len(hits) - 1):
+        found = explained(web, hits[place]["id"], window=5, certify=True)
+        assert (found["rank"], found["shown"]) == (place + 1, place < 5)
+        assert found["score"] == pytest.approx(hits[place]["score"], abs=1e-9)
+        assert found["explain"] == answer["explain"]
+        assert {name: leg["status"] for name, leg in found["legs"].items()} == {
+            name: leg["status"] for name, leg in hits[place]["legs"].items()
+        }
+    unseen = next((thing.id for thing in THINGS if thing.id not in {hit["id"] for hit in hits}), None)
+    if unseen is not None:
+        assert "outside_window" in {one["reason"] for one in explained(web, unseen, window=5, certify=True)["reasons"]}
+
+
+def test_what_is_advised_is_of_use(web: Web) -> None:
+    """No wider window brings in what the filters keep out, and the pages of a deep answer go on without one."""
+
+    def message(reason: str, product: str, **more: Any) -> str:
+        return next(one["message"] for one in explained(web, product, **more)["reasons"] if one["reason"] == reason)
+
+    last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
+    assert "Raise window" in message("outside_window", last, window=5)
+    assert "Later pages" in message("outside_window", last, window=5, deep=True)
+    kept_out = message("outside_window", "p001", window=5, filters={"colour": "red"})
+    assert "filters" in kept_out
+    assert "window" not in kept_out
+    assert "score higher" in message("outranked", last, window=60)
+    by_price = web.search(**{**QUERY, "size": 60, "window": 60}, sort=["price"])["hits"]
+    assert "come before it in the order of sort" in message("outranked", by_price[-1]["id"], window=60, sort=["price"])
+
+
 def test_a_product_that_noise_a_vote_or_a_variant_left_out_is_explained(web: Web) -> None:
     last = web.search(**{**QUERY, "size": 60, "window": 60})["hits"][-1]["id"]
     assert "below_relevance" in {reason["reason"] for reason in explained(web, last, min_relevance=0.9)["reasons"]}
@@ -166,6 +218,23 @@ def test_a_product_that_noise_a_vote_or_a_variant_left_out_is_explained(web: Web
     kept = {hit["product"]["colour"] for hit in web.search(**QUERY, vote=vote)["hits"]}
     other = next(thing.id for thing in THINGS if thing.fields["colour"] not in kept)
     assert "other_value" in {reason["reason"] for reason in explained(web, other, vote=vote)["reasons"]}
+
+
+def test_what_a_vote_adds_to_a_score_is_told(web: Web) -> None:
+    vote = {"field": "colour", "use": "boost", "boost": 0.4, "min_confidence": 0.0}
+    answer = web.search(**{**QUERY, "size": 30}, vote=vote)
+    added = 0.4 * answer["predicted"]["confidence"]
+    for hit in answer["hits"]:
+        won = hit["product"]["colour"] == answer["predicted"]["value"]
+        assert hit["boost"] == pytest.approx(added if won else 0.0, abs=1e-3)
+        assert sum(leg["contribution"] for leg in hit["legs"].values()) + hit["boost"] == pytest.approx(hit["score"], abs=1e-9)
+    assert {hit["boost"] > 0 for hit in answer["hits"]} == {True, False}
+    found = explained(web, answer["hits"][-1]["id"], vote=vote)
+    assert (found["boost"], found["score"]) == (answer["hits"][-1]["boost"], answer["hits"][-1]["score"])
+    assert found["last_shown"]["boost"] > 0
+    again = web.post("/v1/reweigh", query_id=answer["query_id"], size=30)[1]["hits"]
+    assert [hit["boost"] for hit in again] == [hit["boost"] for hit in answer["hits"]]
+    assert {hit["boost"] for hit in web.search(**QUERY)["hits"]} == {0.0}
 
 
 def test_explaining_every_fusion(web: Web) -> None:

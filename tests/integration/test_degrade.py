@@ -467,6 +467,23 @@ def test_a_dead_elasticsearch_is_not_waited_for(place: Place) -> None:
     assert web.get("/v1/health/ready").status_code == 503
 
 
+def test_reweighing_needs_no_elasticsearch(place: Place, line: BadLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it is away: what was known of the index is enough."""
+    monkeypatch.setattr("search_api.infos.INFO_SECONDS", 0.0)
+    searcher = place.searcher(elasticsearch_url=line.url)
+    answer = searcher.search(place.request(size=20, sort=["price"], facets={"colour": {}}))
+    line.cuts = lambda _: True
+    before = line.requests
+    for _ in range(breakers.FAILURES + 1):
+        again = searcher.reweigh(answer.query_id, {}, size=20)
+        assert [hit.id for hit in again.hits] == [hit.id for hit in answer.hits]
+    assert searcher.reweigh(again.query_id, {"lexical": 0.9}, size=20).facets == answer.facets
+    assert line.requests == before
+    with pytest.raises(TriptychError) as error:
+        searcher.reweigh(answer.query_id, {}, size=20, hydrate=True)
+    assert error.value.code == "elasticsearch.unavailable"
+
+
 def test_an_elasticsearch_that_comes_back_is_found_again(place: Place, line: BadLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search_api.searcher.Breakers", partial(breakers.Breakers, rest_seconds=0.5))
     searcher = place.searcher(elasticsearch_url=line.url)

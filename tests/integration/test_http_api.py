@@ -127,7 +127,7 @@ def test_answer_has_the_form_of_the_contract(web: Api, shop_products: list[dict[
     assert len(body["hits"]) == 4
     products = {product["id"]: product for product in shop_products}
     for hit in body["hits"]:
-        assert set(hit) == {"id", "score", "product", "legs", "relevance", "variants", "highlight"}
+        assert set(hit) == {"id", "score", "product", "legs", "relevance", "variants", "highlight", "boost"}
         assert 0 <= hit["relevance"] <= 1
         assert hit["product"] == products[hit["id"]]
         assert set(hit["legs"]) == {"lexical", "text.text", "text.image", "image.image"}

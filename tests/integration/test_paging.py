@@ -176,6 +176,31 @@ def test_no_variant_comes_on_a_later_page(shelf: Shelf) -> None:
     assert len(brands) == len(set(brands)) > 10
 
 
+def test_a_variant_has_the_place_of_a_winner_that_was_deleted(mine: Services, changing: tuple[str, str]) -> None:
+    """Of a brand whose best product is gone by the time of its page the best that is left is shown, and no brand is lost."""
+    name, version = changing
+    asked = SearchRequest(name, **QUERY, size=4, window=240, collapse="brand")
+    searcher = Searcher(mine)
+    first = searcher.search(asked)
+    whole = list(pages(searcher, first))
+    before = {hit.product["brand"]: hit for page in whole for hit in page.hits}
+    third, fourth, fifth = [hit for page in whole[1:] for hit in page.hits][:3]
+    gone = [third.id, fourth.id, *(one.id for one in fourth.variants[:11])]
+    gone += [fifth.id, *(one.id for one in fifth.variants)]
+    for key in gone:
+        mine.elasticsearch.delete(index=version, id=key)
+    mine.elasticsearch.indices.refresh(index=version)
+    found = list(pages(elsewhere(mine), first))
+    after = {hit.product["brand"]: hit for page in found for hit in page.hits}
+    lost = fifth.product["brand"]
+    assert list(after) == [brand for brand in before if brand != lost]
+    assert len(ids(found)) == len(set(ids(found))) == len(before) - 1
+    for winner, place in ((third, 0), (fourth, 11)):
+        hit = after[winner.product["brand"]]
+        assert (hit.id, hit.score) == (winner.variants[place].id, winner.variants[place].score)
+        assert hit.variants == winner.variants[place + 1 :]
+
+
 def test_later_pages_show_facets_highlights_and_fields_too(shelf: Shelf) -> None:
     first = shelf.search(size=5, facets={"colour": {}}, highlight=True, fields=("title",), explain=True)
     second = elsewhere(shelf.services).search(SearchRequest(page=first.next))
@@ -184,6 +209,16 @@ def test_later_pages_show_facets_highlights_and_fields_too(shelf: Shelf) -> None
     assert all(set(hit.product) == {"title"} for hit in second.hits if hit.product)
     assert second.explain is not None
     assert second.explain["legs"] == (first.explain or {})["legs"]
+
+
+def test_reweighed_products_have_their_highlights_and_pictures(shelf: Shelf) -> None:
+    first = shelf.search(size=30, highlight=True, fields=("title",))
+    again = elsewhere(shelf.services).reweigh(first.query_id, {}, size=30, hydrate=True)
+    assert any(hit.highlight for hit in again.hits)
+    assert any(leg.matched_media for hit in again.hits for leg in hit.legs.values())
+    assert again.hits == first.hits
+    page = shelf.searcher.search(SearchRequest(page=again.next))
+    assert page.hits == shelf.searcher.search(SearchRequest(page=first.next)).hits
 
 
 def test_deep_pages_go_on_behind_the_window_with_true_scores(shelf: Shelf) -> None:
@@ -198,15 +233,29 @@ def test_deep_pages_go_on_behind_the_window_with_true_scores(shelf: Shelf) -> No
     assert ids(list(pages(other, first))) == ids(found), "another process turns the same pages"
 
 
+def test_a_reweighed_deep_answer_is_paged_through_whatever_the_size_of_its_first_page(shelf: Shelf) -> None:
+    first, other = (shelf.search(size=20, window=20, deep=True) for _ in range(2))
+    whole = set(ids(list(pages(shelf.searcher, other))))
+    for size in (15, first.reachable, 1000):
+        again = shelf.searcher.reweigh(first.query_id, {"lexical": 0.5}, size=size)
+        assert (again.deep or {})["more"]
+        assert again.next is not None
+        found = ids(list(pages(shelf.searcher, again)))
+        assert len(found) == len(set(found))
+        assert set(found) == whole
+    ranks = shelf.searcher.reweigh(first.query_id, {}, size=1000, fusion="rrf")
+    assert (ranks.deep, ranks.next) == (None, None), "deep pages would move what was shown"
+
+
 def test_deep_pages_whose_moment_is_over_say_so(shelf: Shelf) -> None:
     """Elasticsearch forgets a point in time; here it is told to."""
     first = shelf.search(size=10, window=10, deep=True)
     session = shelf.searcher._sessions.get(first.query_id)
     shelf.services.elasticsearch.close_point_in_time(id=(session.asked or {})["pit"])
-    with pytest.raises((QueryError, NotFoundError)) as error:
+    with pytest.raises(QueryError) as error:
         for _ in pages(shelf.searcher, first):
             pass
-    assert error.value.code in {"page.expired", "session.not_found"}
+    assert (error.value.code, error.value.field) == ("page.expired", "page")
 
 
 # Tokens
@@ -254,10 +303,22 @@ def test_a_token_expires_and_so_does_its_session(shelf: Shelf) -> None:
         assert error.value.code == "session.not_found"
 
 
+def test_pages_turned_slowly_keep_their_session(shelf: Shelf) -> None:
+    """Every page is asked within the time of its token, all of them take longer than a session is kept; in two processes."""
+    brief, other = (elsewhere(shelf.services, session_seconds=2) for _ in range(2))
+    page = brief.search(SearchRequest(shelf.index, **QUERY, size=5))
+    for turn in range(5):
+        time.sleep(0.9)
+        page = (brief, other, brief, brief, other)[turn].search(SearchRequest(page=page.next))
+        assert page.offset == 5 * (turn + 1)
+    time.sleep(3.2)
+    assert code_of(other, page.next) == "page.expired"
+
+
 def test_a_session_that_redis_lost_is_not_found_elsewhere(shelf: Shelf) -> None:
     first = shelf.search(size=5)
     shelf.services.redis.delete(f"{shelf.services.settings.queue}:session:{first.query_id}")
-    assert code_of(elsewhere(shelf.services), first.next) == "session.not_found"
+    assert code_of(elsewhere(shelf.services), first.next) == "page.expired"
     assert shelf.searcher.search(SearchRequest(page=first.next)).hits, "this process has it still"
 
 
@@ -271,7 +332,7 @@ def test_pages_of_one_process_need_no_redis(shelf: Shelf, tmp_path: Path) -> Non
     assert [(one.name, one.code) for one in first.degraded] == [("redis", "queue.unavailable")]
     paged = list(pages(alone, first))
     assert ids(paged) == ids([shelf.search(size=100)])[: len(ids(paged))] or len(ids(paged)) == first.reachable
-    assert code_of(other, first.next) in {"page.invalid", "session.not_found"}
+    assert code_of(other, first.next) in {"page.invalid", "page.expired"}
 
 
 def test_tokens_made_without_redis_are_shared_once_it_is_back(shelf: Shelf, tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_session_that_is_over_is_not_found(web: Web) -> None:
     answer = web.search(text="red horn", fusion="native")
     status, found = web.post("/v1/reweigh", query_id=answer["query_id"])
     assert (status, found["code"]) == (404, "session.not_found"), "native keeps none"
+    assert "native not at all" in found["remedy"]
 
 
 def test_what_was_pushed_away_was_not_looked_for_and_is_not_reweighed_to_seek(web: Web) -> None:

@@ -207,6 +207,15 @@ def test_for_a_proof_all_stand_together() -> None:
     assert both.round.tolist() == [0, 0, 0]
 
 
+def test_what_is_explained_and_found_by_a_wider_window_is_found() -> None:
+    first = gather([LEXICAL], {LEXICAL: WORDS}, sources=[LEXICAL], full=2, extra=["late", "never"])
+    more = {LEXICAL: LegHits(("both", "words", "late"), (7.0, 6.0, 5.0))}
+    both = joined(first, gather([LEXICAL], more, sources=[LEXICAL], full=4, extra=first.ids), behind=False)
+    assert both.ids == ("both", "late", "never", "words")
+    assert both.extra == {"never"}
+    assert column(both, LEXICAL)["late"] == (5.0, "retrieved", 3)
+
+
 def test_ties_of_a_wider_window_go_by_id_whenever_they_were_found() -> None:
     """Certified: what was found later stands among the rest, so an equal score of a lesser id stands first."""
     first, more = LegHits(("m", "z"), (2.0, 1.0)), LegHits(("m", "a", "z"), (2.0, 1.0, 1.0))

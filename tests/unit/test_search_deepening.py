@@ -194,6 +194,7 @@ def a_session(asked: dict[str, Any] | None, lasts: list[float], rounds: dict[str
     [
         (None, [0.5], False),
         ({"window": 100, "pit": "x"}, [0.5], True),
+        ({"window": 100, "pit": None}, [0.5], False),
         ({"window": 100, "pit": "x"}, [np.nan], False),
         ({"window": WIDEST, "pit": "x"}, [0.5], False),
         ({"window": 100, "pit": "x", "ended": True}, [0.5], False),

@@ -190,6 +190,7 @@ def test_an_answer_as_json() -> None:
     data = json.loads(json_response(to_json(result)).data)
     assert data["hits"][0] == {
         "id": "p1", "score": 0.5, "product": {"title": "Shoe"}, "relevance": None, "variants": [], "highlight": {},
+        "boost": 0.0,
         "legs": {"image.image": {
             "raw": None, "normalised": 0.0, "weight": 0.5, "contribution": 0.0, "completed": False, "status": "no_modality",
             "floor": 0.0, "top": 1.0, "rank": None, "matched_media": None,

@@ -15,7 +15,7 @@ from toys import a_table
 
 from search_api import ranking
 from search_api.answer import Degraded
-from search_api.candidates import COMPLETED, NO_MODALITY
+from search_api.candidates import COMPLETED, NO_MODALITY, RETRIEVED
 from search_api.fusion import FusedLeg, Method
 from search_api.query import FusionMethod
 from search_api.ranking import Options, read_options
@@ -196,6 +196,17 @@ def test_lifts_really_lift(rows: Any, size: int, way: dict[str, Any], third: flo
             reached = place(session, options(**way), name, found["share"], row)
             assert reached is not None
             assert reached < size
+
+
+def test_a_leg_without_a_share_is_not_asked() -> None:
+    """What only legs without a share found is no candidate: at a share of 1 the leg itself must have found it."""
+    close = {"a": [1.0, 1.0, 0.0], "b": [0.5, 0.5, 0.9], "c": [0.0, 0.0, 0.9005]}
+    assert lifts(a_session(close), PLAIN, 2, 1)[0]["three"] == {"share": 1.0, "from": 0.25}
+    unreturned = a_session(close, status={"c": [RETRIEVED, RETRIEVED, COMPLETED]}, rank={"c": [3, 3, 0]})
+    assert lifts(unreturned, PLAIN, 2, 1)[0]["three"] is None
+    closer = {**close, "c": [0.498, 0.498, 0.9005]}
+    near = a_session(closer, status={"c": [RETRIEVED, RETRIEVED, COMPLETED]}, rank={"c": [3, 3, 0]})
+    assert near.legs[2].weight < lifts(near, PLAIN, 2, 1)[0]["three"]["share"] <= 0.995
 
 
 def test_a_leg_that_pushes_away_can_push_less() -> None:
