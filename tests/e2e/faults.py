@@ -28,7 +28,7 @@ from pathlib import Path
 
 import click
 from fault_account import Account, account
-from fault_kinds import FAULTS
+from fault_kinds import FAULTS, NOT_YET
 from fault_pictures import Pictures, pictures
 from fault_scene import Fault, Scene
 from fault_shop import PROFILE, Catalogue
@@ -148,6 +148,8 @@ def _world(place: Stage, fault: Fault, server: Pictures | None, name: str) -> Wo
         server.poisoned = fault.poisoned
         changes = {"FETCH_HOSTS": "*", "FETCH_PRIVATE": "127.0.0.1/32", "FETCH_PORTS": f"80,{server.server.port}"}
         changes |= {"FETCH_SECONDS": "90" if fault.patient else "2", "FETCH_ATTEMPTS": "2"}
+        if not fault.patient:
+            changes["FETCH_BATCH_SECONDS"] = "20"  # else it is waited for longer than the fault lasts
     nodes = ",".join(node.url for node in place.nodes(cluster=fault.cluster))
     folder = place.folder / name.replace(" ", "-")
     return World(nodes, place.queue().url, folder, changes, slow_reading=bool(fault.reading))
@@ -220,11 +222,11 @@ def _after_another(world: World, catalogue: Catalogue, before: Account) -> Accou
     """
     jobs, after = dict(world.jobs), before
     until = time.monotonic() + _RESTING_SECONDS
-    while after is before or (after.codes == ("media.host_resting",) and time.monotonic() < until):
+    while after is before or (after.codes and set(after.codes) <= set(NOT_YET) and time.monotonic() < until):
         world.jobs.clear()
         world.submit(catalogue)
         world.wait_closed(_patience(catalogue))
-        after = account(world, codes=("media.host_resting",), sick=True)
+        after = account(world, codes=NOT_YET, sick=True)
         jobs |= world.jobs
     world.jobs.update(jobs)
     still = ("some pictures could not be had",) if after.codes else ()

@@ -48,8 +48,8 @@ class MediaServer:
 
 
 @contextmanager
-def serving(*, tls: bool = False) -> Iterator[MediaServer]:
-    """A server that runs while the block does."""
+def serving(*, tls: bool = False, port: int = 0) -> Iterator[MediaServer]:
+    """A server that runs while the block does; `port` 0: any that is free."""
     state = MediaServer()
     context = None
     if tls:
@@ -77,7 +77,7 @@ def serving(*, tls: bool = False) -> Iterator[MediaServer]:
         def handle_error(self, *_: object) -> None:
             return
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         state.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -74,6 +74,29 @@ def test_pool_process_killed(world: World, light_shop: Path) -> None:
     assert not set(children(parent.pid)) & set(victims)
 
 
+@pytest.mark.parametrize("how", ["closed", "blocked"])
+def test_index_closed_or_blocked_for_a_while(world: World, light_shop: Path, how: str) -> None:
+    world.begin_worker()
+    index, job = world.submit(light_shop)
+    indices = world.services.elasticsearch.indices
+    world.wait_for_middle(job)
+    if how == "closed":
+        indices.close(index=index)
+    else:
+        indices.put_settings(index=index, settings={"index.blocks.write": True})
+    time.sleep(8)
+    shown = world.counts(job)
+    assert shown.ended < READ
+    if how == "closed":
+        indices.open(index=index)
+    else:
+        indices.put_settings(index=index, settings={"index.blocks.write": None})
+    world.check_whole(index, world.wait_for_end(job))
+    indices.refresh(index=index)
+    hits = world.services.elasticsearch.search(index=index, size=READ, version=True, source=False)["hits"]["hits"]
+    assert {hit["_version"] for hit in hits} == {1}, "each was written once"
+
+
 def test_redis_emptied_while_batches_wait(world: World, light_shop: Path) -> None:
     parent = world.begin_worker()
     index, job = world.submit(light_shop)

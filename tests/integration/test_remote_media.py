@@ -439,16 +439,109 @@ def test_retry_after_is_obeyed(fetcher: Callable[..., Fetcher], server: MediaSer
 
 def test_a_host_that_asks_for_a_long_rest_gets_it(fetcher: Callable[..., Fetcher], server: MediaServer) -> None:
     server.routes["/b.jpg"] = reply(503, Retry_After="3600")
-    here = fetcher()
+    here = fetcher(fetch_batch_seconds=30.0)  # less than the rest that is kept of an hour
     assert failing(here, server.url("/b.jpg"))[1]
     assert failing(here, server.url("/a.jpg")) == ("host_resting", True)
     assert len(server.seen) == 1
 
 
+def test_a_rest_longer_than_the_time_of_a_medium_costs_its_batch_time_and_no_medium(
+    fetcher: Callable[..., Fetcher], server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "FAILURES", 1)
+    urls = [f"/{number}.jpg" for number in range(3 * AT_ONCE)]
+    server.routes |= dict.fromkeys(urls, reply(200, BODY))
+    server.routes[urls[5]] = in_turn(reply(503, Retry_After="3"), reply(503, Retry_After="2"), reply(200, BODY))
+    here = fetcher(fetch_seconds=1.5, fetch_batch_seconds=15.0, fetch_attempts=2)
+    began = time.monotonic()
+    with here.batch(Path("nowhere")) as batch:
+        assert set(batch.digests(picture(server.url(path)) for path in urls).values()) == {SHA}
+        took = time.monotonic() - began
+        assert 4.5 < took < 15, "all of them wait side by side"
+        assert batch._left > 15 - took - 1, "and that is taken once"
+    assert server.asked(urls[5]) == 3
+
+
+def test_a_server_that_is_away_for_seconds_costs_nothing_but_these(fetcher: Callable[..., Fetcher]) -> None:
+    """Killed and started anew on the same port, twice: before the first picture and in the middle."""
+    with serving() as first:
+        port = first.port
+    here = fetcher(fetch_ports=str(port), fetch_attempts=2)
+    urls = [f"http://127.0.0.1:{port}/{number}.jpg" for number in range(60)]
+    found: dict[Media, str | MediaError] = {}
+
+    def fetch() -> None:
+        with here.batch(Path("nowhere")) as batch:
+            for start in range(0, len(urls), 12):
+                found.update(batch.digests(map(picture, urls[start : start + 12])))
+
+    def slowly(sock: socket.socket, request: Any) -> None:
+        time.sleep(0.1)
+        reply(200, BODY)(sock, request)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    time.sleep(2.5)
+    with serving(port=port) as server:
+        server.routes |= dict.fromkeys((f"/{number}.jpg" for number in range(60)), slowly)
+        wait_for(lambda: len(server.seen) > 20, "some pictures", seconds=30)
+    time.sleep(3.0)
+    assert thread.is_alive()
+    with serving(port=port) as server:
+        server.routes |= dict.fromkeys((f"/{number}.jpg" for number in range(60)), reply(200, BODY))
+        thread.join(30)
+    assert (len(found), set(found.values())) == (60, {SHA})
+
+
+def test_a_proxy_whose_server_is_away_for_seconds_costs_nothing_but_these(
+    fetcher: Callable[..., Fetcher], server: MediaServer
+) -> None:
+    urls = [f"/{number}.jpg" for number in range(30)]
+    here = fetcher(fetch_attempts=2)
+    assert data(here, server.url("/a.jpg")) == BODY
+    server.routes |= dict.fromkeys(urls, raw(b""))
+    threading.Timer(2.5, lambda: server.routes.update(dict.fromkeys(urls, reply(200, BODY)))).start()
+    assert set(digest(here, *map(server.url, urls))) == {SHA}
+
+
+def test_a_host_that_failed_and_is_left_alone_is_waited_for_by_a_batch_that_has_the_time(
+    fetcher: Callable[..., Fetcher], server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "REST_SECONDS", 2.0)
+    server.routes["/b.jpg"] = in_turn(*[reply(500)] * hosts.FAILURES, reply(200, BODY))
+    here = fetcher(fetch_attempts=1)
+    assert data(here, server.url("/a.jpg")) == BODY
+    codes = [failing(here, server.url("/b.jpg")) for _ in range(hosts.FAILURES)]
+    assert set(codes) == {("http_status", True)}
+    assert data(here, server.url("/b.jpg")) == BODY
+
+
+def test_a_host_that_stays_away_is_given_up(
+    fetcher: Callable[..., Fetcher], server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the batch's time, or of the patience with it; then its media cost the next batches nothing."""
+    monkeypatch.setattr(hosts, "PATIENCE_SECONDS", 4.0)
+    urls = [server.url(f"/{number}.jpg") for number in range(20)]
+    server.routes |= {f"/{number}.jpg": raw(b"") for number in range(20)}
+
+    def codes(here: Fetcher) -> tuple[Counter[str], float]:
+        began = time.monotonic()
+        found = Counter(one.code if isinstance(one, MediaError) else "here" for one in digest(here, *urls))
+        return found, time.monotonic() - began
+
+    for batch_seconds, least, most in ((2.0, 0.0, 4.0), (600.0, 3.0, 15.0)):
+        here = fetcher(fetch_batch_seconds=batch_seconds, fetch_attempts=1)
+        assert data(here, server.url("/a.jpg")) == BODY
+        found, seconds = codes(here)
+        assert set(found) <= {"media.host_unreachable", "media.host_resting", "media.batch_timeout"}
+        assert (found.total(), least < seconds < most) == (20, True), seconds
+    assert codes(here)[1] < 1
+
+
 def test_a_rest_is_one_of_all_workers(fetcher: Callable[..., Fetcher], client: redis.Redis, server: MediaServer) -> None:
     """Asked of one, kept by the others, and no longer than it was asked for; a shorter one does not cut a longer one short."""
     queue = f"q-{uuid.uuid4().hex[:8]}"
-    one, other = fetcher(queue=queue, fetch_attempts=1), fetcher(queue=queue)
+    one, other = fetcher(queue=queue, fetch_attempts=1, fetch_batch_seconds=2.5), fetcher(queue=queue, fetch_seconds=1.0)
     server.routes["/b.jpg"] = in_turn(reply(503, Retry_After="3"), reply(503, Retry_After="1"))
     began = time.monotonic()
     assert failing(one, server.url("/b.jpg")) == ("http_status", True)
@@ -503,7 +596,10 @@ def test_a_port_where_nobody_listens(fetcher: Callable[..., Fetcher]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        assert failing(fetcher(fetch_ports=str(port)), f"http://127.0.0.1:{port}/") == ("host_unreachable", True)
+        assert failing(fetcher(fetch_ports=str(port), fetch_seconds=2.0), f"http://127.0.0.1:{port}/") == (
+            "host_unreachable",
+            True,
+        )
 
 
 BODIES = {
@@ -549,6 +645,7 @@ def test_whatever_a_server_says_is_bytes_or_a_media_error(
     chance = random.Random(7)  # noqa: S311
     alphabet = [bytes([number]) for number in range(256)] + [b"\r\n", b"\r\n\r\n", b": ", b"9" * 5000, b"-1", b"chunked"] * 8
     monkeypatch.setattr(hosts, "MOST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(hosts, "PATIENCE_SECONDS", 0.0)  # some redirect to where the connection is dropped
     good = 0
     for _ in range(300):
         answer = chance.choice(HEADS) + b"".join(chance.choices(alphabet, k=chance.randrange(20)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,63 @@ def shop(services: Services, index: str) -> Shop:
 
 def lamp(**fields: Any) -> dict[str, Any]:
     return {"id": "lamp", "title": {"en": "Green lamp"}, **fields}
+
+
+# An index that takes nothing
+
+
+def close(shop: Shop) -> None:
+    shop.services.elasticsearch.indices.close(index=shop.version)
+
+
+def block(shop: Shop) -> None:
+    shop.services.elasticsearch.indices.put_settings(index=shop.version, settings={"index.blocks.write": True})
+
+
+def open_again(shop: Shop) -> None:
+    indices = shop.services.elasticsearch.indices
+    indices.put_settings(index=shop.version, settings={"index.blocks.write": None})
+    indices.open(index=shop.version)
+
+
+SHUT = pytest.mark.parametrize(("shut", "remedy"), [(close, "is closed. Open it"), (block, "Take the block away")])
+
+
+@SHUT
+def test_an_index_that_is_closed_or_blocked_for_a_while_takes_what_waited(
+    shop: Shop, shut: Callable[[Shop], None], remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    timers = []
+
+    def meanwhile() -> None:
+        shut(shop)
+        timers.append(threading.Timer(2.0, open_again, [shop]))
+        timers[-1].start()
+
+    try:
+        assert shop.ends(NEW, lamp(), {"id": "cup"}, {"id": "pot"}, meanwhile=meanwhile) == [W, W, W]
+    finally:
+        timers[0].join()
+    assert {shop.services.elasticsearch.get(index=shop.version, id=key)["_version"] for key in ("lamp", "cup", "pot")} == {1}
+    said = [one.getMessage() for one in caplog.records if one.name == bulk_module.__name__]
+    assert any(remedy in text and shop.version in text and "3 documents wait" in text for text in said), said
+
+
+@SHUT
+def test_of_an_index_that_stays_shut_the_batch_is_given_back_and_no_record_is_dead(
+    shop: Shop, shut: Callable[[Shop], None], remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_module, "Limits", lambda: Limits(patience=0.5, first_wait=0.1))
+    try:
+        for _ in range(2):  # the second time it is shut from the beginning
+            with pytest.raises(ElasticsearchError) as raised:
+                shop.ends(NEW, lamp(), meanwhile=lambda: shut(shop))
+            assert raised.value.retryable
+    finally:
+        open_again(shop)
+    if shut is block:
+        assert (raised.value.code, remedy in str(raised.value)) == ("elasticsearch.busy", True)
+    assert shop.ends(NEW, lamp()) == [W]
 
 
 # Two writers

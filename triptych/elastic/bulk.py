@@ -2,6 +2,7 @@
 
 writes -> lines -> pieces -> `_bulk` -> what became of each: written | refused | conflict (somebody was quicker)
                       ^-- half as many at once <-- 413 at once; 429, 503 after a wait with jitter
+                      ^-- as many, after a wait <-- the index is closed or blocked: no document's fault
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 import orjson
 from elasticsearch import ApiError, Elasticsearch
 
-from triptych.elastic.client import decoded_by, malformed, reason_of, translated
+from triptych.elastic.client import decoded_by, malformed, reason_of, shut, translated
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)
@@ -81,11 +82,15 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one document; `reason` is None where it was written or is gone."""
+    """What became of one document; `reason` is None where it was written or is gone.
+
+    `shut`: the index takes no document at all, because it is closed or blocked.
+    """
 
     id: str
     status: int
     reason: str | None = None
+    shut: ElasticsearchError | None = None
 
     @property
     def conflict(self) -> bool:
@@ -106,16 +111,21 @@ class _Pace:
         """Half as many as were sent, at least one."""
         self.documents = max(1, sent // 2)
 
-    def rest(self, waiting: int) -> None:
-        """Wait, longer each time. Raises ElasticsearchError, retryable, when patience is over."""
+    def rest(self, waiting: int, shut: ElasticsearchError | None = None) -> None:
+        """Wait, longer each time, for load to pass or what is `shut` to open.
+
+        Raises ElasticsearchError, retryable, when patience is over.
+        """
         now = time.monotonic()
         if self._until is None:
             self._until = now + self._limits.patience
         wait = self._wait * random.uniform(0.5, 1)  # noqa: S311  workers must not come back all at once
+        if now + wait > self._until and shut is not None:
+            raise shut
         if now + wait > self._until:
             message = f"Elasticsearch stayed too busy to write {waiting} documents."
             raise ElasticsearchError(message, code="elasticsearch.busy", retryable=True)
-        log.warning("Elasticsearch is too busy to write; %d documents wait %.1f s", waiting, wait)
+        log.warning("%s %d documents wait %.1f s", shut or "Elasticsearch is too busy to write;", waiting, wait)
         time.sleep(wait)
         self._wait = min(self._wait * 2, self._limits.longest_wait)
 
@@ -145,17 +155,19 @@ def send(
         answers = _answered(client, index, piece, pipeline)
         alone = len(piece) == 1
         busy = any(answer.status in _BUSY for answer in answers)
+        closed = next((answer.shut for answer in answers if answer.shut is not None), None)
         again = []
         for item, answer in zip(piece, answers, strict=True):
-            if answer.status in _BUSY or (answer.status == _TOO_LARGE and not alone):
+            if answer.status in _BUSY or answer.shut is not None or (answer.status == _TOO_LARGE and not alone):
                 again.append(item)
             else:
                 done[item.id] = answer
         if again:
-            pace.shrink(len(piece))
+            if closed is None:
+                pace.shrink(len(piece))
             waiting.extendleft(reversed(again))
-        if busy:
-            pace.rest(len(waiting))
+        if busy or closed is not None:
+            pace.rest(len(waiting), closed)
     return done
 
 
@@ -208,4 +220,7 @@ def _answered(client: Elasticsearch, index: str, piece: Sequence[Lines], pipelin
 
 
 def _written(item: Lines, found: _Item) -> Written:
-    return Written(item.id, found.status, None if found.error is None else reason_of({"error": found.error}))
+    if found.error is None:
+        return Written(item.id, found.status)
+    error = {"error": found.error}
+    return Written(item.id, found.status, reason_of(error), None if found.status in _BUSY else shut(error))

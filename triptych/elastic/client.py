@@ -302,6 +302,8 @@ def _refused(error: ApiError) -> ElasticsearchError:
             code="elasticsearch.client_too_new",
             remedy="Install a client of the server's major version: pip install 'elasticsearch>=8.19,<9'.",
         )
+    if (why := shut(error.body)) is not None:
+        return why
     if status in (401, 403):
         return ElasticsearchError(
             f"Elasticsearch refused the credentials or the privilege (HTTP {status}): {reason}",
@@ -315,6 +317,28 @@ def _refused(error: ApiError) -> ElasticsearchError:
         code = "elasticsearch.busy"
     return ElasticsearchError(
         f"Elasticsearch refused the request (HTTP {status}): {reason}", code=code, retryable=status in RETRYABLE_STATUS
+    )
+
+
+_CLOSED: Final = "index_closed_exception"
+_BLOCKED: Final = "cluster_block_exception"
+
+
+def shut(body: object) -> ElasticsearchError | None:
+    """The error of an index that is closed or blocked, which passes when its owner opens it; None if `body` tells of none."""
+    error = body.get("error", body) if isinstance(body, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
+    if kind not in {_CLOSED, _BLOCKED}:
+        return None
+    index = next((one["index"] for one in (error, *(error.get("root_cause") or ())) if one.get("index")), None)
+    name = "The index" if index is None else f"The index {index}"
+    what = "is closed." if kind == _CLOSED else f"is blocked: {str(reason_of(body)).rstrip(' ;')}."
+    remedy = "Open it" if kind == _CLOSED else "Take the block away (settings index.blocks.* or cluster.blocks.*)"
+    return ElasticsearchError(
+        f"{name} {what}",
+        code="elasticsearch.busy",
+        remedy=f"{remedy}; a job goes on by itself then.",
+        retryable=True,
     )
 
 

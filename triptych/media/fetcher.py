@@ -44,7 +44,10 @@ class Source(Protocol):
     """Where media come from over the network."""
 
     def get(self, reference: str, known: Known | None, until: Deadline) -> Fetched | None:
-        """The bytes; None if they are those of `known`. Waits for others' requests at most `until`. Raises MediaError."""
+        """The bytes; None if they are those of `known`. Waits for others' requests and hosts' rests at most `until`.
+
+        Raises MediaError.
+        """
 
 
 class Fetcher:
@@ -84,7 +87,8 @@ class BatchMedia:
         remote = [one for one in wanted if self._fetcher.source(one) is not None]
         found = {one: self._digest(one) for one in wanted if self._fetcher.source(one) is None}
         if remote:
-            with self._counted() as deadline, ThreadPoolExecutor(min(AT_ONCE, len(remote)), thread_name_prefix="fetch") as pool:
+            threads = ThreadPoolExecutor(min(AT_ONCE, len(remote)), thread_name_prefix="fetch")
+            with self._counted() as deadline, threads as pool, _ended_early(deadline):
                 found.update(zip(remote, pool.map(lambda one: self._digest(one, deadline), remote), strict=True))
         return found
 
@@ -161,6 +165,16 @@ class BatchMedia:
         known = Known(_sha256(got.data), got.place, got.etag, got.last_modified)
         self._fetcher.known.put(media.reference, known)
         return got
+
+
+@contextmanager
+def _ended_early(deadline: Deadline) -> Iterator[None]:
+    """Where the block is cut off (the worker must stop, the batch's time is up), its threads wait for no host any more."""
+    try:
+        yield
+    except BaseException:
+        deadline.end()
+        raise
 
 
 def _sha256(data: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Self
 
 from triptych.errors import MediaError
 from triptych.media.remote.addresses import Address, Network, refusal, resolve
+from triptych.media.remote.away import AwayError
 from triptych.media.remote.urls import Url, is_address
 from triptych.settings import Settings
 
@@ -92,5 +93,5 @@ def _not_allowed(what: str, entry: str) -> MediaError:
 
 def _unresolved(url: Url, error: Exception) -> MediaError:
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-        return MediaError(f"The name {url.host} could not be resolved just now.", code="media.host_unreachable", retryable=True)
+        return AwayError(f"The name {url.host} could not be resolved just now.", code="media.host_unreachable", retryable=True)
     return MediaError(f"There is no host {url.host}.", code="media.host_unknown", remedy="Correct the URL.")

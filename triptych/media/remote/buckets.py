@@ -50,7 +50,7 @@ class Buckets:
         self._making = threading.Lock()
         self._hosts = Hosts(settings.fetch_per_host)
 
-    def get(self, reference: str, known: Known | None, until: Deadline) -> Fetched | None:  # noqa: ARG002  it waits for nobody
+    def get(self, reference: str, known: Known | None, until: Deadline) -> Fetched | None:
         """The bytes of an object; None if its ETag is that of `known`.
 
         TRIPTYCH_FETCH_SECONDS bounds all attempts together. Raises MediaError.
@@ -71,7 +71,7 @@ class Buckets:
 
         store, seconds = self._store(scheme), self._settings.fetch_seconds
         etag = known.etag if known is not None else None
-        with self._hosts[f"{scheme}://{bucket}"].guarding():
+        with self._hosts[f"{scheme}://{bucket}"].guarding(until):
             try:
                 found = within(seconds, lambda: store.get(bucket, key, etag, check), lambda: _late(shown, seconds))
             except MediaError:

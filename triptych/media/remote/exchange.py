@@ -22,12 +22,13 @@ from dataclasses import dataclass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from triptych import __version__
 from triptych.errors import MediaError
 from triptych.media.fetch import check_bytes
 from triptych.media.remote.addresses import Address
+from triptych.media.remote.away import AwayError, DroppedError
 from triptych.media.remote.deadline import Deadline
 from triptych.media.remote.urls import Url
 
@@ -63,8 +64,8 @@ def exchange(
 ) -> Answer:
     """GET a URL from the first of `addresses` that takes the connection.
 
-    Raises MediaError: media.host_unreachable, media.fetch_timeout (both retryable), media.bad_certificate, media.bad_response,
-    media.encoded, media.too_many_bytes, media.empty.
+    Raises MediaError: media.host_unreachable (an AwayError where the server is not there), media.fetch_timeout (both
+    retryable), media.bad_certificate, media.bad_response, media.encoded, media.too_many_bytes, media.empty.
     """
     connection = _connected(url, addresses, deadline, tls)
     own = {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"triptych/{__version__}"}
@@ -110,7 +111,9 @@ def _connected(url: Url, addresses: Sequence[Address], deadline: Deadline, tls: 
     if failure is None or deadline.left <= 0:
         raise late(url, deadline) from failure
     why = failure.__cause__ or failure  # urllib3's own sentence names an object in memory
-    raise MediaError(f"{url.authority} takes no connection: {why}.", code="media.host_unreachable", retryable=True) from failure
+    closed = isinstance(failure, NewConnectionError | ConnectTimeoutError)  # not one that speaks no TLS
+    away = AwayError if closed else MediaError
+    raise away(f"{url.authority} takes no connection: {why}.", code="media.host_unreachable", retryable=True) from failure
 
 
 def _connection(url: Url, address: Address, seconds: float, tls: ssl.SSLContext) -> HTTPConnection:
@@ -173,7 +176,8 @@ def _classed(url: Url, deadline: Deadline, error: Exception) -> MediaError:
     nonsense = (http.client.HTTPException, urllib3.exceptions.InvalidHeader, ValueError)
     if isinstance(error, nonsense) and not isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead):
         return _bad(url, f"{error!r}"[:200])
-    return MediaError(f"{url.authority} broke the connection: {error}.", code="media.host_unreachable", retryable=True)
+    broken = DroppedError if isinstance(error, ConnectionError) else MediaError  # in a body it is urllib3's ProtocolError
+    return broken(f"{url.authority} broke the connection: {error}.", code="media.host_unreachable", retryable=True)
 
 
 def late(url: Url, deadline: Deadline) -> MediaError:

@@ -15,10 +15,11 @@ from triptych.errors import MediaError
 from triptych.media.remote import urls
 from triptych.media.remote.addresses import Address
 from triptych.media.remote.allowed import Allowed
+from triptych.media.remote.away import AwayError
 from triptych.media.remote.bounded import within
-from triptych.media.remote.deadline import Deadline
+from triptych.media.remote.deadline import Deadline, Times
 from triptych.media.remote.exchange import Answer, exchange, late
-from triptych.media.remote.hosts import Hosts
+from triptych.media.remote.hosts import Host, Hosts
 from triptych.media.remote.known import Known
 from triptych.media.remote.slots import Slots
 from triptych.media.remote.urls import Url
@@ -56,29 +57,29 @@ class Web:
         """The bytes of a URL; None if they are those of `known`.
 
         TRIPTYCH_FETCH_SECONDS bounds all attempts and redirects together, without the time they wait for others' requests to
-        the host, and `until` that waiting. Raises MediaError; after the last attempt too.
+        the host and for its rests, and `until` that waiting. Raises MediaError; after the last attempt too.
         """
         url = urls.parse(reference)
         self._allowed.check(url)
-        with self._hosts[url.host].guarding():
-            return self._attempts(url, known, Deadline(self._settings.fetch_seconds), until)
+        with self._hosts[url.host].guarding(until):
+            return self._attempts(url, known, Times(Deadline(self._settings.fetch_seconds), until))
 
-    def _attempts(self, url: Url, known: Known | None, deadline: Deadline, until: Deadline) -> Fetched | None:
+    def _attempts(self, url: Url, known: Known | None, times: Times) -> Fetched | None:
         for attempt in range(1, self._settings.fetch_attempts + 1):
             try:
-                return self._follow(url, known, deadline, until)
+                return self._follow(url, known, times)
             except MediaError as error:
                 wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(1, 1.5)  # noqa: S311  no secret
                 last = attempt == self._settings.fetch_attempts or error.code in _LAST
-                if last or not error.retryable or wait >= deadline.left:
+                if last or not error.retryable or wait >= times.own.left:
                     raise
                 time.sleep(wait)
         raise AssertionError("unreachable")  # there is at least one attempt
 
-    def _follow(self, url: Url, known: Known | None, deadline: Deadline, until: Deadline) -> Fetched | None:
+    def _follow(self, url: Url, known: Known | None, times: Times) -> Fetched | None:
         """One attempt, along its redirects; each target is checked as the first was."""
         for _ in range(self._settings.fetch_redirects + 1):
-            answer = self._ask(url, known, deadline, until)
+            answer = self._ask(url, known, times)
             if answer.status not in _REDIRECTS:
                 return _taken(url, answer, known)
             url = self._redirected(url, answer)
@@ -88,15 +89,32 @@ class Web:
             remedy="Give the URL at which they end, or raise TRIPTYCH_FETCH_REDIRECTS.",
         )
 
-    def _ask(self, url: Url, known: Known | None, deadline: Deadline, until: Deadline) -> Answer:
+    def _ask(self, url: Url, known: Known | None, times: Times) -> Answer:
+        """The answer of a host that is there; one that is away, or asks for a rest, is waited for where that is worth it."""
         host = self._hosts[url.host]
-        with host.slot(deadline, until):
+        while True:
+            try:
+                answer = self._asked(host, url, known, times)
+            except AwayError as away:
+                if not host.bears(away, times):
+                    raise
+                continue
+            if answer.status not in _PASSING:
+                host.heard()
+                return answer
+            rest = rest_asked(answer.headers.get("retry-after"))
+            if rest <= 0 or not host.bears(rest, times):
+                return answer
+
+    def _asked(self, host: Host, url: Url, known: Known | None, times: Times) -> Answer:
+        """One request, in a turn of its own."""
+        with host.slot(times.own, times.batch):
             answer = exchange(
                 url,
-                self._addresses(url, deadline),
+                self._addresses(url, times.own),
                 _conditions(url, known),
                 most_bytes=self._settings.media_bytes,
-                deadline=deadline,
+                deadline=times.own,
                 tls=self._tls,
             )
             if answer.status in _PASSING:
