@@ -8,7 +8,8 @@ import pytest
 from elastic_transport import ApiResponseMeta, ConnectionTimeout, HttpHeaders, NodeConfig
 from elasticsearch import ApiError
 
-from triptych.elastic.client import Server, reason_of, translated
+from triptych.elastic.client import Server, translated
+from triptych.elastic.reasons import reason_of
 from triptych.errors import ElasticsearchError
 
 pytestmark = pytest.mark.unit

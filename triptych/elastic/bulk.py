@@ -19,7 +19,8 @@ import msgspec
 import orjson
 from elasticsearch import ApiError, Elasticsearch
 
-from triptych.elastic.client import decoded_by, malformed, reason_of, shut, translated
+from triptych.elastic.client import decoded_by, malformed, translated
+from triptych.elastic.reasons import reason_of, shut
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from elasticsearch.serializer import OrjsonSerializer
 
 from triptych import traces
 from triptych.elastic.curl import CurlNode
+from triptych.elastic.reasons import reason_of, shut
 from triptych.errors import ElasticsearchError, SettingsError
 from triptych.settings import Settings
 
@@ -318,37 +319,3 @@ def _refused(error: ApiError) -> ElasticsearchError:
     return ElasticsearchError(
         f"Elasticsearch refused the request (HTTP {status}): {reason}", code=code, retryable=status in RETRYABLE_STATUS
     )
-
-
-_CLOSED: Final = "index_closed_exception"
-_BLOCKED: Final = "cluster_block_exception"
-
-
-def shut(body: object) -> ElasticsearchError | None:
-    """The error of an index that is closed or blocked, which passes when its owner opens it; None if `body` tells of none."""
-    error = body.get("error", body) if isinstance(body, dict) else None
-    kind = error.get("type") if isinstance(error, dict) else None
-    if kind not in {_CLOSED, _BLOCKED}:
-        return None
-    index = next((one["index"] for one in (error, *(error.get("root_cause") or ())) if one.get("index")), None)
-    name = "The index" if index is None else f"The index {index}"
-    what = "is closed." if kind == _CLOSED else f"is blocked: {str(reason_of(body)).rstrip(' ;')}."
-    remedy = "Open it" if kind == _CLOSED else "Take the block away (settings index.blocks.* or cluster.blocks.*)"
-    return ElasticsearchError(
-        f"{name} {what}",
-        code="elasticsearch.busy",
-        remedy=f"{remedy}; a job goes on by itself then.",
-        retryable=True,
-    )
-
-
-def reason_of(body: object) -> str:
-    """The sentence in an error body that tells most: the innermost cause."""
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if not isinstance(error, dict):
-        return str(error)
-    causes = error.get("root_cause") or []
-    inner = error.get("caused_by") or (causes[0] if causes else error)
-    while isinstance(inner.get("caused_by"), dict):
-        inner = inner["caused_by"]
-    return str(inner.get("reason") or error.get("reason") or error.get("type") or error)

@@ -18,7 +18,8 @@ from elasticsearch import Elasticsearch
 
 from triptych.domain import Vector
 from triptych.elastic.bulk import Version
-from triptych.elastic.client import RETRYABLE_STATUS, Server, decoded_by, malformed, post, reason_of, translated
+from triptych.elastic.client import RETRYABLE_STATUS, Server, decoded_by, malformed, post, translated
+from triptych.elastic.reasons import reason_of
 from triptych.errors import ElasticsearchError
 
 log = logging.getLogger(__name__)
