@@ -303,7 +303,8 @@ def _refused(error: ApiError) -> ElasticsearchError:
             code="elasticsearch.client_too_new",
             remedy="Install a client of the server's major version: pip install 'elasticsearch>=8.19,<9'.",
         )
-    if (why := shut(error.body)) is not None:
+    # the block of a full disk is 429, and ends by itself
+    if status not in RETRYABLE_STATUS and (why := shut(error.body)) is not None:
         return why
     if status in (401, 403):
         return ElasticsearchError(
