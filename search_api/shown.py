@@ -21,6 +21,7 @@ def result(answer: SearchResult, *, explain: bool) -> None:
     legs = list(answer.hits[0].legs) if answer.hits else []
     relevant = any(hit.relevance is not None for hit in answer.hits)
     table = Table("#", "score", *(["relevance"] if relevant else []), "id", "title", "price", *(legs if explain else ()))
+    table.columns[3 if relevant else 2].no_wrap = True  # an id is copied whole
     for rank, hit in enumerate(answer.hits, start=1):
         product = hit.product or {}
         cells = [str(rank), f"{hit.score:.3f}"]
