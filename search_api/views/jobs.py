@@ -312,7 +312,7 @@ def _size(given: Request, default: int, most: int) -> int:
     return int(text)
 
 
-def _events(services: Services, job: str, first: Mapping[str, Any], release: Callable[[], None]) -> Iterator[bytes]:
+def _events(services: Services, job: str, first: dict[str, Any], release: Callable[[], None]) -> Iterator[bytes]:
     """A job's summaries whenever they change, as server-sent events, until it rests or is forgotten.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -329,7 +329,7 @@ def _events(services: Services, job: str, first: Mapping[str, Any], release: Cal
             except TriptychError as error:
                 if not error.retryable:
                     raise
-                continue  # the ledger is away for the moment
+                latest = summary  # the ledger is away for the moment; a client that went is noticed by writing to it
             if latest != summary:
                 summary, sent = latest, time.monotonic()
                 yield _event("progress", summary)

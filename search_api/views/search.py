@@ -174,10 +174,10 @@ def read(given: Request, settings: Settings) -> tuple[object, dict[str, bytes]]:
 def _without_files(given: Request, settings: Settings) -> object:
     """The decoded JSON of a request that takes no files."""
     data, media = read(given, settings)
-    for name in media:
-        raise InvalidBodyError(
-            f"A part {name!r} is taken by /v1/search and /v1/explain only.", field=name, remedy="Leave it out."
-        )
+    if media:
+        name = next(iter(media))
+        message = f"A part {name!r} is taken by /v1/search and /v1/explain only."
+        raise InvalidBodyError(message, field=name, remedy="Leave it out.")
     return data
 
 
