@@ -1,4 +1,4 @@
-"""A job of benchmarks/ingest.py while it runs: its worker, its pace and the memory of its pool processes."""
+"""A job of benchmarks/ingest.py or pictures.py while it runs: its worker, its pace and the memory of its pool processes."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Course:
 
 
 @contextmanager
-def worker(own: Settings, processes: int, log: Path) -> Iterator[Sequence[psutil.Process]]:
-    """A `triptych worker`; gives its pool processes."""
+def worker(own: Settings, processes: int | None, log: Path) -> Iterator[Sequence[psutil.Process]]:
+    """A `triptych worker`, with as many pool processes as it takes itself where none are named; gives these."""
     with log.open("wb") as file:
-        command = [str(TRIPTYCH), "worker", "--concurrency", str(processes)]
+        command = [str(TRIPTYCH), "worker", *(["--concurrency", str(processes)] if processes else [])]
         process = subprocess.Popen(command, stdout=file, stderr=file, env=_environment(own))  # noqa: S603
     try:
         until = time.monotonic() + _START_SECONDS
@@ -95,6 +95,8 @@ def follow(services: Services, alias: str, path: Path, count: int, pool: Sequenc
 
 
 def _environment(own: Settings) -> dict[str, str]:
-    given = {name: getattr(own, name) for name in ("profile", "batch_size", "batch_bytes", "queue", "system_prefix")}
+    given = {
+        name: getattr(own, name) for name in ("profile", "batch_size", "batch_bytes", "cache_bytes", "queue", "system_prefix")
+    }
     urls = {"elasticsearch_url": own.elasticsearch_address, "redis_url": own.redis_address}
     return child_environment(**{f"TRIPTYCH_{name.upper()}": str(value) for name, value in {**given, **urls}.items()})

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from pathlib import Path
+from typing import Final
 
 import click
+
+log = logging.getLogger(__name__)
+
+MOST_PROCESSES: Final = 4
+"""Pool processes that a worker starts unasked."""
+
+PROCESS_BYTES: Final = 3_000_000_000
+"""Memory that must be free for each of them; with the offline profile one held 2.5 GB at its highest (docs/operations.md)."""
 
 _KINDS = ("words", "pictures", "sounds")  # those of triptych.jobs.queue, which loads Celery
 
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Batches worked on at once.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    help="Batches worked on at once. Default: prefork one per core and 3 GB of free memory, "
+    f"at most {MOST_PROCESSES}; threads and solo 1.",
+)
 @click.option(
     "--pool",
     type=click.Choice(["auto", "prefork", "threads", "solo"]),
@@ -37,7 +53,7 @@ _KINDS = ("words", "pictures", "sounds")  # those of triptych.jobs.queue, which 
 @click.option("--loglevel", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
 def worker(
     *,
-    concurrency: int,
+    concurrency: int | None,
     pool: str,
     queues: str,
     name: str | None,
@@ -61,6 +77,11 @@ def worker(
     settings = load()
     logs.set_up(settings, level=loglevel.upper())
     pool = pool_for(kind_of_device(settings)) if pool == "auto" else pool
+    if concurrency is None:
+        concurrency = concurrency_for(pool, cores(), free_bytes())
+        log.info(
+            "%d batches at once, by %d cores and the memory that is free (--concurrency says otherwise)", concurrency, cores()
+        )
     hand_down(THREADS=str(settings.threads or threads_for(pool, concurrency)))
     services = build()
     require(services.profile, services.settings)
@@ -94,7 +115,39 @@ def pool_for(device: str) -> str:
     return "prefork" if device == "cpu" else "threads"
 
 
+def concurrency_for(pool: str, cores: int, free: int | None) -> int:
+    """Batches at once where nobody says. Processes of one thread each are quicker than one process of as many threads, as none
+    waits for another between two batches or two layers of a network (pictures on two cores: 101 a second in place of 86,
+    benchmarks/pictures.py); each has encoders of its own. What is free is not known everywhere: then one.
+    """
+    if pool != "prefork" or free is None:
+        return 1
+    return max(1, min(cores, MOST_PROCESSES, free // PROCESS_BYTES))
+
+
 def threads_for(pool: str, concurrency: int) -> int:
     """Torch threads of one process, so that all together have a core each. The threads of a pool compute one after another."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // concurrency) if pool == "prefork" else cores
+    return max(1, cores() // concurrency) if pool == "prefork" else cores()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Memory that may be taken without swapping, also of the container's own; None where the system does not say (no Linux).
+
+    https://docs.kernel.org/filesystems/proc.html (MemAvailable)
+    https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max)
+    """
+    try:
+        lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    try:
+        most, taken = ((cgroup / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return free
+    return free if most == "max" else min(free, max(0, int(most) - int(taken)))

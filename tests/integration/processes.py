@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
 _SECONDS = 550
 TRIPTYCH = Path(sys.executable).with_name("triptych")
+ONE = ("--concurrency", "1")
+"""A worker of the tests has one pool process, however large the machine is, unless its options say otherwise."""
 
 
 class Command:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from processes import ROOT, SHOP, Command, end, free_port, http_ok, wait_for
+from processes import ONE, ROOT, SHOP, Command, end, free_port, http_ok, wait_for
 from pydantic import SecretStr
 from together import Reached, reach
 from worlds import BATCH, LEASE_SECONDS, READ, World
@@ -102,7 +102,7 @@ def start_worker(command: Command, tmp_path_factory: pytest.TempPathFactory) -> 
     @contextmanager
     def run(*options: str, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
         log = tmp_path_factory.mktemp("worker") / "worker.log"
-        process = command.start("worker", *options, log=log, **changes)
+        process = command.start("worker", *ONE, *options, log=log, **changes)
         try:
             wait_for(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from machines import Machine, by_loopback, by_namespace, why_no_namespace
-from processes import TRIPTYCH, kill
+from processes import ONE, TRIPTYCH, kill
 
 from triptych.jobs.queue import queue_name, waiting
 from triptych.services import Services
@@ -56,7 +56,7 @@ class Place:
     def worker(self, *options: str, **changes: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         """A worker that is ready, and its log."""
         log = self.folder / f"{uuid.uuid4().hex[:6]}.log"
-        process = self.command.start("worker", *options, log=log, **self.environment, **changes)
+        process = self.command.start("worker", *ONE, *options, log=log, **self.environment, **changes)
         try:
             self.wait(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process, log
@@ -67,7 +67,7 @@ class Place:
     def worker_on(self, machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that is ready, on a machine of its own."""
         log = self.folder / f"{uuid.uuid4().hex[:6]}.log"
-        process = machine.start([TRIPTYCH, "worker"], {**self.command.environment, **self.environment}, log)
+        process = machine.start([TRIPTYCH, "worker", *ONE], {**self.command.environment, **self.environment}, log)
         try:
             self.wait(lambda: " ready." in log.read_text(), f"the worker ({log})", alive=process)
             yield process

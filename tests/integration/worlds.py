@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from processes import ONE
+
 from indexer.cli import default_mapping
 from triptych.elastic.lifecycle import create_version, read_mapping_file
 from triptych.services import Services
@@ -54,7 +56,7 @@ class World:
         """Start a worker unless one runs, and wait until it is ready."""
         if self.worker is None or self.worker.poll() is not None:
             self.log.write_bytes(b"")
-            self.worker = self.command.start("worker", log=self.log, **self.environment | self.of_the_worker)
+            self.worker = self.command.start("worker", *ONE, log=self.log, **self.environment | self.of_the_worker)
             self.wait(lambda: " ready." in self.log.read_text(), f"the worker ({self.log})", alive=self.worker)
         return self.worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import pytest
 from celery import Task
 
 from indexer.tasks import _again
-from indexer.worker import kinds_of, pool_for, threads_for
+from indexer.worker import concurrency_for, cores, free_bytes, kinds_of, pool_for, threads_for
 from triptych import logs
 from triptych.domain import DeadLetter
 from triptych.encoders.device import kind_of_device
@@ -69,6 +70,40 @@ def test_pool_and_threads_fit_the_device() -> None:
     assert threads_for("prefork", 1) == threads_for("threads", 8) >= 1
     assert threads_for("prefork", 1000) == 1
     assert kind_of_device(Settings(device="cuda:1")) == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("pool", "cores", "gigabytes", "at_once"),
+    [
+        ("prefork", 1, 100, 1),
+        ("prefork", 2, 100, 2),
+        ("prefork", 2, 5.9, 1),
+        ("prefork", 2, 0.1, 1),
+        ("prefork", 64, 10, 3),
+        ("prefork", 64, 1000, 4),
+        ("prefork", 8, None, 1),
+        ("threads", 8, 100, 1),
+        ("solo", 8, 100, 1),
+    ],
+)
+def test_so_many_batches_at_once_as_cores_and_memory_allow(
+    pool: str, cores: int, gigabytes: float | None, at_once: int
+) -> None:
+    assert concurrency_for(pool, cores, None if gigabytes is None else int(gigabytes * 1e9)) == at_once
+
+
+def test_the_memory_that_is_free_is_the_systems_or_the_containers(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    assert free_bytes(tmp_path, tmp_path / "none") == 8_192_000
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    assert free_bytes(tmp_path, tmp_path) == 8_192_000
+    (tmp_path / "memory.max").write_text("3000000\n")
+    assert free_bytes(tmp_path, tmp_path) == 2_000_000
+    (tmp_path / "memory.current").write_text("4000000\n")
+    assert free_bytes(tmp_path, tmp_path) == 0
+    assert free_bytes(tmp_path / "none", tmp_path) is None
+    assert cores() >= 1
 
 
 def test_a_message_stays_invisible_for_longer_than_its_task_may_take() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,23 +33,27 @@ class Seen:
     logits: Vectors
 
 
+_Last = tuple[list[weakref.ref[Image.Image]], Seen]
+
+
 class Remembered:
     """What a network made of the last pictures it was shown: two spaces of one network ask for the very same pictures in turn.
 
-    The pictures are held weakly, so none is kept alive. A picture changed in place between two calls is not noticed.
+    Each thread has a memory of its own: other threads ask between the two. The pictures are held weakly, so none is kept
+    alive. A picture changed in place between two calls is not noticed.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[list[weakref.ref[Image.Image]], Seen] | None = None
+        self._of_thread = threading.local()
 
     def look(self, images: Sequence[Image.Image], forward: Callable[[Sequence[Image.Image]], Seen], *, size: int) -> Seen:
         """What was made of at least one picture, `forward` asked for `size` at once unless these are the last call's."""
-        last = self._last
+        last: _Last | None = getattr(self._of_thread, "last", None)
         if last is not None and len(last[0]) == len(images) and all(a() is b for a, b in zip(last[0], images, strict=True)):
             return last[1]
         parts = [forward(images[start : start + size]) for start in range(0, len(images), size)]
         seen = Seen(np.concatenate([p.features for p in parts]), np.concatenate([p.logits for p in parts]))
-        self._last = ([weakref.ref(image) for image in images], seen)
+        self._of_thread.last = ([weakref.ref(image) for image in images], seen)
         return seen
 
 

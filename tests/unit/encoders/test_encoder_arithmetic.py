@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,25 @@ def test_the_letterbox_shows_the_whole_picture_on_white() -> None:
     assert canvas.shape == (224, 224, 3)
     assert (canvas[~red] == 255).all()
     assert (red.any(axis=0).sum(), red.any(axis=1).sum()) == (196, 49)
+
+
+def test_a_networks_memory_is_each_threads_own() -> None:
+    """Two threads' batches take turns, space by space: what one was shown between is not what the other asks for again."""
+    mine, others = ([Image.new("RGB", (4, 4))] for _ in range(2))
+    shown: list[list[Image.Image]] = []
+
+    def forward(images: Sequence[Image.Image]) -> pictures.Seen:
+        shown.append(list(images))
+        return pictures.Seen(np.full((len(images), 1), len(shown), np.float32), np.zeros((len(images), 2), np.float32))
+
+    memory = pictures.Remembered()
+    first = memory.look(mine, forward, size=8)
+    other = threading.Thread(target=lambda: memory.look(others, forward, size=8))
+    other.start()
+    other.join()
+    assert memory.look(mine, forward, size=8) is first
+    assert [images[0] is mine[0] for images in shown] == [True, False]
+    assert memory.look(others, forward, size=8).features[0, 0] == 3
 
 
 def test_letterboxes_are_the_same_made_before_and_are_kept_as_long_as_their_pictures() -> None:
