@@ -57,7 +57,8 @@ class Web:
         """The bytes of a URL; None if they are those of `known`.
 
         TRIPTYCH_FETCH_SECONDS bounds all attempts and redirects together, without the time they wait for others' requests to
-        the host and for its rests, and `until` that waiting. Raises MediaError; after the last attempt too.
+        the host and, while it is worth it, for its rests; `until` bounds that waiting. Raises MediaError; after the last
+        attempt too.
         """
         url = urls.parse(reference)
         self._allowed.check(url)
