@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
@@ -220,6 +220,28 @@ def _check_lexical_query(request: SearchRequest) -> None:
 
 
 _NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance", "missing")
+
+
+_BESIDE_PAGE = {"index", "page"}
+
+
+def check_page_alone(request: SearchRequest) -> None:
+    """Raise QueryError for a request of a page that asks for something else, too."""
+    plain = SearchRequest()
+    for name in (one.name for one in fields(request) if one.name not in _BESIDE_PAGE):
+        given, default = getattr(request, name), getattr(plain, name)
+        if given != default and (given or default):  # of nothing any form will do
+            raise not_alone(name)
+
+
+def not_alone(name: str) -> QueryError:
+    """The error of who asks for a page and says something else, too."""
+    return QueryError(
+        f"A page is asked for by its token alone, but {name} is given too.",
+        code="page.not_alone",
+        field=name,
+        remedy=f"Leave out {name}, or page: a page shows its answer as the first one did.",
+    )
 
 
 def check_relevance(least: float) -> None:

@@ -35,7 +35,7 @@ from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.page_hits import hits_of_page
-from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
+from search_api.query import SearchRequest, check, check_guard, check_method, check_page_alone, check_relevance, not_alone
 from search_api.session import Session, Sessions, expired
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
@@ -80,7 +80,8 @@ class Searcher:
         other encoders, ElasticsearchError if no leg could be asked.
         """
         if request.page is not None:
-            return self._page(request.page)
+            check_page_alone(request)
+            return self._page(request.page, request.index)
         run, options, recognised = self.planned(request)
         if request.fusion == "native":
             return natively(self._elastic, run, options, recognised)
@@ -181,7 +182,9 @@ class Searcher:
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
-        run, options, recognised = self.planned(replace(request, page=None, deep=False))
+        if request.page is not None:
+            raise not_alone("product")
+        run, options, recognised = self.planned(replace(request, deep=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
             raise NotFoundError(
@@ -218,10 +221,14 @@ class Searcher:
             for name, one in ((name, plan[name]) for name in candidates.legs)
         ]
 
-    def _page(self, token: str) -> SearchResult:
+    def _page(self, token: str, index: str) -> SearchResult:
         """A further page: the same ranking, from the session."""
         deadline = Deadline()
         session, offset, size = self._sessions.paged(token)
+        if index not in {"", session.index}:
+            raise QueryError(
+                f"The page is of the index {session.index!r}.", code="page.invalid", field="index", remedy="Leave index out."
+            )
         info = self._infos.of_session(session)
         run = _run_of(session, info, deadline, size)
         if session.asked is not None:

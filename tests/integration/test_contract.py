@@ -34,12 +34,14 @@ def test_several_searches_at_once_have_their_own_answers_and_problems(web: Web) 
     bodies = [{"index": web.index, "text": word} for word in ("red", "blue", "horn", "drum", "boat", "hat")]
     bodies.insert(2, {"index": web.index, "text": "red", "size": 0})
     bodies.insert(4, {"nonsense": True})
+    bodies += [5, None, "red", [{"index": web.index, "text": "red"}]]  # type: ignore[list-item]
     status, found = web.post("/v1/msearch", searches=bodies)
     assert status == 200
     answers = found["answers"]
     assert [one.get("problem", {}).get("code") for one in answers] == [
-        None, None, "query.bad_size", None, "request.invalid", None, None, None,
+        None, None, "query.bad_size", None, "request.invalid", None, None, None, *["request.invalid"] * 4,
     ]  # fmt: skip
+    assert [answer["problem"]["field"] for answer in answers[-4:]] == ["body"] * 4
     for body, answer in zip(bodies, answers, strict=True):
         if "problem" not in answer:
             alone = web.search(text=body["text"])

@@ -113,7 +113,7 @@ def test_what_cannot_be_answered_is_refused_with_code_and_field(
             return  # explaining has no pages, and no native scores
         body["product"] = "p000"
     given = {name: value for name, value in body.items() if value is not None}
-    status, found = web.post(path, **given if "page" in given else {"index": web.index, **given})
+    status, found = web.post(path, **fields if "page" in given else {"index": web.index, **given})
     if code is None:
         assert status == 200, found
         return
