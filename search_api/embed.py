@@ -182,8 +182,7 @@ class QueryEmbedder:
             if asked.errors:
                 raise nothing_left(asked.errors[0])
             if silent is not None:
-                what = silent.inputs[0].where
-                raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
+                raise _says_nothing(silent.inputs[0])
         return legs
 
     def classified(self, asked: Embedding, vote: Vote | None) -> Classified | None:
@@ -326,11 +325,21 @@ class QueryEmbedder:
         return one.data
 
 
+def _says_nothing(one: QueryInput) -> QueryError:
+    """The error of a query that has nothing but an input without a vector, or with one of zeros."""
+    if one.kind in OF_PRODUCTS:
+        message = f"No vector says what {', '.join(map(repr, one.products[:3]))} is like: there is none here, or only of zeros."
+    else:
+        message = f"The {one.where} says nothing (a vector of zeros)."
+    return QueryError(message, code="query.no_vector", field=one.where)
+
+
 def given(one: QueryInput, space: Space) -> Vector:
     """The vector that the query gives for a space, scaled to length 1 unless distance is measured."""
     scaled = direction(one.vector)
     if space.similarity != "l2_norm" and scaled is not None:
         return scaled
-    if max(map(abs, one.vector)) > float(np.finfo(np.float32).max):
+    wide = np.asarray(one.vector, dtype=np.float64)
+    if not np.abs(wide).max() <= float(np.finfo(np.float32).max):  # so it is told of what is no number, too
         raise QueryError("The vector has numbers beyond those of 32 bits.", code="query.bad_vector", field=one.where)
-    return np.asarray(one.vector, dtype=np.float32)
+    return wide.astype(np.float32)

@@ -35,10 +35,22 @@ from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.page_hits import hits_of_page
-from search_api.query import SearchRequest, check, check_guard, check_method, check_page_alone, check_relevance, not_alone
+from search_api.query import (
+    LARGEST_WINDOW,
+    SearchRequest,
+    check,
+    check_guard,
+    check_method,
+    check_missing,
+    check_page_alone,
+    check_relevance,
+    check_size,
+    not_alone,
+)
 from search_api.session import Session, Sessions, expired
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
+from search_api.wellformed import check_text
 from search_api.why import explanation, fell_short
 from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo
@@ -156,6 +168,8 @@ class Searcher:
         Elasticsearch is asked for nothing, unless `hydrate` asks for the products. A leg not named keeps its proportion.
         """
         deadline = Deadline()
+        check_text(query_id, "query_id")
+        check_size(size, LARGEST_WINDOW)
         session = self._sessions.get(query_id)
         info = self._infos.of_session(session) if hydrate else self._infos.last_of(session)
         legs = weights.again(session.legs, given)
@@ -164,7 +178,8 @@ class Searcher:
         options = ranking.read_options(changed.options, info)
         check_method(options.method.fusion, options.method.mean, weights=[leg.weight for leg in legs])
         check_relevance(options.min_relevance)
-        check_guard(options.method.guard)
+        check_guard(options.method.guard, options.method.fusion if "guard" in kept else "calibrated")
+        check_missing(kept.get("missing"))
         if options.method.fusion == "native":
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         if changed.asked is not None and options.method.fusion != "calibrated":
@@ -182,6 +197,7 @@ class Searcher:
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
+        check_text(product, "product")
         if request.page is not None:
             raise not_alone("product")
         run, options, recognised = self.planned(replace(request, deep=False))
@@ -204,6 +220,7 @@ class Searcher:
 
     def product(self, index: str, product_id: str) -> dict[str, Any]:
         """One product by id: {"id", "product"}, without our own field. Raises NotFoundError."""
+        check_text(product_id, "id")
         info = self.info(index)
         found = product_of(self._services.elasticsearch, info, product_id)
         if found is None:

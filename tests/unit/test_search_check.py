@@ -93,6 +93,10 @@ def test_within_the_limits(fields: dict[str, Any]) -> None:
         ({"inputs": (QueryInput("text", text=" "),)}, "query.empty", "inputs.0.text"),
         ({"inputs": (WORDS, QueryInput("text", text="x" * (LONGEST_TEXT + 1)))}, "query.too_long", "inputs.1.text"),
         ({"inputs": (QueryInput("text", math.nan, text="x"),)}, "query.bad_weight", "inputs.0.text"),
+        ({"inputs": (QueryInput("text", 1e101, text="x"), WORDS)}, "query.bad_weight", "inputs.0.text"),
+        ({"inputs": (QueryInput("text", "1", text="x"),)}, "query.bad_weight", "inputs.0.text"),  # type: ignore[arg-type]
+        ({"inputs": (QueryInput("text", 10**400, text="x"),)}, "query.bad_weight", "inputs.0.text"),
+        ({"text": "half \ud800"}, "query.bad_form", "text"),
         ({"inputs": (QueryInput("image", math.inf, data=b"i"),)}, "query.bad_weight", "inputs.0.image"),
         ({"inputs": (QueryInput("text", -1, text="x"),)}, "query.bad_weight", "inputs"),
         ({"inputs": (QueryInput("text", 0, text="x"), QueryInput("image", -1, data=b"i"))}, "query.bad_weight", "inputs"),

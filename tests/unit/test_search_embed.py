@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +113,14 @@ def test_numbers_beyond_float32_are_refused_or_become_a_direction(parts: Parts, 
         found = legs(parts, vectors={space: values})
         assert space == "own"
         assert np.linalg.norm(row(found["vector.own"])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("space", ["own", "far"])
+@pytest.mark.parametrize("values", [[math.nan, 1], [math.inf, 1], [1, -math.inf], np.array([1, np.nan], np.float32)])
+def test_what_is_no_number_is_told_by_its_field(parts: Parts, space: str, values: Any) -> None:
+    with pytest.raises(QueryError) as caught:
+        legs(parts, vectors={space: values})
+    assert (caught.value.code, caught.value.field) == ("query.bad_vector", f"vectors.{space}")
 
 
 @pytest.mark.parametrize("size", [1e-20, 1e20, 1e30])
