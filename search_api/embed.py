@@ -19,6 +19,7 @@ from search_api.asking import Run
 from search_api.breakers import Breakers
 from search_api.classify import Classified, Weighed, classify
 from search_api.deadline import Deadline
+from search_api.decoding import QueryDecoder
 from search_api.degrading import check_mapped, nothing_left
 from search_api.legs import OF_PRODUCTS, Leg, Planned
 from search_api.metrics import CACHE_HIT, CACHE_MISS, timed
@@ -73,6 +74,7 @@ class QueryEmbedder:
         self._services = services
         self._breakers = breakers or Breakers()
         self._turns = Turns()
+        self._decoder = QueryDecoder(services)
 
     def warm(self, schema: IndexSchema | None = None) -> None:
         """Load all encoders that need no index, or those of an index that nobody asks yet, by one query each.
@@ -138,7 +140,7 @@ class QueryEmbedder:
                     field="audio_as",
                     remedy="Leave audio_as out, or add `speech` to the profile.",
                 )
-            sound = self._services.decoder.decode(self._bytes(one), Modality.AUDIO)
+            sound = self._decoder.decode(self._bytes(one), Modality.AUDIO, run.deadline)
             if not isinstance(sound, Waveform):
                 raise TypeError(type(sound))
             languages = languages_of(run.info)
@@ -253,7 +255,8 @@ class QueryEmbedder:
             return known
         CACHE_MISS.inc()
         if digest not in asked.decoded:
-            asked.decoded[digest] = one.text if modality is Modality.TEXT else self._services.decoder.decode(data, modality)
+            text = modality is Modality.TEXT
+            asked.decoded[digest] = one.text if text else self._decoder.decode(data, modality, asked.deadline)
 
         def embed() -> Vector:
             encoder = self._services.encoders(asked.schema)[space.name]

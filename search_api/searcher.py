@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from search_api import arrange, deepening, facets, ranking, similar, weights
-from search_api.answer import Recognised, SearchResult
+from search_api.answer import Degraded, Recognised, SearchResult
 from search_api.asking import Elastic, Run, excluded, keeps_legs, product_of, total_of
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
@@ -275,7 +275,7 @@ class Searcher:
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
         more = at < len(ranked.rows) or deepening.goes_on(session)
         degraded = [*session.degraded, *unmeasured(session.legs, options.min_relevance)]
-        if kept is not None and (lost := kept.result()) is not None:
+        if kept is not None and (lost := _kept(kept, run.deadline)) is not None:
             degraded.append(lost)
         return SearchResult(
             query_id=session.id,
@@ -295,6 +295,14 @@ class Searcher:
             index=session.index,
             offset=offset,
         )
+
+
+def _kept(done: Future[Degraded | None], deadline: Deadline) -> Degraded | None:
+    """What is the matter with keeping a session, as far as the deadline lets it be waited for; it goes on."""
+    try:
+        return done.result(None if deadline.seconds is None else deadline.left)
+    except TimeoutError:
+        return Degraded("redis", "queue.unavailable", "Redis did not answer within timeout_ms.")
 
 
 def _run_of(session: Session, info: IndexInfo, deadline: Deadline, size: int) -> Run:

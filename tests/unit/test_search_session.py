@@ -131,6 +131,18 @@ def test_without_redis_the_pages_of_one_process_work(settings: Settings, nowhere
     assert mine.get("q1") is session
 
 
+def test_a_redis_that_hangs_costs_a_second(settings: Settings) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # it takes connections, and answers none
+        mine = sessions(settings, f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        began = time.monotonic()
+        lost = mine.put(a_session({"a": [1.0, 0.8, None]}))
+        assert time.monotonic() - began < 3
+    assert lost is not None
+    assert (lost.name, lost.code) == ("redis", "queue.unavailable")
+
+
 def test_a_session_that_is_nowhere_is_over(settings: Settings, nowhere: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         sessions(settings, nowhere).get("q1")
