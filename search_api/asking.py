@@ -9,9 +9,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from search_api.answer import Degraded, MatchedMedia
 from search_api.breakers import Breakers
-from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
+from search_api.candidates import (
+    NO_MATCH,
+    NOT_RETRIEVED,
+    Candidates,
+    LegHits,
+    complete,
+    gather,
+    hits_of,
+    joined,
+    media_of,
+    together,
+)
 from search_api.classify import Classified
 from search_api.deadline import HUNG_SECONDS, Deadline
 from search_api.degrading import nothing_answered, nothing_left, words_refused
@@ -311,12 +324,15 @@ def keeps_legs(run: Run) -> bool:
 
 
 def total_of(run: Run, candidates: Candidates) -> int:
-    """Products that one of the texts matches, and those that only a vector leg found."""
+    """Products that one of the texts matches, and those of which is known that only a vector leg found them."""
     words = [leg.name for leg in run.legs if leg.space is None and leg.seeks]
     if not words:
         return len(candidates)
-    raw = candidates.raw[:, [candidates.legs.index(name) for name in words]]
-    return run.total + int((~(raw > 0)).all(axis=1).sum())
+    unmatched = np.ones(len(candidates), dtype=bool)
+    for name in words:
+        status = candidates.status[:, candidates.legs.index(name)]
+        unmatched &= (status == NO_MATCH) | ((status == NOT_RETRIEVED) & candidates.ended(name))
+    return max(len(candidates), run.total + int(unmatched.sum()))
 
 
 def excluded(run: Run) -> list[dict[str, Any]]:

@@ -288,6 +288,24 @@ def test_what_matches_one_of_several_texts_is_counted_once(web: Web) -> None:
     assert beside["total_matched"] == len(found)
 
 
+def test_no_product_is_counted_twice_where_its_words_are_not_scored(web: Web) -> None:
+    asked: dict[str, Any] = {"text": "boat lamp", "vectors": {"words": WORDS}, "size": 5}
+    matching = {thing.id for thing in THINGS if {"boat", "lamp"} & set(thing.title.split())}
+    near = {hit["id"] for hit in web.search(vectors={"words": WORDS}, window=12, size=12)["hits"]}
+    assert len(matching) > 12
+    assert matching & near
+    assert near - matching
+    whole = web.search(**asked, window=12)["total_matched"]
+    weightless = web.search(**asked, window=12, text_options={"fields": ["title.en^0", "title.de^0"]})
+    assert (whole, weightless["total_matched"]) == (len(matching | near), len(matching | near))
+    unknown = web.search(**asked, window=12, complete=False)
+    assert max(len(matching), unknown["reachable"]) <= unknown["total_matched"] <= whole
+    known = web.search(**asked, window=60, complete=False)
+    assert known["total_matched"] == web.search(**asked, window=60)["total_matched"]
+    silent = web.search(**asked, window=12, weights={"lexical": 0})
+    assert silent["total_matched"] == silent["reachable"] == 12
+
+
 def test_an_answer_may_be_asked_by_a_weight_set(web: Web) -> None:
     by_set = web.search(**QUERY, weight_set="words only", explain=True)
     assert by_set["explain"]["legs"].keys() == {"lexical"}
