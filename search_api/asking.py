@@ -103,8 +103,8 @@ class Elastic:
         retrieved: dict[str, LegHits] = {}
         for leg, answer in zip(run.legs, answers, strict=True):
             if isinstance(answer, ElasticsearchError):
-                refused = words_refused(run.request, answer) if leg.options.query or leg.options.analyzer else None
-                if refused is not None:
+                own = leg.options.query is not None or leg.options.analyzer is not None
+                if own and (refused := words_refused(run.request, answer)) is not None:
                     raise refused
                 run.fail(leg.name, answer)
                 continue

@@ -298,9 +298,9 @@ class Searcher:
 
 
 def _kept(done: Future[Degraded | None], deadline: Deadline) -> Degraded | None:
-    """What is the matter with keeping a session, as far as the deadline lets it be waited for; it goes on."""
+    """What is the matter with keeping a session, as far as the deadline lets it be waited for, and a little longer."""
     try:
-        return done.result(None if deadline.seconds is None else deadline.left)
+        return done.result(deadline.request_seconds)
     except TimeoutError:
         return Degraded("redis", "queue.unavailable", "Redis did not answer within timeout_ms.")
 
