@@ -95,7 +95,8 @@ class SearchRequest:
     `fusion` and `mean` say how scores are brought to one scale and averaged; `guard` is how many sigmas above the floor a leg's
     best score must stand, under calibrated, to count as 1; `complete=False` gives products 0 from legs that
     did not return them; `missing` is what a leg counts whose modality a product has not. `exact=False` leaves quantised
-    scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page.
+    scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page,
+    alone or beside `index`.
     `session_id` names the visit whose events lift what is like the products they are of (see `history`).
     """
 
