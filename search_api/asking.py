@@ -9,12 +9,25 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from search_api.answer import Degraded, MatchedMedia
 from search_api.breakers import Breakers
-from search_api.candidates import Candidates, LegHits, complete, gather, hits_of, joined, media_of, together
+from search_api.candidates import (
+    NO_MATCH,
+    NOT_RETRIEVED,
+    Candidates,
+    LegHits,
+    complete,
+    gather,
+    hits_of,
+    joined,
+    media_of,
+    together,
+)
 from search_api.classify import Classified
 from search_api.deadline import HUNG_SECONDS, Deadline
-from search_api.degrading import nothing_left
+from search_api.degrading import nothing_answered, nothing_left, words_refused
 from search_api.legs import Asked, Leg, Planned, best_part_body, body, completion_body, counting_body, highlighting
 from search_api.metrics import leg_took, timed
 from search_api.query import SearchRequest
@@ -22,7 +35,7 @@ from triptych import traces
 from triptych.elastic.client import Client, Server, within
 from triptych.elastic.engine import Found, Moment, close_point_in_time, mget, msearch, open_point_in_time, search
 from triptych.elastic.lifecycle import IndexInfo
-from triptych.errors import ElasticsearchError, QueryError, TriptychError
+from triptych.errors import ElasticsearchError, TriptychError
 from triptych.schema import BOOKKEEPING, IndexSchema
 from triptych.services import Services
 
@@ -84,15 +97,16 @@ class Elastic:
         except ElasticsearchError as error:
             if run.request.lexical_query is None:
                 raise nothing_left(error) from error
-            raise nothing_answered(run, error) from error  # a query it cannot even read costs the whole request
+            raise nothing_answered(run.request, error) from error  # a query it cannot even read costs the whole request
         if counts:
             self._counted(run, answers.pop())
         retrieved: dict[str, LegHits] = {}
         for leg, answer in zip(run.legs, answers, strict=True):
             if isinstance(answer, ElasticsearchError):
-                if leg.options.query is not None and answer.code == "elasticsearch.bad_request":
-                    raise nothing_answered(run, answer)
-                run.fail(leg.name, nothing_answered(run, answer) if leg.options.analyzer else answer)
+                own = leg.options.query is not None or leg.options.analyzer is not None
+                if own and (refused := words_refused(run.request, answer)) is not None:
+                    raise refused
+                run.fail(leg.name, answer)
                 continue
             leg_took(leg.name, answer.took)
             traces.passed(f"leg {leg.name}", milliseconds=answer.took, hits=len(answer.ids))
@@ -200,7 +214,7 @@ class Elastic:
         try:
             return self._alone(run, body)
         except ElasticsearchError as error:
-            raise nothing_answered(run, error) from error
+            raise nothing_answered(run.request, error) from error
 
     def _alone(self, run: Run, body: Mapping[str, Any], *, preference: str | None = None) -> Found:
         with self._breakers.asking(run.deadline):
@@ -259,7 +273,7 @@ class Elastic:
     def _drop(self, run: Run, lost: Sequence[str]) -> None:
         run.legs = [leg for leg in run.legs if leg.name not in lost]
         if not any(leg.seeks for leg in run.legs):
-            raise nothing_answered(run, run.errors[-1])
+            raise nothing_answered(run.request, run.errors[-1])
 
 
 def source_of(info: IndexInfo, server: Server, fields: Sequence[str] | None, *, with_vectors: bool) -> dict[str, Any]:
@@ -310,33 +324,18 @@ def keeps_legs(run: Run) -> bool:
 
 
 def total_of(run: Run, candidates: Candidates) -> int:
-    """Products that one of the texts matches, and those that only a vector leg found."""
+    """Products that one of the texts matches, and those of which is known that only a vector leg found them."""
     words = [leg.name for leg in run.legs if leg.space is None and leg.seeks]
     if not words:
         return len(candidates)
-    raw = candidates.raw[:, [candidates.legs.index(name) for name in words]]
-    return run.total + int((~(raw > 0)).all(axis=1).sum())
+    unmatched = np.ones(len(candidates), dtype=bool)
+    for name in words:
+        status = candidates.status[:, candidates.legs.index(name)]
+        unmatched &= (status == NO_MATCH) | ((status == NOT_RETRIEVED) & candidates.ended(name))
+    return max(len(candidates), run.total + int(unmatched.sum()))
 
 
 def excluded(run: Run) -> list[dict[str, Any]]:
     """The filter that leaves out the products that the query gave: nobody looks for what is in his hand."""
     ids = [key for one in run.request.all_inputs() if one.kind == "products" for key in one.products]
     return [{"bool": {"must_not": {"terms": {run.info.schema.key_field: sorted(set(ids))}}}}] if ids else []
-
-
-def nothing_answered(run: Run, error: TriptychError) -> TriptychError:
-    """Why no leg answered, or one did not. An analyzer that is not there, or a filter whose value does not fit its field, is
-    the user's to mend.
-    """
-    analyzer = run.request.text_options.analyzer
-    if analyzer is not None and error.code == "elasticsearch.bad_request" and "analyzer" in error.message:
-        return QueryError(
-            f"The index has no analyzer {analyzer!r}.", code="query.bad_text_option", field="text_options.analyzer"
-        )
-    if run.request.lexical_query is not None and error.code == "elasticsearch.bad_request":
-        return QueryError(
-            f"Elasticsearch refuses the query: {error.message}", code="query.bad_lexical_query", field="lexical_query"
-        )
-    if run.request.filters and error.code == "elasticsearch.bad_request":
-        return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")
-    return nothing_left(error)

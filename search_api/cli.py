@@ -113,7 +113,7 @@ def request_of(given: dict[str, Any]) -> SearchRequest:
         window=max(given["window"], given["size"]),
         certify=given["certify"],
         page=given["page"],
-        explain=given["explain"],
+        explain=given["explain"] and given["page"] is None,  # a page has its legs' parts in any case
         session_id=given["session"],
     )
 

@@ -35,5 +35,5 @@ class Deadline:
 
     @property
     def request_seconds(self) -> float | None:
-        """Seconds until a request to Elasticsearch is given up: a little longer than it gives its searches itself."""
+        """Seconds until a request to Elasticsearch or Redis is given up: a little longer than searches there may take."""
         return None if self.seconds is None else self.left + 0.25

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from search_api.answer import Degraded
 from search_api.fusion import FusedLeg
+from search_api.query import SearchRequest
 from triptych.elastic.lifecycle import IndexInfo
-from triptych.errors import ElasticsearchError, TriptychError
+from triptych.errors import ElasticsearchError, QueryError, TriptychError
 from triptych.schema import Space
 
 
@@ -20,6 +21,32 @@ def nothing_left(error: TriptychError) -> TriptychError:
     if not isinstance(error, ElasticsearchError):
         return error  # the user's, or a 503 as it is
     return NothingLeftError(error.message, code=error.code, field=error.field, remedy=error.remedy, retryable=error.retryable)
+
+
+def words_refused(request: SearchRequest, error: TriptychError) -> QueryError | None:
+    """An analyzer that is not there, or a lexical_query that Elasticsearch refuses: that is no leg to leave out."""
+    analyzer = request.text_options.analyzer
+    if analyzer is not None and error.code == "elasticsearch.bad_request" and "analyzer" in error.message:
+        return QueryError(
+            f"The index has no analyzer {analyzer!r}.", code="query.bad_text_option", field="text_options.analyzer"
+        )
+    if request.lexical_query is not None and error.code == "elasticsearch.bad_request":
+        return QueryError(
+            f"Elasticsearch refuses the query: {error.message}", code="query.bad_lexical_query", field="lexical_query"
+        )
+    return None
+
+
+def nothing_answered(request: SearchRequest, error: TriptychError) -> TriptychError:
+    """Why no leg answered. What is wrong with the words' query, or a filter whose value does not fit its field, is the user's
+    to mend.
+    """
+    refused = words_refused(request, error)
+    if refused is not None:
+        return refused
+    if request.filters and error.code == "elasticsearch.bad_request":
+        return QueryError(f"A filter does not fit its field: {error.message}", code="query.bad_filter", field="filters")
+    return nothing_left(error)
 
 
 def check_mapped(info: IndexInfo, space: Space) -> None:

@@ -19,6 +19,7 @@ from search_api.asking import Run
 from search_api.breakers import Breakers
 from search_api.classify import Classified, Weighed, classify
 from search_api.deadline import Deadline
+from search_api.decoding import QueryDecoder
 from search_api.degrading import check_mapped, nothing_left
 from search_api.legs import OF_PRODUCTS, Leg, Planned
 from search_api.metrics import CACHE_HIT, CACHE_MISS, timed
@@ -73,6 +74,7 @@ class QueryEmbedder:
         self._services = services
         self._breakers = breakers or Breakers()
         self._turns = Turns()
+        self._decoder = QueryDecoder(services)
 
     def warm(self, schema: IndexSchema | None = None) -> None:
         """Load all encoders that need no index, or those of an index that nobody asks yet, by one query each.
@@ -138,7 +140,7 @@ class QueryEmbedder:
                     field="audio_as",
                     remedy="Leave audio_as out, or add `speech` to the profile.",
                 )
-            sound = self._services.decoder.decode(self._bytes(one), Modality.AUDIO)
+            sound = self._decoder.decode(self._bytes(one), Modality.AUDIO, run.deadline)
             if not isinstance(sound, Waveform):
                 raise TypeError(type(sound))
             languages = languages_of(run.info)
@@ -182,8 +184,7 @@ class QueryEmbedder:
             if asked.errors:
                 raise nothing_left(asked.errors[0])
             if silent is not None:
-                what = silent.inputs[0].where
-                raise QueryError(f"The {what} says nothing (a vector of zeros).", code="query.no_vector", field=what)
+                raise _says_nothing(silent.inputs[0])
         return legs
 
     def classified(self, asked: Embedding, vote: Vote | None) -> Classified | None:
@@ -254,7 +255,8 @@ class QueryEmbedder:
             return known
         CACHE_MISS.inc()
         if digest not in asked.decoded:
-            asked.decoded[digest] = one.text if modality is Modality.TEXT else self._services.decoder.decode(data, modality)
+            text = modality is Modality.TEXT
+            asked.decoded[digest] = one.text if text else self._decoder.decode(data, modality, asked.deadline)
 
         def embed() -> Vector:
             encoder = self._services.encoders(asked.schema)[space.name]
@@ -326,11 +328,21 @@ class QueryEmbedder:
         return one.data
 
 
+def _says_nothing(one: QueryInput) -> QueryError:
+    """The error of a query that has nothing but an input without a vector, or with one of zeros."""
+    if one.kind in OF_PRODUCTS:
+        message = f"No vector says what {', '.join(map(repr, one.products[:3]))} is like: there is none here, or only of zeros."
+    else:
+        message = f"The {one.where} says nothing (a vector of zeros)."
+    return QueryError(message, code="query.no_vector", field=one.where)
+
+
 def given(one: QueryInput, space: Space) -> Vector:
     """The vector that the query gives for a space, scaled to length 1 unless distance is measured."""
     scaled = direction(one.vector)
     if space.similarity != "l2_norm" and scaled is not None:
         return scaled
-    if max(map(abs, one.vector)) > float(np.finfo(np.float32).max):
+    wide = np.asarray(one.vector, dtype=np.float64)
+    if not np.abs(wide).max() <= float(np.finfo(np.float32).max):  # so it is told of what is no number, too
         raise QueryError("The vector has numbers beyond those of 32 bits.", code="query.bad_vector", field=one.where)
-    return np.asarray(one.vector, dtype=np.float32)
+    return wide.astype(np.float32)

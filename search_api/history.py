@@ -61,7 +61,7 @@ class History:
     def _events(self, session: str, index: str, *, seconds: float | None) -> Sequence[Mapping[str, Any]]:
         """The session's latest events in an index, the latest first."""
         with self._breakers.guarding("redis sessions", QueueError, "queue.unavailable"):
-            names = Pseudonyms(self._services.redis, self._services.settings).known(session)
+            names = Pseudonyms(self._services.hurried_redis, self._services.settings).known(session)
         if not names:
             return ()
         store = EventStore(self._services.elasticsearch, self._services.settings)

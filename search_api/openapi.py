@@ -14,10 +14,11 @@ from pydantic.json_schema import models_json_schema
 
 from search_api.answer import SearchResult
 from search_api.events_body import EventsBody
+from search_api.jobs_body import JobBody, LetterBody
 from search_api.judgements_body import JudgementsBody
 from search_api.openapi_answers import MODELS
 from search_api.openapi_endpoints import ENDPOINTS, Endpoint
-from search_api.schemas import ExplainBody, JobBody, LetterBody, MsearchBody, ReweighBody, SearchBody
+from search_api.schemas import ExplainBody, MsearchBody, ReweighBody, SearchBody
 from search_api.similar import SimilarResult
 from triptych import __version__
 from triptych.jobs.records import Record

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
+from search_api.wellformed import check_form, finite
 from search_api.words import TextOptions
 from triptych.domain import Modality, Vector
 from triptych.errors import QueryError
@@ -29,6 +30,9 @@ LONGEST_SESSION: Final = 200
 
 MOST_INPUTS: Final = 16
 """Inputs of one query: each makes up to a handful of legs."""
+
+MOST_WEIGHT: Final = 1e100
+"""Of an input: so much that it may stand beside any other, and that sums of such are numbers."""
 
 MOST_PRODUCTS: Final = 100
 """Products of one input "like these"."""
@@ -91,7 +95,8 @@ class SearchRequest:
     `fusion` and `mean` say how scores are brought to one scale and averaged; `guard` is how many sigmas above the floor a leg's
     best score must stand, under calibrated, to count as 1; `complete=False` gives products 0 from legs that
     did not return them; `missing` is what a leg counts whose modality a product has not. `exact=False` leaves quantised
-    scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page.
+    scores as they are. `min_relevance` (0 to 1) cuts off what noise would reach as well. `page` is the token of a next page,
+    alone or beside `index`.
     `session_id` names the visit whose events lift what is like the products they are of (see `history`).
     """
 
@@ -161,6 +166,7 @@ class SearchRequest:
 
 def check(request: SearchRequest) -> None:
     """Raise QueryError for a request that no index could answer."""
+    check_form(request)
     if not 1 <= request.window <= LARGEST_WINDOW:
         raise QueryError(f"A window is 1 to {LARGEST_WINDOW}.", code="query.bad_window", field="window")
     if not 1 <= request.size <= request.window:
@@ -168,11 +174,10 @@ def check(request: SearchRequest) -> None:
             f"size is 1 to window, which is {request.window}.", code="query.bad_size", field="size", remedy="Raise window too."
         )
     check_relevance(request.min_relevance)
-    check_guard(request.guard)
+    check_guard(request.guard, request.fusion)
     if request.timeout_ms is not None and not 1 <= request.timeout_ms <= LONGEST_TIMEOUT_MS:
         raise QueryError(f"timeout_ms is 1 to {LONGEST_TIMEOUT_MS}.", code="query.bad_timeout", field="timeout_ms")
-    if request.missing is not None:
-        _check_one_of("missing", request.missing, _MISSING, "query.unknown_option")
+    check_missing(request.missing)
     _check_one_of("query_class", request.query_class, _CLASSES, "query.unknown_option")
     if request.audio_as != "sound" and request.audio is None:
         raise QueryError("audio_as is given without audio.", code="query.empty", field="audio", remedy="Give a sound.")
@@ -222,14 +227,53 @@ def _check_lexical_query(request: SearchRequest) -> None:
 _NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance", "missing")
 
 
+_BESIDE_PAGE = {"index", "page"}
+
+
+def check_page_alone(request: SearchRequest) -> None:
+    """Raise QueryError for a request of a page that asks for something else, too."""
+    plain = SearchRequest()
+    for name in (one.name for one in fields(request) if one.name not in _BESIDE_PAGE):
+        given, default = getattr(request, name), getattr(plain, name)
+        if given != default and (given or default):  # of nothing any form will do
+            raise not_alone(name)
+
+
+def not_alone(name: str) -> QueryError:
+    """The error of who asks for a page and says something else, too."""
+    return QueryError(
+        f"A page is asked for by its token alone, but {name} is given too.",
+        code="page.not_alone",
+        field=name,
+        remedy=f"Leave out {name}, or page: a page shows its answer as the first one did.",
+    )
+
+
 def check_relevance(least: float) -> None:
     if not 0 <= least <= 1:
         raise QueryError("min_relevance is 0 to 1.", code="query.bad_relevance", field="min_relevance")
 
 
-def check_guard(guard: float) -> None:
+def check_guard(guard: float, fusion: str) -> None:
     if not 0 <= guard <= MOST_GUARD:
         raise QueryError(f"guard is 0 to {MOST_GUARD} sigmas.", code="query.bad_guard", field="guard")
+    if fusion != "calibrated" and guard != DEFAULT_GUARD:
+        raise QueryError(
+            f"Only calibrated scores have a guard; fusion is {fusion}.",
+            code="query.bad_guard",
+            field="guard",
+            remedy="Leave guard out, or use calibrated.",
+        )
+
+
+def check_missing(missing: str | None) -> None:
+    if missing is not None:
+        _check_one_of("missing", missing, _MISSING, "query.unknown_option")
+
+
+def check_size(size: int, most: int) -> None:
+    if not 1 <= size <= most:
+        raise QueryError(f"size is 1 to {most}.", code="query.bad_size", field="size")
 
 
 def _check_together(request: SearchRequest) -> None:
@@ -244,13 +288,6 @@ def _check_together(request: SearchRequest) -> None:
                     field=name,
                     remedy="Use another fusion.",
                 )
-    if request.fusion != "calibrated" and request.guard != DEFAULT_GUARD:
-        raise QueryError(
-            f"Only calibrated scores have a guard; fusion is {request.fusion}.",
-            code="query.bad_guard",
-            field="guard",
-            remedy="Leave guard out, or use calibrated.",
-        )
     arranged = [name for name in ("sort", "collapse", "vote", "min_relevance") if getattr(request, name)]
     if request.certify and ((request.fusion, request.mean, request.complete) != _PROVABLE or arranged):
         raise QueryError(
@@ -290,8 +327,8 @@ def _check_one_of(name: str, value: object, able: Sequence[str], code: str) -> N
 
 
 def _check_input(one: QueryInput) -> None:
-    if not abs(one.weight) < float("inf"):
-        raise QueryError("The weight is no number.", code="query.bad_weight", field=one.where)
+    if not finite(one.weight) or abs(one.weight) > MOST_WEIGHT:
+        raise QueryError(f"The weight is no number up to {MOST_WEIGHT:g}.", code="query.bad_weight", field=one.where)
     if one.kind == "text" and not one.text.strip():
         raise QueryError("The text is empty.", code="query.empty", field=one.where, remedy="Leave it out or give words.")
     if len(one.text) > LONGEST_TEXT:

@@ -63,7 +63,7 @@ def read_options(given: Mapping[str, Any], info: IndexInfo) -> Options:
         float(given.get("min_relevance", 0.0)),
         facets.read(given.get("facets") or {}, info),
         arrange.read_sort(given.get("sort") or (), info),
-        arrange.read_collapse(given["collapse"], info) if given.get("collapse") else None,
+        arrange.read_collapse(given["collapse"], info) if given.get("collapse") is not None else None,
         votes.read_vote(given["vote"], info) if given.get("vote") is not None else None,
     )
 

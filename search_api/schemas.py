@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, WithJsonSchema
 
 from search_api.answer import SearchResult
 from search_api.query import (
@@ -25,11 +25,10 @@ from search_api.query import (
     QueryClass,
     QueryInput,
     SearchRequest,
+    not_alone,
 )
 from search_api.words import Fuzziness, TextOptions
-from triptych.catalogues import MOST_SLICES, SentFormat
 from triptych.errors import InputError
-from triptych.jobs.queue import NORMAL
 from triptych.schema import MOST_DIMS, Missing
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -130,7 +129,7 @@ class InputBody(_Body):
 class SearchBody(_Body):
     """The body of `POST /v1/search`; in a multipart form the same without media is the part `query`.
 
-    A further page is asked by `page` alone.
+    A further page is asked by `page` alone, or beside its `index`.
     """
 
     index: str = Field("", description="the index alias, such as `shop`")
@@ -175,6 +174,7 @@ class SearchBody(_Body):
         """The request, with uploaded files in place of base64. Raises InvalidBodyError."""
         if not self.index and self.page is None:
             raise InvalidBodyError("Which index?", field="index", remedy="Give index, such as `shop`.")
+        self._check_page_alone(image=image, audio=audio)
         plain = {name: getattr(self, name) for name in _PLAIN}
         return SearchRequest(
             **plain,
@@ -187,6 +187,15 @@ class SearchBody(_Body):
             fields=None if self.fields is None else tuple(self.fields),
         )
 
+    def _check_page_alone(self, **files: bytes | None) -> None:
+        """Raise QueryError where a page is asked for and any other field stands in the body, be it its default."""
+        if self.page is None:
+            return
+        for name in type(self).model_fields:
+            given = name in self.model_fields_set and getattr(self, name) is not None
+            if name not in {"index", "page"} and (given or files.get(name) is not None):
+                raise not_alone(name)
+
 
 _PLAIN = tuple(
     name
@@ -195,10 +204,14 @@ _PLAIN = tuple(
 )
 
 
+_AnyBody = Annotated[Any, WithJsonSchema({"type": "object", "additionalProperties": True})]
+"""What should be an object; what is none is the problem of that search alone."""
+
+
 class MsearchBody(_Body):
     """The body of `POST /v1/msearch`: several queries at once, each with an answer or a problem of its own."""
 
-    searches: list[Object] = Field(min_length=1, max_length=MOST_SEARCHES, description="bodies as of POST /v1/search")
+    searches: list[_AnyBody] = Field(min_length=1, max_length=MOST_SEARCHES, description="bodies as of POST /v1/search")
 
 
 class ExplainBody(SearchBody):
@@ -224,43 +237,6 @@ class ReweighBody(_Body):
         """The answer of `Searcher.reweigh`."""
         changes = self.model_dump(include={"fusion", "mean", "missing", "guard", "min_relevance"})
         return reweigh(self.query_id, self.weights, size=self.size, hydrate=self.hydrate, **changes)
-
-
-class CatalogueBody(_Body):
-    """How a catalogue is read; docs/records.md says what each option does."""
-
-    location: str | None = Field(None, min_length=1, max_length=4096, description="its address, if it is not sent along")
-    format: SentFormat | None = Field(None, description="what it is; by default its name says it")
-    columns: str | None = Field(None, max_length=10_000, description="other names of fields: sku=id,name=title.en")
-    separator: str | None = Field(None, min_length=1, max_length=10, description="between the values of a list in one cell")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="between the cells of a row")
-    quote: str | None = Field(None, max_length=4, description="what encloses a cell, or none")
-    encoding: str | None = Field(None, max_length=40, description="of a table that is not UTF-8")
-    query: str | None = Field(None, max_length=100_000, description="of an index: which of its documents, as JSON")
-    slices: int | None = Field(None, ge=1, le=MOST_SLICES, description="of an index: parts read side by side")
-
-
-class JobBody(_Body):
-    """The body of `POST /v1/jobs`; in a multipart form the part `job`, beside the file `catalogue`."""
-
-    index: str = Field(min_length=1, max_length=255, description="the index alias to add the catalogue to")
-    catalogue: CatalogueBody | None = Field(None, description="where it is and how it is read")
-    priority: int = Field(NORMAL, ge=0, le=9, description="jobs of higher priority are worked on first")
-    dry_run: bool = Field(False, description="enter no job: let a worker look at the catalogue and estimate time and space")
-    name: str | None = Field(None, min_length=1, max_length=200, description="what the job's list calls the catalogue")
-    idempotency_key: str | None = Field(
-        None, min_length=1, max_length=200, description="the same key makes one job; the header Idempotency-Key says the same"
-    )
-
-
-class LetterBody(_Body):
-    """The body of `POST /v1/jobs/{id}/redrive`: which dead letters, all by default."""
-
-    code: str | None = Field(None, max_length=100, description="only those of this code")
-    stage: str | None = Field(None, max_length=100, description="only those of this stage")
-    modality: str | None = Field(None, max_length=100, description="only those of this modality")
-    product: str | None = Field(None, max_length=512, description="only those of this product")
-    force: bool = Field(False, description="let the records win over what newer jobs wrote or deleted")
 
 
 def _either(name: str, body: MediaBody | None, upload: bytes | None) -> bytes | None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from search_api import arrange, deepening, facets, ranking, similar, weights
-from search_api.answer import Recognised, SearchResult
+from search_api.answer import Degraded, Recognised, SearchResult
 from search_api.asking import Elastic, Run, excluded, keeps_legs, product_of, total_of
 from search_api.breakers import Breakers
 from search_api.candidates import Candidates
@@ -35,10 +35,22 @@ from search_api.legs import OF_PRODUCTS, quantised, wanted
 from search_api.metrics import counted, timed
 from search_api.native import natively
 from search_api.page_hits import hits_of_page
-from search_api.query import SearchRequest, check, check_guard, check_method, check_relevance
+from search_api.query import (
+    LARGEST_WINDOW,
+    SearchRequest,
+    check,
+    check_guard,
+    check_method,
+    check_missing,
+    check_page_alone,
+    check_relevance,
+    check_size,
+    not_alone,
+)
 from search_api.session import Session, Sessions, expired
 from search_api.several import several
 from search_api.similar import SimilarRequest, SimilarResult
+from search_api.wellformed import check_text
 from search_api.why import explanation, fell_short
 from triptych.elastic.lexical import words_in
 from triptych.elastic.lifecycle import IndexInfo
@@ -80,7 +92,8 @@ class Searcher:
         other encoders, ElasticsearchError if no leg could be asked.
         """
         if request.page is not None:
-            return self._page(request.page)
+            check_page_alone(request)
+            return self._page(request.page, request.index)
         run, options, recognised = self.planned(request)
         if request.fusion == "native":
             return natively(self._elastic, run, options, recognised)
@@ -155,6 +168,8 @@ class Searcher:
         Elasticsearch is asked for nothing, unless `hydrate` asks for the products. A leg not named keeps its proportion.
         """
         deadline = Deadline()
+        check_text(query_id, "query_id")
+        check_size(size, LARGEST_WINDOW)
         session = self._sessions.get(query_id)
         info = self._infos.of_session(session) if hydrate else self._infos.last_of(session)
         legs = weights.again(session.legs, given)
@@ -163,7 +178,8 @@ class Searcher:
         options = ranking.read_options(changed.options, info)
         check_method(options.method.fusion, options.method.mean, weights=[leg.weight for leg in legs])
         check_relevance(options.min_relevance)
-        check_guard(options.method.guard)
+        check_guard(options.method.guard, options.method.fusion if "guard" in kept else "calibrated")
+        check_missing(kept.get("missing"))
         if options.method.fusion == "native":
             raise QueryError("native has no scores to weigh anew.", code="query.not_native", field="fusion")
         if changed.asked is not None and options.method.fusion != "calibrated":
@@ -181,7 +197,10 @@ class Searcher:
             raise QueryError(
                 "fusion native has no scores to explain.", code="query.not_native", field="fusion", remedy="Use another fusion."
             )
-        run, options, recognised = self.planned(replace(request, page=None, deep=False))
+        check_text(product, "product")
+        if request.page is not None:
+            raise not_alone("product")
+        run, options, recognised = self.planned(replace(request, deep=False))
         there, passes = self._elastic.holds(run, product)
         if not there:
             raise NotFoundError(
@@ -201,6 +220,7 @@ class Searcher:
 
     def product(self, index: str, product_id: str) -> dict[str, Any]:
         """One product by id: {"id", "product"}, without our own field. Raises NotFoundError."""
+        check_text(product_id, "id")
         info = self.info(index)
         found = product_of(self._services.elasticsearch, info, product_id)
         if found is None:
@@ -218,10 +238,14 @@ class Searcher:
             for name, one in ((name, plan[name]) for name in candidates.legs)
         ]
 
-    def _page(self, token: str) -> SearchResult:
+    def _page(self, token: str, index: str) -> SearchResult:
         """A further page: the same ranking, from the session."""
         deadline = Deadline()
         session, offset, size = self._sessions.paged(token)
+        if index not in {"", session.index}:
+            raise QueryError(
+                f"The page is of the index {session.index!r}.", code="page.invalid", field="index", remedy="Leave index out."
+            )
         info = self._infos.of_session(session)
         run = _run_of(session, info, deadline, size)
         if session.asked is not None:
@@ -251,7 +275,7 @@ class Searcher:
             hits = [ranking.hit(session, ranked, row, None) for row in ranked.rows[offset:at]]
         more = at < len(ranked.rows) or deepening.goes_on(session)
         degraded = [*session.degraded, *unmeasured(session.legs, options.min_relevance)]
-        if kept is not None and (lost := kept.result()) is not None:
+        if kept is not None and (lost := _kept(kept, run.deadline)) is not None:
             degraded.append(lost)
         return SearchResult(
             query_id=session.id,
@@ -271,6 +295,14 @@ class Searcher:
             index=session.index,
             offset=offset,
         )
+
+
+def _kept(done: Future[Degraded | None], deadline: Deadline) -> Degraded | None:
+    """What is the matter with keeping a session, as far as the deadline lets it be waited for, and a little longer."""
+    try:
+        return done.result(deadline.request_seconds)
+    except TimeoutError:
+        return Degraded("redis", "queue.unavailable", "Redis did not answer within timeout_ms.")
 
 
 def _run_of(session: Session, info: IndexInfo, deadline: Deadline, size: int) -> Run:

@@ -186,7 +186,7 @@ class Sessions:
         """Redis under its breaker; what fails is a QueueError."""
         with self._breakers.guarding("redis sessions", QueueError, "queue.unavailable"):
             try:
-                yield self._services.redis
+                yield self._services.hurried_redis
             except redis.RedisError as error:
                 raise QueueError(f"Redis did not answer: {error}.", code="queue.unavailable") from error
 

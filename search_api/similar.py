@@ -26,6 +26,7 @@ from search_api.complementary import Bought, Complementary
 from search_api.deadline import Deadline
 from search_api.filters import Use, kind_of
 from search_api.query import DEFAULT_SIZE, DEFAULT_WINDOW, QueryInput, SearchRequest
+from search_api.wellformed import check_form
 from triptych.domain import Vector
 from triptych.elastic.engine import search, unpack
 from triptych.elastic.lifecycle import IndexInfo
@@ -241,6 +242,7 @@ def _others(request: SimilarRequest, info: IndexInfo) -> dict[str, float]:
 
 
 def _check(request: SimilarRequest) -> None:
+    check_form(request)
     if not 1 <= request.size <= MOST_SIMILAR:
         raise QueryError(f"size is 1 to {MOST_SIMILAR}.", code="query.bad_size", field="size")
     if not 0 <= request.diversity <= 1:

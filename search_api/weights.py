@@ -16,6 +16,7 @@ from typing import Final
 from search_api.fusion import FusedLeg, reweighed
 from search_api.legs import OF_PRODUCTS, Planned
 from search_api.query import QueryClass, SearchRequest
+from search_api.wellformed import finite
 from triptych.elastic.lexical import LONGEST, words_in
 from triptych.errors import QueryError
 from triptych.schema import LEXICAL, IndexSchema, Level
@@ -154,7 +155,7 @@ def share(given: Mapping[str, float], defaults: Mapping[str, float], known: Sequ
             close = difflib.get_close_matches(name, able, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Legs of this index: {', '.join(able)}."
             raise QueryError(f"There is no leg {name!r}.", code="query.unknown_leg", field=f"weights.{name}", remedy=hint)
-        if not abs(value) < float("inf"):
+        if not finite(value):
             raise QueryError(
                 f"The weight of {name!r} is {value}.",
                 code="query.bad_weight",

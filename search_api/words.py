@@ -20,6 +20,9 @@ from triptych.errors import QueryError
 Fuzziness = Literal["AUTO", "0", "1", "2"]
 
 _SEARCHABLE = {"text", "keyword", "match_only_text", "search_as_you_type", "constant_keyword", "wildcard", "version"}
+_MOST_BOOST = 1e30
+"""Scores are 32 bit floats, which end at 3e38."""
+
 _TITLE = re.compile(r"title\.([a-z]{2,3})")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
@@ -105,6 +108,10 @@ def fields_of(options: TextOptions, info: IndexInfo) -> tuple[str, ...]:
     if options.language:
         fields = _in_language(fields, options.language, info)
     found = _spelled_out(fields, options.language, info) if options.fields else tuple(fields)
+    if any(float(name.partition("^")[2] or 1) > _MOST_BOOST for name in found):
+        raise QueryError(
+            "Together the boosts of a field are too large.", code="query.bad_text_option", field="text_options.fields"
+        )
     if options.language and not found:
         raise QueryError(
             f"None of the fields has words in {options.language!r}.",

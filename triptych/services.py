@@ -38,6 +38,9 @@ if TYPE_CHECKING:  # brings torch
 _COUNT_EVERY = 2.0
 """Seconds from one count of a busy job's records to the next."""
 
+_HURRIED_SECONDS = 1.0
+"""Time a call of Redis has where a user waits. One that hangs takes connections and answers nothing."""
+
 _MOST_SETS = 4
 """Sets of encoders kept at once: one for all indices of a profile whose encoders learned nothing, one for each index where they
 did. The one that was not asked for longest goes first."""
@@ -68,6 +71,11 @@ class Services:
     @cached_property
     def server(self) -> elastic.Server:
         return elastic.server(self.elasticsearch)
+
+    @cached_property
+    def hurried_redis(self) -> redis.Redis:
+        """Redis for what does without rather than wait: searches, and the cache."""
+        return queue.connect_redis(self.settings.redis_address, seconds=_HURRIED_SECONDS)
 
     @cached_property
     def redis(self) -> redis.Redis:
@@ -109,7 +117,9 @@ class Services:
     @cached_property
     def cache(self) -> VectorCache:
         url = self.settings.cache_url
-        own = self.redis if url is None else queue.connect_redis(url.get_secret_value(), field="TRIPTYCH_CACHE_URL")
+        if url is None:
+            return VectorCache(self.hurried_redis, self.settings)
+        own = queue.connect_redis(url.get_secret_value(), field="TRIPTYCH_CACHE_URL", seconds=_HURRIED_SECONDS)
         return VectorCache(own, self.settings)
 
     @cached_property

@@ -18,7 +18,8 @@ import orjson
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from search_api.schemas import InvalidBodyError, JobBody, LetterBody, decoded, parse
+from search_api.jobs_body import JobBody, LetterBody
+from search_api.schemas import InvalidBodyError, decoded, parse
 from search_api.views.search import json_response, read
 from triptych.allowed_catalogues import may_be_named
 from triptych.catalogues import named_index, shown, upload_location, upload_of

@@ -34,12 +34,14 @@ def test_several_searches_at_once_have_their_own_answers_and_problems(web: Web) 
     bodies = [{"index": web.index, "text": word} for word in ("red", "blue", "horn", "drum", "boat", "hat")]
     bodies.insert(2, {"index": web.index, "text": "red", "size": 0})
     bodies.insert(4, {"nonsense": True})
+    bodies += [5, None, "red", [{"index": web.index, "text": "red"}]]  # type: ignore[list-item]
     status, found = web.post("/v1/msearch", searches=bodies)
     assert status == 200
     answers = found["answers"]
     assert [one.get("problem", {}).get("code") for one in answers] == [
-        None, None, "query.bad_size", None, "request.invalid", None, None, None,
+        None, None, "query.bad_size", None, "request.invalid", None, None, None, *["request.invalid"] * 4,
     ]  # fmt: skip
+    assert [answer["problem"]["field"] for answer in answers[-4:]] == ["body"] * 4
     for body, answer in zip(bodies, answers, strict=True):
         if "problem" not in answer:
             alone = web.search(text=body["text"])
@@ -284,6 +286,24 @@ def test_what_matches_one_of_several_texts_is_counted_once(web: Web) -> None:
     beside = web.search(inputs=inputs, vectors={"words": WORDS}, size=60, window=60)
     found = {hit["id"] for hit in beside["hits"]} | {thing.id for thing in matching}
     assert beside["total_matched"] == len(found)
+
+
+def test_no_product_is_counted_twice_where_its_words_are_not_scored(web: Web) -> None:
+    asked: dict[str, Any] = {"text": "boat lamp", "vectors": {"words": WORDS}, "size": 5}
+    matching = {thing.id for thing in THINGS if {"boat", "lamp"} & set(thing.title.split())}
+    near = {hit["id"] for hit in web.search(vectors={"words": WORDS}, window=12, size=12)["hits"]}
+    assert len(matching) > 12
+    assert matching & near
+    assert near - matching
+    whole = web.search(**asked, window=12)["total_matched"]
+    weightless = web.search(**asked, window=12, text_options={"fields": ["title.en^0", "title.de^0"]})
+    assert (whole, weightless["total_matched"]) == (len(matching | near), len(matching | near))
+    unknown = web.search(**asked, window=12, complete=False)
+    assert max(len(matching), unknown["reachable"]) <= unknown["total_matched"] <= whole
+    known = web.search(**asked, window=60, complete=False)
+    assert known["total_matched"] == web.search(**asked, window=60)["total_matched"]
+    silent = web.search(**asked, window=12, weights={"lexical": 0})
+    assert silent["total_matched"] == silent["reachable"] == 12
 
 
 def test_an_answer_may_be_asked_by_a_weight_set(web: Web) -> None:

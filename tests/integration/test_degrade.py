@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -541,3 +542,16 @@ def test_redis_away_costs_the_pages_of_other_processes_only(place: Place) -> Non
         assert names(result) == [("redis", "queue.unavailable")]
         check_whole(result, LEGS)
         assert [hit.id for hit in result.hits] == [hit.id for hit in there.hits]
+
+
+def test_a_redis_that_hangs_has_a_second_a_call(place: Place) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # it takes connections, and answers none
+        hangs = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        searcher = place.searcher(redis_url=hangs, cache_bytes=0)
+        place.searcher().search(place.request())
+        began = time.monotonic()
+        result = searcher.search(place.request(timeout_ms=600_000))
+        assert time.monotonic() - began < 4.5, "one call keeps the answer, one asks for what signs its pages"
+        assert names(result) == [("redis", "queue.unavailable")]

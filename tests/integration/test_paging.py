@@ -211,6 +211,20 @@ def test_later_pages_show_facets_highlights_and_fields_too(shelf: Shelf) -> None
     assert second.explain["legs"] == (first.explain or {})["legs"]
 
 
+def test_a_page_is_that_of_its_answer_and_of_nothing_else(shelf: Shelf) -> None:
+    token = shelf.search(size=5).next
+    assert shelf.searcher.search(SearchRequest(shelf.index, page=token)).offset == 5
+    with pytest.raises(QueryError) as other:
+        shelf.searcher.search(SearchRequest("another", page=token))
+    assert (other.value.code, other.value.field) == ("page.invalid", "index")
+    with pytest.raises(QueryError) as more:
+        shelf.searcher.search(SearchRequest(page=token, text="drum"))
+    assert (more.value.code, more.value.field) == ("page.not_alone", "text")
+    with pytest.raises(QueryError) as explained:
+        shelf.searcher.explain(SearchRequest(shelf.index, page=token), "p000")
+    assert (explained.value.code, explained.value.field) == ("page.not_alone", "product")
+
+
 def test_reweighed_products_have_their_highlights_and_pictures(shelf: Shelf) -> None:
     first = shelf.search(size=30, highlight=True, fields=("title",))
     again = elsewhere(shelf.services).reweigh(first.query_id, {}, size=30, hydrate=True)

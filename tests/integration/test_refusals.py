@@ -5,12 +5,15 @@ What needs pictures and sounds is in test_http_api.py, what fails by itself in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from made_web import WORDS, Web, made_web
 
+from search_api.query import SearchRequest
+from search_api.searcher import Searcher
+from triptych.errors import QueryError
 from triptych.services import Services
 
 pytestmark = pytest.mark.integration
@@ -47,6 +50,8 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"inputs": [{}]}, "request.invalid", "inputs.0"),
     ({"products": [f"p{n}" for n in range(101)]}, "query.too_many_products", "products"),
     ({"products": ["nobodys"]}, "product.not_found", "products"),
+    ({"inputs": [{"text": "x", "weight": 1e308}, {"text": "y", "weight": 1e308}]}, "query.bad_weight", "inputs.0.text"),
+    ({"weights": {"lexical": 1e308, "vector.words": 1e308}}, None, None),
     ({"min_relevance": 1.5}, "query.bad_relevance", "min_relevance"),
     ({"min_relevance": -0.1}, "query.bad_relevance", "min_relevance"),
     ({"guard": 20.5}, "query.bad_guard", "guard"),
@@ -70,6 +75,10 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"fusion": "native", "mean": "harmonic"}, "query.bad_mean", "mean"),
     ({"fusion": "native", "filters": {"made": "soon"}}, "query.bad_filter", "filters"),
     ({"fusion": "native", "text_options": {"analyzer": "nobodys"}}, OPTIONS, "text_options.analyzer"),
+    ({"text_options": {"analyzer": "nobodys"}, "vectors": {"words": [1.0] * 16}}, OPTIONS, "text_options.analyzer"),
+    ({"text_options": {"analyzer": ""}, "vectors": {"words": [1.0] * 16}}, OPTIONS, "text_options.analyzer"),
+    ({"text_options": {"analyzer": "nobodys"}, "facets": {"brand": {}}}, OPTIONS, "text_options.analyzer"),
+    ({"text_options": {"fields": ["title.en^999999"] * 6}}, OPTIONS, "text_options.fields"),
     ({"mean": "harmonic", "inputs": [{"text": "blue", "weight": -1}]}, "query.bad_mean", "mean"),
     ({"deep": True, "sort": ["price"]}, "query.not_deep", "sort"),
     ({"deep": True, "fusion": "rrf"}, "query.not_deep", "fusion"),
@@ -80,6 +89,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"sort": [{"price": "down"}]}, "query.bad_sort", "sort.0"),
     ({"sort": ["price", "price"]}, "query.bad_sort", "sort.1"),
     ({"sort": [5]}, "request.invalid", "sort.0"),
+    ({"collapse": ""}, "query.unknown_field", "collapse"),
     ({"collapse": "price"}, "query.bad_collapse", "collapse"),
     ({"vote": {"field": "brand", "neighbours": 0}}, "query.bad_vote", "vote.neighbours"),
     ({"vote": {}}, "query.bad_vote", "vote.field"),
@@ -113,7 +123,7 @@ def test_what_cannot_be_answered_is_refused_with_code_and_field(
             return  # explaining has no pages, and no native scores
         body["product"] = "p000"
     given = {name: value for name, value in body.items() if value is not None}
-    status, found = web.post(path, **given if "page" in given else {"index": web.index, **given})
+    status, found = web.post(path, **fields if "page" in given else {"index": web.index, **given})
     if code is None:
         assert status == 200, found
         return
@@ -128,6 +138,46 @@ def test_a_session_that_is_over_is_not_found(web: Web) -> None:
     status, found = web.post("/v1/reweigh", query_id=answer["query_id"])
     assert (status, found["code"]) == (404, "session.not_found"), "native keeps none"
     assert "native not at all" in found["remedy"]
+
+
+@pytest.mark.parametrize("changes", [{"fusion": "min_max", "guard": 3}, {"fusion": "rrf", "guard": 0}])
+def test_only_calibrated_scores_have_a_guard_when_they_are_weighed_anew(changes: dict[str, Any], web: Web) -> None:
+    guarded = web.search(text="red horn", guard=3)["query_id"]
+    status, found = web.post("/v1/reweigh", query_id=guarded, **changes)
+    assert (status, found["code"], found["field"]) == (400, "query.bad_guard", "guard")
+    assert web.post("/v1/reweigh", query_id=guarded, fusion="min_max")[0] == 200, "what the query had is not said again"
+    unguarded = web.search(text="red horn", fusion="min_max")["query_id"]
+    assert web.post("/v1/reweigh", query_id=unguarded, guard=3)[1]["code"] == "query.bad_guard"
+    assert web.post("/v1/reweigh", query_id=unguarded, guard=3, fusion="calibrated")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "field"),
+    [
+        ({"size": -3}, "query.bad_size", "size"),
+        ({"size": 1001}, "query.bad_size", "size"),
+        ({"missing": "ignore"}, "query.unknown_option", "missing"),
+        ({"query_id": "\ud800"}, "query.bad_form", "query_id"),
+    ],
+)
+def test_python_weighs_anew_what_http_would(more: dict[str, Any], code: str, field: str, web: Web) -> None:
+    asked = {"query_id": web.search(text="red horn")["query_id"], "given": {}, "size": 5, **more}
+    with pytest.raises(QueryError) as caught:
+        Searcher(web.services).reweigh(**asked)
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_a_text_that_nothing_can_write_is_told_by_its_field(web: Web) -> None:
+    searcher = Searcher(web.services)
+    asked: dict[str, Callable[[], object]] = {
+        "id": lambda: searcher.product(web.index, "\ud800"),
+        "product": lambda: searcher.explain(SearchRequest(web.index, text="red"), "\ud800"),
+        "text": lambda: searcher.search(SearchRequest(web.index, text="\ud800")),
+    }
+    for field, ask in asked.items():
+        with pytest.raises(QueryError) as caught:
+            ask()
+        assert (caught.value.code, caught.value.field) == ("query.bad_form", field)
 
 
 def test_what_was_pushed_away_was_not_looked_for_and_is_not_reweighed_to_seek(web: Web) -> None:

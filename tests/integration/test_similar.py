@@ -144,6 +144,7 @@ def test_unknown_products_and_such_without_vectors_are_refused(searcher: Searche
     with pytest.raises(QueryError) as bare:
         searcher.similar(SimilarRequest(made, "bare"))
     assert (bare.value.code, bare.value.field) == ("query.no_vector", "id")
+    assert "'bare'" in bare.value.message
     for options, code in (({"size": 0}, "query.bad_size"), ({"diversity": -1}, "query.bad_diversity")):
         with pytest.raises(QueryError) as bad:
             searcher.similar(SimilarRequest(made, PRODUCT, **options))  # type: ignore[arg-type]

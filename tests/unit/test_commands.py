@@ -127,8 +127,8 @@ def _request(monkeypatch: pytest.MonkeyPatch, *args: str) -> SearchRequest:
         (["--collapse", "brand", "--vote", "category"], {"collapse": "brand", "vote": {"field": "category"}}),
         (["--min-relevance", "0.5", "--fusion", "rrf"], {"min_relevance": 0.5, "fusion": "rrf"}),
         (["--size", "500"], {"size": 500, "window": 500}),
-        (["--window", "50", "--certify", "--explain", "--page", "t"],
-         {"window": 50, "certify": True, "explain": True, "page": "t"}),
+        (["--window", "50", "--certify", "--explain"], {"window": 50, "certify": True, "explain": True}),
+        (["--page", "t", "--explain"], {"page": "t"}),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )  # fmt: skip

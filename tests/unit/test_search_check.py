@@ -18,6 +18,7 @@ from search_api.query import (
     SearchRequest,
     check,
     check_method,
+    check_page_alone,
 )
 from triptych.domain import Modality
 from triptych.errors import QueryError
@@ -92,6 +93,10 @@ def test_within_the_limits(fields: dict[str, Any]) -> None:
         ({"inputs": (QueryInput("text", text=" "),)}, "query.empty", "inputs.0.text"),
         ({"inputs": (WORDS, QueryInput("text", text="x" * (LONGEST_TEXT + 1)))}, "query.too_long", "inputs.1.text"),
         ({"inputs": (QueryInput("text", math.nan, text="x"),)}, "query.bad_weight", "inputs.0.text"),
+        ({"inputs": (QueryInput("text", 1e101, text="x"), WORDS)}, "query.bad_weight", "inputs.0.text"),
+        ({"inputs": (QueryInput("text", "1", text="x"),)}, "query.bad_weight", "inputs.0.text"),  # type: ignore[arg-type]
+        ({"inputs": (QueryInput("text", 10**400, text="x"),)}, "query.bad_weight", "inputs.0.text"),
+        ({"text": "half \ud800"}, "query.bad_form", "text"),
         ({"inputs": (QueryInput("image", math.inf, data=b"i"),)}, "query.bad_weight", "inputs.0.image"),
         ({"inputs": (QueryInput("text", -1, text="x"),)}, "query.bad_weight", "inputs"),
         ({"inputs": (QueryInput("text", 0, text="x"), QueryInput("image", -1, data=b"i"))}, "query.bad_weight", "inputs"),
@@ -163,3 +168,16 @@ def test_all_inputs_come_by_kind_each_in_the_order_given_and_say_where_they_stoo
 def test_a_request_does_not_show_its_media() -> None:
     shown = repr(SearchRequest("shop", image=b"secret", audio=b"secret", inputs=(QueryInput("image", data=b"secret"),)))
     assert "secret" not in shown
+
+
+def test_a_page_stands_alone_or_beside_its_index() -> None:
+    check_page_alone(SearchRequest("shop", page="token", sort=[], filters={}, size=10))
+
+
+@pytest.mark.parametrize(
+    "more", [{"text": "x"}, {"size": 5}, {"complete": False}, {"sort": ["price"]}, {"vectors": {"own": [1.0]}}]
+)
+def test_what_stands_beside_a_page_is_named(more: dict[str, Any]) -> None:
+    with pytest.raises(QueryError) as caught:
+        check_page_alone(SearchRequest("shop", page="token", **more))
+    assert (caught.value.code, caught.value.field) == ("page.not_alone", next(iter(more)))

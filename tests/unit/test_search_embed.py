@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from embedding_toys import FAR, OWN, PICTURES, SCHEMA, WORDS, Encoder, Parts, asking, embedder, info_of, legs, row
+from PIL import Image
 from toys import IMAGE, TEXT, a_fused, an_encoded
 
 from search_api.breakers import FAILURES
@@ -111,6 +115,14 @@ def test_numbers_beyond_float32_are_refused_or_become_a_direction(parts: Parts, 
         found = legs(parts, vectors={space: values})
         assert space == "own"
         assert np.linalg.norm(row(found["vector.own"])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("space", ["own", "far"])
+@pytest.mark.parametrize("values", [[math.nan, 1], [math.inf, 1], [1, -math.inf], np.array([1, np.nan], np.float32)])
+def test_what_is_no_number_is_told_by_its_field(parts: Parts, space: str, values: Any) -> None:
+    with pytest.raises(QueryError) as caught:
+        legs(parts, vectors={space: values})
+    assert (caught.value.code, caught.value.field) == ("query.bad_vector", f"vectors.{space}")
 
 
 @pytest.mark.parametrize("size", [1e-20, 1e20, 1e30])
@@ -258,6 +270,29 @@ def test_of_a_space_of_several_media_both_fields_must_be_there() -> None:
     with pytest.raises(ElasticsearchError, match=best.parts_vector):
         check_mapped(info, best)
     check_mapped(replace(info, fields={**info.fields, best.parts_vector: "dense_vector"}), best)
+
+
+def test_a_query_does_not_wait_for_its_picture_beyond_its_deadline(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, let_go = embedder(parts), threading.Event()
+    monkeypatch.setattr(Parts, "decode", lambda *_: Image.new("RGB", (2, 2)) if let_go.wait(30) else None)
+    try:
+        asked = replace(asking(text="shoe", image=b"slow"), deadline=Deadline(0.3))
+        found = mine.legs(asked, wanted(asked.request, SCHEMA))
+        assert asked.deadline.took < 10
+        assert LEXICAL in [leg.name for leg in found]
+        late = [one for one in asked.failed if one.name.startswith("image.")]
+        assert late
+        assert {one.code for one in late} == {"encoder.too_slow"}
+    finally:
+        let_go.set()
+    asked = asking(text="shoe", image=b"slow")
+    assert len(mine.legs(asked, wanted(asked.request, SCHEMA))) == len(wanted(asked.request, SCHEMA)), "nothing is left alone"
+
+
+def test_a_picture_that_cannot_be_read_is_told_within_a_deadline_too(parts: Parts) -> None:
+    asked = replace(asking(image=b"broken"), deadline=Deadline(30))
+    with pytest.raises(MediaError):
+        embedder(parts).legs(asked, wanted(asked.request, SCHEMA))
 
 
 def test_a_query_does_not_wait_for_the_encoders_beyond_its_deadline(parts: Parts) -> None:

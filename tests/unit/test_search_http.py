@@ -253,8 +253,16 @@ def test_each_query_of_several_has_a_problem_of_its_own(client: FlaskClient) -> 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("searches", [[], [{"index": "shop"}] * (MOST_SEARCHES + 1), ["shoe"], {}])
-def test_several_queries_are_one_to_twenty_objects(client: FlaskClient, searches: Any) -> None:
+@pytest.mark.parametrize("no_object", [5, None, "shoe", [], True])
+def test_a_query_of_several_that_is_no_object_is_at_fault_alone(client: FlaskClient, no_object: Any) -> None:
+    response = client.post("/v1/msearch", json={"searches": [{"index": "shop", "text": " "}, no_object]})
+    assert response.status_code == 200, response.text
+    problems_ = [answer["problem"] for answer in json.loads(response.data)["answers"]]
+    assert [(one["code"], one["field"]) for one in problems_] == [("query.empty", "text"), ("request.invalid", "body")]
+
+
+@pytest.mark.parametrize("searches", [[], [{"index": "shop"}] * (MOST_SEARCHES + 1), "shoe", {}])
+def test_several_queries_are_one_to_twenty(client: FlaskClient, searches: Any) -> None:
     problem = _problem(client.post("/v1/msearch", json={"searches": searches}), 400)
     assert (problem["field"] or "").startswith("searches")
 

@@ -26,6 +26,7 @@ from search_api.schemas import (
 )
 from search_api.views.search import json_response
 from search_api.words import TextOptions
+from triptych.errors import QueryError
 
 pytestmark = pytest.mark.unit
 
@@ -66,8 +67,9 @@ def test_each_field_becomes_one_of_the_request(name: str) -> None:
 
 
 def test_a_whole_body_becomes_a_request() -> None:
+    plain = {name: value for name, value in PLAIN.items() if name != "page"}  # which stands alone
     body = {
-        **PLAIN, "sort": [*PLAIN["sort"]], "index": "shop", "products": ["a", "b"],
+        **plain, "sort": [*PLAIN["sort"]], "index": "shop", "products": ["a", "b"],
         "image": {"base64": PICTURE}, "audio": {"base64": PICTURE},
         "inputs": [{"text": "red", "weight": -1}, {"audio": {"base64": PICTURE}, "audio_as": "words"}],
         "text_options": {"fields": ["title.en^3"], "operator": "and", "fuzziness": "AUTO", "language": "en", "phrase_boost": 2,
@@ -80,7 +82,7 @@ def test_a_whole_body_becomes_a_request() -> None:
             QueryInput("text", -1, text="red", where="inputs.0.text"),
             QueryInput("audio", data=b"picture", audio_as="words", where="inputs.1.audio"),
         ),
-        text_options=TextOptions(("title.en^3",), "and", "AUTO", "en", 2, "75%", "x"), **PLAIN,
+        text_options=TextOptions(("title.en^3",), "and", "AUTO", "en", 2, "75%", "x"), **plain,
     )  # fmt: skip
 
 
@@ -91,6 +93,24 @@ def test_an_index_alone_has_the_defaults() -> None:
 
 def test_a_page_needs_no_index_but_everything_else_does() -> None:
     assert parse_body({"page": "token"}).to_request().page == "token"
+    beside = {"page": "token", "index": "shop", "text": None}  # nothing is given by null
+    assert request_of(beside) == SearchRequest("shop", page="token")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"text": "x"}, {"size": 10}, {"explain": False}, {"weights": {}}, {"timeout_ms": 50}, {"image": {"base64": "AAAA"}}],
+)
+def test_a_page_is_asked_for_alone(more: dict[str, Any]) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_body({"page": "token", **more}).to_request()
+    assert (caught.value.code, caught.value.field) == ("page.not_alone", next(iter(more)))
+
+
+def test_a_page_is_asked_for_without_files() -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_body({"page": "token"}).to_request(audio=b"sound")
+    assert (caught.value.code, caught.value.field) == ("page.not_alone", "audio")
     for body in ({}, {"index": ""}, {"text": "shoe"}):
         with pytest.raises(InvalidBodyError) as caught:
             parse_body(body).to_request()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from search_api import ranking
 from search_api.answer import Degraded, Recognised
 from search_api.breakers import Breakers
 from search_api.classify import Classified
+from search_api.deadline import Deadline
 from search_api.fusion import FusedLeg, Method
 from search_api.ranking import Options
+from search_api.searcher import _kept
 from search_api.session import MOST_HERE, Session, Sessions, from_bytes, to_bytes
 from triptych.errors import NotFoundError, QueryError
 from triptych.schema import LEXICAL, Level
@@ -129,6 +132,28 @@ def test_without_redis_the_pages_of_one_process_work(settings: Settings, nowhere
     assert lost is not None
     assert (lost.name, lost.code) == ("redis", "queue.unavailable")
     assert mine.get("q1") is session
+
+
+def test_a_redis_that_hangs_costs_a_second(settings: Settings) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # it takes connections, and answers none
+        mine = sessions(settings, f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        began = time.monotonic()
+        lost = mine.put(a_session({"a": [1.0, 0.8, None]}))
+        assert time.monotonic() - began < 3
+    assert lost is not None
+    assert (lost.name, lost.code) == ("redis", "queue.unavailable")
+
+
+def test_an_answer_does_not_wait_beyond_its_deadline_until_it_is_kept() -> None:
+    kept: Future[Degraded | None] = Future()
+    lost = _kept(kept, Deadline(0.01))
+    assert lost is not None
+    assert (lost.name, lost.code) == ("redis", "queue.unavailable")
+    kept.set_result(None)
+    assert _kept(kept, Deadline(0.0)) is None
+    assert _kept(kept, Deadline()) is None
 
 
 def test_a_session_that_is_nowhere_is_over(settings: Settings, nowhere: str) -> None:

@@ -144,7 +144,7 @@ def test_what_keeps_failing_to_recognise_is_left_alone(parts: Parts) -> None:
 def test_a_sound_does_not_wait_for_its_turn_beyond_the_deadline(parts: Parts) -> None:
     parts.transcriber, mine = Transcriber("shoe"), embedder(parts)
     run = running(audio=b"a", audio_as="both")
-    run.deadline = Deadline(0.01)
+    run.deadline = Deadline(0.3)
     with mine._turns.held():
         mine.words_of(run)
     assert [(one.name, one.code) for one in run.degraded] == [(AUDIO_WORDS, "encoder.busy")]

@@ -226,14 +226,17 @@ _LEAST_SQUARED: Final = 1e-200
 
 
 def direction(values: Sequence[float] | Vector) -> Vector | None:
-    """Numbers that somebody gave as a vector of length 1, however large or small they are; None for zeros."""
+    """Numbers that somebody gave as a vector of length 1, however large or small they are.
+
+    None for zeros, and where one is no number.
+    """
     wide = np.asarray(values, dtype=np.float64)
     with np.errstate(over="ignore"):
         squared = float(wide.dot(wide))
     if _LEAST_SQUARED < squared < 1 / _LEAST_SQUARED:
         return np.asarray(wide / math.sqrt(squared), dtype=np.float32)
     peak = np.abs(wide).max(initial=0.0)
-    return unit(wide / peak) if peak > 0 else None
+    return unit(wide / peak) if 0 < peak < math.inf else None
 
 
 def shortened(vectors: npt.NDArray[Any], dims: int) -> Vectors:

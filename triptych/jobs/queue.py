@@ -177,10 +177,13 @@ def _send(queue: Celery, task: str, payload: Mapping[str, Any], kind: str, prior
         queue.send_task(task, kwargs=payload, queue=name, priority=first, ignore_result=True, **options)
 
 
-def connect_redis(url: str, field: str = "TRIPTYCH_REDIS_URL") -> redis.Redis:
-    """A plain Redis client. Raises SettingsError, which names the setting `field`, if `url` is no Redis URL."""
+def connect_redis(url: str, field: str = "TRIPTYCH_REDIS_URL", *, seconds: float = 5) -> redis.Redis:
+    """A plain Redis client, each call of which has so many seconds.
+
+    Raises SettingsError, which names the setting `field`, if `url` is no Redis URL.
+    """
     check_address(url, field)
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+    return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
 
 
 def check_address(url: str, field: str = "TRIPTYCH_REDIS_URL") -> None:
