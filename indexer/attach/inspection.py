@@ -22,7 +22,8 @@ class Inspected:
     `settings` are flat, with the defaults of those that matter; `documents` are hits with `_source` and `_version`; `count` is
     of documents, `size` in bytes with copies. `routed` tells of documents with a routing of their own, `several` of names
     (values of the id field) that more than one document has. `under` is our field that is read, where it is attached,
-    `profile` and `made_by` are the profile and the fingerprints of the spaces in it.
+    `operations` how many writes its shards have numbered (None: they do not tell), `profile` and `made_by` are the profile and
+    the fingerprints of the spaces in our field.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Inspected:
     several: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     under: str | None = None
+    operations: int | None = None
     profile: str | None = None
     made_by: Mapping[str, str] = field(default_factory=dict)
 
@@ -59,7 +61,7 @@ def inspect(client: Client, name: str, server: Server, *, id_field: str | None =
     index = (writers or list(indices))[0]
     body = found[index]
     with translated():
-        stats = client.indices.stats(index=index, metric=["docs", "store"])["indices"].get(index, {})
+        stats = client.indices.stats(index=index, metric=["docs", "store"], level="shards")["indices"].get(index, {})
         hits = client.search(index=index, size=SAMPLE, version=True, source=_whole(server), track_total_hits=True)
         routed = client.count(index=index, query={"exists": {"field": "_routing"}})["count"] > 0
     kinds = types_of(body.get("mappings", {}))
@@ -78,10 +80,17 @@ def inspect(client: Client, name: str, server: Server, *, id_field: str | None =
         routed=routed,
         several=_several(client, index, id_field, kinds),
         kinds=kinds,
+        operations=_operations(stats),
         under=None if ours is None else ours.object_field,
         profile=None if ours is None else ours.profile,
         made_by={} if ours is None else {space.name: space.fingerprint for space in ours.spaces},
     )
+
+
+def _operations(stats: Mapping[str, Any]) -> int | None:
+    primaries = [one for copies in stats.get("shards", {}).values() for one in copies if one["routing"]["primary"]]
+    numbers = [one["seq_no"]["max_seq_no"] + 1 for one in primaries if "seq_no" in one]
+    return sum(numbers) if numbers and len(numbers) == len(primaries) else None
 
 
 def _ours(client: Client, index: str, mapping: Mapping[str, Any]) -> IndexSchema | None:

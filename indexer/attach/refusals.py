@@ -103,7 +103,8 @@ def _of_mapping(found: Inspected, schema: IndexSchema) -> Iterable[Finding]:
             code="attach.other_encoders",
             message=f"{found.index!r} is attached with the profile {found.profile!r}, whose vectors of {', '.join(others)} are "
             "others: for a time searches would compare what cannot be compared.",
-            remedy=f"Fill a second field beside it: triptych reindex start {found.index} --profile {schema.profile}",
+            remedy=("Fill" if found.profile == schema.profile else f"Give --profile {found.profile}, or fill")
+            + f" a second field beside it: triptych reindex start {found.index} --profile {schema.profile}",
         )
 
 

@@ -100,6 +100,15 @@ def test_vectors_that_cannot_be_made_are_not_made_for_ever(
         assert look_through(services, shop).seen == 0
 
 
+def test_what_a_round_wrote_is_found_though_the_owner_never_refreshes(services: Services, shop: str) -> None:
+    client = services.elasticsearch
+    client.indices.put_settings(index=shop, settings={"refresh_interval": "-1"})
+    client.index(index=shop, id="banana", document={"sku": "B", "title": "Purple banana"})
+    assert look_through(services, shop).outcomes == {Outcome.WRITTEN: 1}
+    query = {"bool": {"filter": [{"ids": {"values": ["banana"]}}, {"exists": {"field": "triptych.text"}}]}}
+    assert client.count(index=shop, query=query)["count"] == 1
+
+
 def test_a_document_with_a_routing_of_its_own_is_said_and_stays_as_it_is(services: Services, shop: str) -> None:
     client = services.elasticsearch
     client.index(index=shop, id="routed", routing="r", document={"sku": "R", "title": "Routed"})
@@ -157,6 +166,22 @@ def test_what_was_made_by_which_encoders_is_seen_before_attaching_again(services
     schema = read_schema(services.elasticsearch, shop)
     assert (found.under, found.profile) == ("triptych", schema.profile)
     assert found.made_by == {space.name: space.fingerprint for space in schema.spaces}
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_small_versions_of_the_owners_own_are_told_before_attaching(services: Services, *, external: bool) -> None:
+    """An update of ours makes 7 of 6, and the owner's own 7 is refused then."""
+    index, client = f"owned-{uuid.uuid4().hex[:8]}", services.elasticsearch
+    make(client, index, [], settings={"number_of_shards": 2})
+    for number in range(6):
+        more: dict[str, Any] = {"version": number + 1, "version_type": "external"} if external else {}
+        client.index(index=index, id=str(number), document={"title": "A thing"}, refresh=True, **more)
+    client.update(index=index, id="1", doc={"title": "Another"}, refresh=True)
+    try:
+        made = attaching.planned(services, index, WANTED, tried=0)
+        assert ("external_versions" in [one.code for one in made.risks]) is external
+    finally:
+        client.indices.delete(index=index)
 
 
 @pytest.mark.parametrize("anew", [False, True], ids=["deleted", "made anew"])

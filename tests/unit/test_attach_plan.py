@@ -233,7 +233,10 @@ def test_other_encoders_do_not_come_into_the_same_field() -> None:
     assert refused(**there, made_by=same) == []
     made = planned(**there, made_by={**same, "text": "another"})
     assert [one.code for one in made.refusals] == ["attach.other_encoders"]
-    assert made.refusals[0].remedy == "Fill a second field beside it: triptych reindex start shop --profile offline"
+    beside = "ill a second field beside it: triptych reindex start shop --profile offline"
+    assert made.refusals[0].remedy == f"Give --profile mine, or f{beside}"
+    made = planned(**{**there, "profile": "offline"}, made_by={**same, "text": "another"})
+    assert made.refusals[0].remedy == f"F{beside}"
 
 
 @pytest.mark.parametrize(
@@ -252,3 +255,11 @@ def test_a_mapping_without_objects_is_refused() -> None:
 
 def test_documents_that_must_have_a_routing_are_refused() -> None:
     assert refused(mapping={"_routing": {"required": True}}) == ["attach.routing"]
+
+
+@pytest.mark.parametrize(("versions", "operations", "told"), [((1, 2), 4, False), ((5, 3), 4, True), ((5, 3), None, False)])
+def test_versions_that_count_no_writes_are_the_owners(versions: tuple[int, ...], operations: int | None, *, told: bool) -> None:
+    """Three documents, of which two were looked at."""
+    hits = [{"_id": str(number), "_source": {}, "_version": version} for number, version in enumerate(versions)]
+    risks = planned(documents=hits, count=3, operations=operations).risks
+    assert ("external_versions" in [one.code for one in risks]) is told
