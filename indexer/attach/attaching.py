@@ -136,6 +136,8 @@ def record_of(hit: Mapping[str, Any], line: int, how: Attachment) -> RawRecord:
     named: dict[str, Any] = {name: [str(found[0])[:1000]] for name, found in some.items() if found}
     if how.text:
         named["title"] = WORDS
+    if "_routing" in hit:
+        named["routing"] = str(hit["_routing"])
     return {"line": line, "text": orjson.dumps({"id": hit["_id"], **named}).decode()}
 
 
@@ -143,14 +145,21 @@ def detach(services: Services, name: str, *, most_per_second: float | None = Non
     """Take our object fields out of every document of an attached index, and forget it. Gives the number of documents written.
 
     A document is written on condition of the version that was read, with all else as it is. May be repeated where it was cut
-    off. Raises NotFoundError where the index is not attached, InputError `upgrade.busy` in the moment of a swap,
-    ElasticsearchError, retryable, where the owner is too quick.
+    off. An index that its owner deleted or made anew is forgotten. Raises NotFoundError where the index is not attached,
+    InputError `upgrade.busy` in the moment of a swap, ElasticsearchError, retryable, where the owner is too quick.
     """
     client = services.elasticsearch
-    index = current_version(client, name)
+    try:
+        index = current_version(client, name)
+    except NotFoundError:
+        if _forgotten(services, name):
+            return 0
+        raise
     mapping = mapping_of(client, index)
     marks = attached.marks_of(mapping)
     if not marks:
+        if _forgotten(services, index):
+            return 0
         raise attached.not_attached(name)
     _end_upgrade(services, index)
     for home in set(marks.values()):
@@ -158,6 +167,16 @@ def detach(services: Services, name: str, *, most_per_second: float | None = Non
     written = free(services, index, tuple(marks), most_per_second=most_per_second, again=f"triptych detach {name}")
     _unmark(client, index, mapping, marks)
     return written
+
+
+def _forgotten(services: Services, index: str) -> bool:
+    """Forget an index that was attached and that its owner has deleted, or made anew, since; False where it was not."""
+    client, home = services.elasticsearch, attached.home_of(services.settings.system_prefix)
+    if index not in attached.names(client, home):
+        return False
+    _end_upgrade(services, index)
+    attached.forget(client, home, index)
+    return True
 
 
 def _end_upgrade(services: Services, index: str) -> None:
@@ -213,8 +232,8 @@ def _round(services: Services, index: str, fields: Sequence[str], most: float | 
 def _free(one: RawDocument, fields: Sequence[str], *, whole: bool) -> Write:
     """The document without our fields; with empty ones where a final pipeline would change it otherwise."""
     if whole:
-        return Write(one.id, "index", orjson.Fragment(without(one.source, *fields)), one.version)
-    return Write(one.id, "update", {"doc": dict.fromkeys(fields)}, one.version)
+        return Write(one.id, "index", orjson.Fragment(without(one.source, *fields)), one.version, one.routing)
+    return Write(one.id, "update", {"doc": dict.fromkeys(fields)}, one.version, one.routing)
 
 
 def _finally(settings: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from indexer import documents, pipeline
-from indexer.attach import reading
+from indexer.attach import kept, reading
 from indexer.attach.pace import paced
 from indexer.records import RawRecord
 from indexer.standing import Standing
@@ -24,7 +24,7 @@ from indexer.work import Target, Work
 from indexer.writing import document
 from triptych.domain import DeadLetter, Outcome
 from triptych.elastic.attached import version_of
-from triptych.elastic.bulk import Write, Written, bulk
+from triptych.elastic.bulk import Version, Write, Written, bulk
 from triptych.elastic.engine import mget_versions
 from triptych.elastic.lifecycle import read_schema
 from triptych.errors import MediaError, NotFoundError
@@ -34,9 +34,9 @@ from triptych.services import Services
 ROUNDS: Final = 5
 """Times a document is read and written whose owner is quicker each time."""
 
-NAMED: Final = frozenset({"id", "title", "images", "audio"})
+NAMED: Final = frozenset({"id", "title", "images", "audio", "routing"})
 """What a record of an attached index has: the document's id, and what it may hold, by which batches are cut
-and routed."""
+and routed; the document's routing, if it has one."""
 
 WORDS: Final = "..."
 """Stands for a document's words in a record: they are read when its batch is worked on."""
@@ -44,16 +44,18 @@ WORDS: Final = "..."
 _NOTHING_MADE: Final[Mapping[str, Any]] = {"image": [], "audio": []}
 """An update replaces a list, but would leave an absent one as it was."""
 
-_READ: Final = ("hash", "job", "outcome", "missing", "made")
+_READ: Final = ("key", "hash", "job", "outcome", "missing", "made")
 
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch on its way: how its records ended by line, its dead letters, and the names of its products by document."""
+    """A batch on its way: how its records ended by line, its dead letters, the names of its products by document, and the
+    spaces that documents have vectors in which say that they were embedded as they are."""
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     letters: list[DeadLetter] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    has: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def end(self, item: Work, outcome: Outcome) -> None:
         self.outcomes[item.line] = outcome
@@ -80,9 +82,7 @@ def run(
         for item in work:
             item.made = {**_NOTHING_MADE, **item.made}
         work = [item for item in work if not _as_before(item, standing[item.product.id], target, batch)]
-        if not still_ours() or not _is_there(target, services):
-            raise pipeline.LeaseLostError("Another worker has this batch now, or our field is dropped.")
-        waiting = _write(work, standing, target, services, batch)
+        waiting = _write(work, standing, target, services, batch, still_ours)
         if not waiting:
             break
     for key, line in waiting.items():
@@ -109,6 +109,9 @@ def _ids(records: Iterable[RawRecord], batch: _Batch) -> dict[str, int]:
         if not isinstance(data, dict) or not isinstance(data.get("id"), str) or not _names(data):
             message = record.get("message", "The index is attached: its owner writes its documents, a catalogue cannot.")
             batch.bury(DeadLetter("attach.no_catalogue", message, "parse", line, record.get("product_id")))
+        elif "routing" in data:
+            message = f"The document has a routing of its own ({data['routing']}), without which it cannot be read or written."
+            batch.bury(DeadLetter("attach.routing", message, "parse", line, data["id"]))
         elif data["id"] in lines:
             batch.outcomes[line] = Outcome.UNCHANGED
         else:
@@ -131,6 +134,7 @@ def _read(
     found = mget_versions(services.elasticsearch, target.index, dict.fromkeys(lines, wanted))
     work: list[Work] = []
     standing: dict[str, Standing] = {}
+    embedded: dict[str, Version | None] = {}
     for key, line in lines.items():
         stored = found.get(key)
         if stored is None:
@@ -142,15 +146,29 @@ def _read(
             continue
         item = Work(line, read.product, digest=reading.digest_of(read.product, schema.spaces, how))
         own = stored.source.get(schema.object_field) or {}
-        if own.get("hash") == item.digest and own.get("outcome") == Outcome.WRITTEN:
-            batch.outcomes[line] = Outcome.WRITTEN if own.get("job") == target.job else Outcome.UNCHANGED
+        as_it_is = own.get("hash") == item.digest and own.get("key") == read.key
+        if as_it_is and own.get("outcome") == Outcome.WRITTEN and own.get("job") == target.job:
+            batch.outcomes[line] = Outcome.WRITTEN
             continue
         for modality, fault in read.faults:
             item.give_up(MediaError(fault, code="attach.bad_reference"), "parse", modality)
         batch.keys[key] = read.key
         standing[key] = Standing(stored.version, own)
         work.append(item)
-    return work, standing
+        if as_it_is:
+            embedded[key] = stored.version
+    batch.has = kept.spaces_of(services.elasticsearch, target.index, embedded, schema)
+    return [item for item in work if item.product.id not in embedded or not _is_whole(item, standing, target, batch)], standing
+
+
+def _is_whole(item: Work, standing: Mapping[str, Standing], target: Target, batch: _Batch) -> bool:
+    """Whether a document that says so is embedded whole; its record has ended then."""
+    has = batch.has.get(item.product.id)
+    written = standing[item.product.id].own.get("outcome") == Outcome.WRITTEN
+    whole = written and kept.has_all(item, has, target.schema)
+    if whole:
+        batch.outcomes[item.line] = Outcome.UNCHANGED
+    return whole
 
 
 def source_paths(schema: IndexSchema) -> list[str]:
@@ -160,17 +178,19 @@ def source_paths(schema: IndexSchema) -> list[str]:
 
 
 def _as_before(item: Work, known: Standing, target: Target, batch: _Batch) -> bool:
-    """Whether a partial product is partial again in the same way: then nothing is written, or the watcher would never rest."""
-    new = _own(item, target)
-    lost = known.own.get("missing") or []
-    old = {
-        **known.own,
-        "missing": lost if isinstance(lost, list) else [lost],
-    }  # a synthetic `_source` has one value without a list
-    same = all(old.get(name) == new[name] for name in ("hash", "outcome", "missing", "made"))
-    if same:
-        batch.end(item, Outcome.PARTIAL)
+    """Whether a product is just as its document says and has: one that is partial again in the same way, or has all vectors
+    that could be made. Then nothing is written, or the watcher would never rest."""
+    key, new = item.product.id, {**_own(item, target), "key": batch.keys[item.product.id]}
+    old = {**known.own, "missing": _list_of(known.own.get("missing"))}
+    same = all(old.get(name) == new[name] for name in ("key", "hash", "outcome", "missing", "made"))
+    if same := same and kept.has_made(item, batch.has.get(key), target.schema):
+        batch.end(item, Outcome.PARTIAL if item.errors else Outcome.UNCHANGED)
     return same
+
+
+def _list_of(value: Any) -> list[Any]:
+    """A synthetic `_source` has one value without a list."""
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def _own(item: Work, target: Target) -> dict[str, Any]:
@@ -179,13 +199,20 @@ def _own(item: Work, target: Target) -> dict[str, Any]:
 
 
 def _write(
-    work: Sequence[Work], standing: Mapping[str, Standing], target: Target, services: Services, batch: _Batch
+    work: Sequence[Work],
+    standing: Mapping[str, Standing],
+    target: Target,
+    services: Services,
+    batch: _Batch,
+    still_ours: Callable[[], bool],
 ) -> dict[str, int]:
     """Write our object field of each; the lines of those that were changed meanwhile, by document."""
     changed: dict[str, int] = {}
     how = target.schema.attachment or Attachment()
     pace = f"{services.settings.queue}:pace:{target.index}"
     for piece in paced(work, services.redis, pace, how.most_per_second):
+        if not still_ours() or not _is_there(target, services):  # at a slow pace much may happen between two pieces
+            raise pipeline.LeaseLostError("Another worker has this batch now, or our field is dropped.")
         writes = [_update(item, standing[item.product.id], target, services, batch) for item in piece]
         done = bulk(services.elasticsearch, target.index, writes)
         for item in piece:

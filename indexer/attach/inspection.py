@@ -9,6 +9,7 @@ from typing import Any, Final
 from triptych.elastic import attached
 from triptych.elastic.client import Client, Server, translated
 from triptych.errors import ElasticsearchError, NotFoundError
+from triptych.schema import IndexSchema
 
 SAMPLE: Final = 50
 """Documents that are looked at."""
@@ -20,7 +21,9 @@ class Inspected:
 
     `settings` are flat, with the defaults of those that matter; `documents` are hits with `_source` and `_version`; `count` is
     of documents, `size` in bytes with copies. `routed` tells of documents with a routing of their own, `several` of names
-    (values of the id field) that more than one document has. `under` is our field that is read, where it is attached.
+    (values of the id field) that more than one document has. `under` is our field that is read, where it is attached,
+    `operations` how many writes its shards have numbered (None: they do not tell), `profile` and `made_by` are the profile and
+    the fingerprints of the spaces in our field.
     """
 
     name: str
@@ -37,10 +40,15 @@ class Inspected:
     several: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     under: str | None = None
+    operations: int | None = None
+    profile: str | None = None
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
 
 def inspect(client: Client, name: str, server: Server, *, id_field: str | None = None) -> Inspected:
     """Read an index, or what an alias leads to. Raises NotFoundError `index.not_found`, and ElasticsearchError."""
+    if not name.strip():
+        raise NotFoundError("An index has a name.", code="index.not_found", field="index")
     try:
         with translated():
             found = client.indices.get(index=name, flat_settings=True, include_defaults=False).body
@@ -53,10 +61,11 @@ def inspect(client: Client, name: str, server: Server, *, id_field: str | None =
     index = (writers or list(indices))[0]
     body = found[index]
     with translated():
-        stats = client.indices.stats(index=index, metric=["docs", "store"])["indices"].get(index, {})
+        stats = client.indices.stats(index=index, metric=["docs", "store"], level="shards")["indices"].get(index, {})
         hits = client.search(index=index, size=SAMPLE, version=True, source=_whole(server), track_total_hits=True)
         routed = client.count(index=index, query={"exists": {"field": "_routing"}})["count"] > 0
     kinds = types_of(body.get("mappings", {}))
+    ours = _ours(client, index, body.get("mappings", {}))
     return Inspected(
         name=name,
         index=index,
@@ -71,14 +80,22 @@ def inspect(client: Client, name: str, server: Server, *, id_field: str | None =
         routed=routed,
         several=_several(client, index, id_field, kinds),
         kinds=kinds,
-        under=_under(client, index, body.get("mappings", {})),
+        operations=_operations(stats),
+        under=None if ours is None else ours.object_field,
+        profile=None if ours is None else ours.profile,
+        made_by={} if ours is None else {space.name: space.fingerprint for space in ours.spaces},
     )
 
 
-def _under(client: Client, index: str, mapping: Mapping[str, Any]) -> str | None:
+def _operations(stats: Mapping[str, Any]) -> int | None:
+    primaries = [one for copies in stats.get("shards", {}).values() for one in copies if one["routing"]["primary"]]
+    numbers = [one["seq_no"]["max_seq_no"] + 1 for one in primaries if "seq_no" in one]
+    return sum(numbers) if numbers and len(numbers) == len(primaries) else None
+
+
+def _ours(client: Client, index: str, mapping: Mapping[str, Any]) -> IndexSchema | None:
     home = attached.home_in(mapping)
-    schema = attached.read(client, home, index) if home is not None else None
-    return None if schema is None else schema.object_field
+    return attached.read(client, home, index) if home is not None else None
 
 
 def _whole(server: Server) -> Any:

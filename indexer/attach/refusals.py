@@ -49,8 +49,10 @@ def _of_index(found: Inspected) -> Iterable[Finding]:
         message = f"{found.index!r} is a time series: its documents cannot be updated."
         remedy = "Copy it: triptych index add NAME elasticsearch:" + found.index
         yield Finding(code="attach.time_series", message=message, remedy=remedy)
-    if found.routed:
-        message = "Documents have a routing of their own, without which they cannot be updated."
+    required = found.mapping.get("_routing", {}).get("required") is True
+    if found.routed or required:
+        have = "must have" if required else "have"
+        message = f"Documents {have} a routing of their own, without which they cannot be updated."
         yield Finding(
             code="attach.routing",
             message=message,
@@ -95,6 +97,15 @@ def _of_mapping(found: Inspected, schema: IndexSchema) -> Iterable[Finding]:
             message=message,
             remedy=f"Give --name {under}, or detach it first: triptych detach {found.index}",
         )
+    others = [one.name for one in schema.spaces if found.made_by.get(one.name, one.fingerprint) != one.fingerprint]
+    if under == schema.object_field and others:
+        yield Finding(
+            code="attach.other_encoders",
+            message=f"{found.index!r} is attached with the profile {found.profile!r}, whose vectors of {', '.join(others)} are "
+            "others: for a time searches would compare what cannot be compared.",
+            remedy=("Fill" if found.profile == schema.profile else f"Give --profile {found.profile}, or fill")
+            + f" a second field beside it: triptych reindex start {found.index} --profile {schema.profile}",
+        )
 
 
 def _of_room(found: Inspected, schema: IndexSchema, home: str) -> Iterable[Finding]:
@@ -110,6 +121,7 @@ def _of_room(found: Inspected, schema: IndexSchema, home: str) -> Iterable[Findi
         message = f"The mapping has {used} fields and we add {new}, but the limit is {limit}."
         remedy = f'Raise it: PUT {found.index}/_settings {{"index.mapping.total_fields.limit": {used + new}}}'
         yield Finding(code="attach.field_limit", message=message, remedy=remedy)
+    yield from _of_depth(found, {name: object_mapping(schema, home)})
     if "index.sort.field" in found.settings and any(space.has_parts for space in schema.spaces):
         message = "The index is sorted, which forbids nested fields, and the profile keeps several pictures apart (nested)."
         yield Finding(code="attach.sorted_index", message=message, remedy="Take a profile without `several: best`.")
@@ -119,6 +131,33 @@ def _of_room(found: Inspected, schema: IndexSchema, home: str) -> Iterable[Findi
             message=f"{home!r} is longer than {LONGEST_MARK} characters.",
             remedy="Shorten the prefix.",
         )
+
+
+def _of_depth(found: Inspected, ours: Mapping[str, Any]) -> Iterable[Finding]:
+    """Why our object field cannot lie where it would: objects, and nested ones, are not allowed or bounded."""
+    if str(found.mapping.get("subobjects", True)).lower() in {"false", "auto"}:
+        yield Finding(
+            code="attach.no_objects",
+            message="The mapping says `subobjects`: objects are taken apart into fields with dots, and ours is an object.",
+            remedy="Copy the index: triptych index add NAME elasticsearch:" + found.index,
+        )
+    properties = {**found.mapping.get("properties", {}), **ours}
+    nested, depth = _count_nested(properties), _depth(properties)
+    for setting, needed in (("nested_fields", nested), ("depth", depth)):
+        limit = found.settings.get(f"index.mapping.{setting}.limit")
+        if limit is not None and needed > int(limit):
+            message = f"With our fields the mapping needs index.mapping.{setting}.limit of {needed}, but it is {limit}."
+            remedy = f'Raise it: PUT {found.index}/_settings {{"index.mapping.{setting}.limit": {needed}}}'
+            yield Finding(code="attach.field_limit", message=message, remedy=remedy)
+
+
+def _count_nested(properties: Mapping[str, Any]) -> int:
+    return sum((one.get("type") == "nested") + _count_nested(one.get("properties", {})) for one in properties.values())
+
+
+def _depth(properties: Mapping[str, Any]) -> int:
+    """How deep objects lie within one another; 1 where there is none."""
+    return 1 + max((_depth(one["properties"]) for one in properties.values() if "properties" in one), default=0)
 
 
 def _of_field_there(there: Mapping[str, Any], schema: IndexSchema) -> Iterable[Finding]:

@@ -67,9 +67,9 @@ def look_through(services: Services, name: str, *, sweep: bool = False, changed_
     """One round over an attached index; with `sweep` over all of its documents, whatever was looked through before; by the
     date field `changed_at`, or by sequence numbers without it.
 
-    Documents are embedded and written by this process. Raises NotFoundError where the index is not attached, InputError
-    `attach.bad_option` where `changed_at` is no date, a retryable error where a service is away: then the round may be begun
-    again.
+    Documents are embedded and written by this process, and searches find them afterwards. Raises NotFoundError where the index
+    is not attached, InputError `attach.bad_option` where `changed_at` is no date, a retryable error where a service is away:
+    then the round may be begun again.
     """
     client = services.elasticsearch
     index = current_version(client, name)
@@ -88,6 +88,9 @@ def look_through(services: Services, name: str, *, sweep: bool = False, changed_
         records = (record_of(hit, number, how) for number, hit in enumerate(hits, start=1))
         while batch := tuple(islice(records, services.settings.batch_size)):
             _take(batch, targets, services, found)
+    if found.news and not changed_at:  # who goes by a date may not be allowed to
+        with translated():
+            client.indices.refresh(index=index)  # the owner may refresh seldom, or never by himself
     attached.write_seen(client, home, index, {**seen, **whole} if changed_at else whole)
     return found
 

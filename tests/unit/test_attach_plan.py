@@ -224,3 +224,42 @@ def test_a_field_within_another_is_read_from_the_outer_one() -> None:
     how = plan(inspected(mapping=mapping), wanted, BASE, HOME).schema.attachment
     assert how is not None
     assert (how.id, how.image) == ("code", ("code",))
+
+
+def test_other_encoders_do_not_come_into_the_same_field() -> None:
+    ours = {"triptych": object_mapping(plan(inspected(), WANTED, BASE, HOME).schema, HOME)}
+    there: Mapping[str, Any] = {"mapping": {"properties": {**PROPERTIES, **ours}}, "under": "triptych", "profile": "mine"}
+    same = {space.name: space.fingerprint for space in BASE.spaces}
+    assert refused(**there, made_by=same) == []
+    made = planned(**there, made_by={**same, "text": "another"})
+    assert [one.code for one in made.refusals] == ["attach.other_encoders"]
+    beside = "ill a second field beside it: triptych reindex start shop --profile offline"
+    assert made.refusals[0].remedy == f"Give --profile mine, or f{beside}"
+    made = planned(**{**there, "profile": "offline"}, made_by={**same, "text": "another"})
+    assert made.refusals[0].remedy == f"F{beside}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "enough"), [("index.mapping.nested_fields.limit", 2), ("index.mapping.depth.limit", 3)], ids=["nested", "depth"]
+)
+def test_objects_that_have_no_room_are_said_before_anything_is_written(setting: str, enough: int) -> None:
+    assert refused(settings={setting: str(enough)}) == []
+    made = planned(settings={setting: str(enough - 1)})
+    assert [one.code for one in made.refusals] == ["attach.field_limit"]
+    assert f'"{setting}": {enough}' in str(made.refusals[0].remedy)
+
+
+def test_a_mapping_without_objects_is_refused() -> None:
+    assert refused(mapping={"subobjects": False}) == ["attach.no_objects"]
+
+
+def test_documents_that_must_have_a_routing_are_refused() -> None:
+    assert refused(mapping={"_routing": {"required": True}}) == ["attach.routing"]
+
+
+@pytest.mark.parametrize(("versions", "operations", "told"), [((1, 2), 4, False), ((5, 3), 4, True), ((5, 3), None, False)])
+def test_versions_that_count_no_writes_are_the_owners(versions: tuple[int, ...], operations: int | None, *, told: bool) -> None:
+    """Three documents, of which two were looked at."""
+    hits = [{"_id": str(number), "_source": {}, "_version": version} for number, version in enumerate(versions)]
+    risks = planned(documents=hits, count=3, operations=operations).risks
+    assert ("external_versions" in [one.code for one in risks]) is told

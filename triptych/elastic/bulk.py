@@ -65,18 +65,24 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One line of a `_bulk`: `create` fails where the id is there, and with `version` the others where it was changed since."""
+    """One line of a `_bulk`: `create` fails where the id is there, and with `version` the others where it was changed since.
+
+    `routing` is the document's own, which it would lose without.
+    """
 
     id: str
     action: Action
     body: Mapping[str, Any] | orjson.Fragment | None = None
     version: Version | None = None
+    routing: str | None = None
 
     def lines(self) -> Lines:
         """As `_bulk` takes it."""
         meta: dict[str, Any] = {"_id": self.id}
         if self.version is not None:
             meta |= {"if_seq_no": self.version.seq_no, "if_primary_term": self.version.primary_term}
+        if self.routing is not None:
+            meta["routing"] = self.routing
         text = orjson.dumps({self.action: meta}) + b"\n"
         return Lines(self.id, text if self.body is None else text + orjson.dumps(self.body) + b"\n")
 

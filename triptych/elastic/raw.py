@@ -25,6 +25,7 @@ class _Hit(msgspec.Struct):
     primary_term: int = msgspec.field(name="_primary_term")
     source: msgspec.Raw = msgspec.field(name="_source")
     sort: list[Any] = []
+    routing: str | None = msgspec.field(name="_routing", default=None)
 
 
 class _Hits(msgspec.Struct):
@@ -42,11 +43,12 @@ _FIELDS: Final[msgspec.json.Decoder[dict[str, msgspec.Raw]]] = msgspec.json.Deco
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """A document as Elasticsearch gives it, with all of its vectors, and its version."""
+    """A document as Elasticsearch gives it, with all of its vectors, its version, and its routing where it has one."""
 
     id: str
     source: bytes
     version: Version
+    routing: str | None = None
 
 
 def scan_raw(client: Elasticsearch, index: str, query: Mapping[str, Any], server: Server) -> Iterator[list[RawDocument]]:
@@ -69,7 +71,7 @@ def scan_raw(client: Elasticsearch, index: str, query: Mapping[str, Any], server
                 raise ElasticsearchError("A search is incomplete.", code="elasticsearch.incomplete", retryable=True)
             found = answer.hits.hits
             if found:
-                yield [RawDocument(h.id, bytes(h.source), Version(h.seq_no, h.primary_term)) for h in found]
+                yield [RawDocument(h.id, bytes(h.source), Version(h.seq_no, h.primary_term), h.routing) for h in found]
             if len(found) < _PAGE:
                 return
             body["search_after"] = found[-1].sort
