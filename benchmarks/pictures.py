@@ -74,7 +74,7 @@ def main(*, catalogue: Path, folder: Path, profile: str, items: int, rounds: int
     found = turns(task, processes)
     if jobs:
         found[JOB] = whole_jobs(task, folder.resolve(), jobs)
-    console.print(table(found, f"Pictures a second; {profile}, {processes} processes on {cores()} cores, batches of {BATCH}"))
+    console.print(table(found, f"Pictures a second, {processes} processes"))
     bars = compared(found)
     console.print(barred(bars))
     if report is not None:

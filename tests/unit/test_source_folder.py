@@ -120,7 +120,7 @@ def test_of_a_product_only_the_file_is_lost_whose_name_is_no_text(folder: Path, 
     assert (found[2]["product_id"], found[3]["product_id"]) == ("hats", r"b\xfe")
 
 
-@pytest.mark.parametrize(("file", "named"), [("", "0016"), ("f" * 247 + ".jpg", r"f\.jpg")])
+@pytest.mark.parametrize(("file", "named"), [("", r"001\d"), ("f" * 247 + ".jpg", r"f\.jpg")])
 def test_what_cannot_be_opened_below_a_folder_is_named(folder: Path, settings: Settings, file: str, named: str) -> None:
     """Its path is longer than the system takes, which keeps the superuser out too."""
     deep, here = folder / "zz", os.open(folder, os.O_RDONLY)
