@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from search_api.query import LONGEST_SESSION
+from search_api.schemas import Body
 from triptych.elastic.events import EventKind
 
 MOST_EVENTS: Final = 500
 """Events of one request."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class EventBody(_Body):
+class EventBody(Body):
     """What a user did with a product."""
 
     kind: EventKind = Field(description="what happened")
@@ -26,7 +23,7 @@ class EventBody(_Body):
     position: int | None = Field(None, ge=1, le=100_000, description="its place in that answer, from 1, over all pages")
 
 
-class EventsBody(_Body):
+class EventsBody(Body):
     """The body of `POST /v1/events`: what happened in one session, up to 500 events."""
 
     index: str = Field(min_length=1, max_length=255, description="the index alias of the products")

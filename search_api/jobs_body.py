@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from search_api.schemas import Body
 from triptych.catalogues import MOST_SLICES, SentFormat
 from triptych.jobs.queue import NORMAL
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class CatalogueBody(_Body):
+class CatalogueBody(Body):
     """How a catalogue is read; docs/records.md says what each option does."""
 
     location: str | None = Field(None, min_length=1, max_length=4096, description="its address, if it is not sent along")
@@ -26,7 +23,7 @@ class CatalogueBody(_Body):
     slices: int | None = Field(None, ge=1, le=MOST_SLICES, description="of an index: parts read side by side")
 
 
-class JobBody(_Body):
+class JobBody(Body):
     """The body of `POST /v1/jobs`; in a multipart form the part `job`, beside the file `catalogue`."""
 
     index: str = Field(min_length=1, max_length=255, description="the index alias to add the catalogue to")
@@ -39,7 +36,7 @@ class JobBody(_Body):
     )
 
 
-class LetterBody(_Body):
+class LetterBody(Body):
     """The body of `POST /v1/jobs/{id}/redrive`: which dead letters, all by default."""
 
     code: str | None = Field(None, max_length=100, description="only those of this code")

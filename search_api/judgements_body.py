@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from search_api.query import AudioAs
+from search_api.schemas import Body
 
 MOST_QUERIES: Final = 500
 MOST_GRADES: Final = 1000
@@ -18,11 +19,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
 _File = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class JudgedQueryBody(_Body):
+class JudgedQueryBody(Body):
     """A query as a line of queries.jsonl has it. Of a picture or a sound only the file's name is kept."""
 
     qid: _Name = Field(description="the id that its judgements name")
@@ -41,7 +38,7 @@ class JudgedQueryBody(_Body):
         return self
 
 
-class JudgedBody(_Body):
+class JudgedBody(Body):
     """A query, and how well products answer it."""
 
     query: JudgedQueryBody
@@ -52,7 +49,7 @@ class JudgedBody(_Body):
     )
 
 
-class JudgementsBody(_Body):
+class JudgementsBody(Body):
     """The body of `POST /v1/judgements`: grades of products for up to 500 queries."""
 
     index: str = Field(min_length=1, max_length=255, description="the index alias of the products")

@@ -227,13 +227,14 @@ def _check_lexical_query(request: SearchRequest) -> None:
 _NOT_NATIVE = ("deep", "certify", "vote", "collapse", "min_relevance", "missing")
 
 
-_BESIDE_PAGE = {"index", "page"}
+BESIDE_PAGE: Final = frozenset({"index", "page"})
+"""What a request of a page may say."""
 
 
 def check_page_alone(request: SearchRequest) -> None:
     """Raise QueryError for a request of a page that asks for something else, too."""
     plain = SearchRequest()
-    for name in (one.name for one in fields(request) if one.name not in _BESIDE_PAGE):
+    for name in (one.name for one in fields(request) if one.name not in BESIDE_PAGE):
         given, default = getattr(request, name), getattr(plain, name)
         if given != default and (given or default):  # of nothing any form will do
             raise not_alone(name)

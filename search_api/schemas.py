@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from search_api.answer import SearchResult
 from search_api.query import (
+    BESIDE_PAGE,
     DEFAULT_GUARD,
     DEFAULT_SIZE,
     DEFAULT_WINDOW,
@@ -55,17 +56,17 @@ class InvalidBodyError(InputError):
     errors: tuple[Mapping[str, str], ...] = ()
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class MediaBody(_Body):
+class MediaBody(Body):
     """A picture or a sound in JSON."""
 
     base64: str = Field(min_length=1, description="the bytes of the file, in base64")
 
 
-class TextOptionsBody(_Body):
+class TextOptionsBody(Body):
     """How words are searched by BM25."""
 
     fields: list[str] = Field(
@@ -90,7 +91,7 @@ class TextOptionsBody(_Body):
         )
 
 
-class InputBody(_Body):
+class InputBody(Body):
     """One input of a query: exactly one of text, image, audio, vector (with its space) and products."""
 
     text: str | None = Field(None, description="words")
@@ -126,7 +127,7 @@ class InputBody(_Body):
         )
 
 
-class SearchBody(_Body):
+class SearchBody(Body):
     """The body of `POST /v1/search`; in a multipart form the same without media is the part `query`.
 
     A further page is asked by `page` alone, or beside its `index`.
@@ -193,7 +194,7 @@ class SearchBody(_Body):
             return
         for name in type(self).model_fields:
             given = name in self.model_fields_set and getattr(self, name) is not None
-            if name not in {"index", "page"} and (given or files.get(name) is not None):
+            if name not in BESIDE_PAGE and (given or files.get(name) is not None):
                 raise not_alone(name)
 
 
@@ -208,7 +209,7 @@ _AnyBody = Annotated[Any, WithJsonSchema({"type": "object", "additionalPropertie
 """What should be an object; what is none is the problem of that search alone."""
 
 
-class MsearchBody(_Body):
+class MsearchBody(Body):
     """The body of `POST /v1/msearch`: several queries at once, each with an answer or a problem of its own."""
 
     searches: list[_AnyBody] = Field(min_length=1, max_length=MOST_SEARCHES, description="bodies as of POST /v1/search")
@@ -220,7 +221,7 @@ class ExplainBody(SearchBody):
     product: str = Field(min_length=1, description="the id of the product")
 
 
-class ReweighBody(_Body):
+class ReweighBody(Body):
     """The body of `POST /v1/reweigh`: the answer of an earlier query under other weights."""
 
     query_id: str = Field(min_length=1, max_length=100, description="of the earlier answer")

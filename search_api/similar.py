@@ -25,7 +25,7 @@ from search_api.asking import name_of, named_so
 from search_api.complementary import Bought, Complementary
 from search_api.deadline import Deadline
 from search_api.filters import Use, kind_of
-from search_api.query import DEFAULT_SIZE, DEFAULT_WINDOW, QueryInput, SearchRequest
+from search_api.query import DEFAULT_SIZE, DEFAULT_WINDOW, QueryInput, SearchRequest, check_size
 from search_api.wellformed import check_form
 from triptych.domain import Vector
 from triptych.elastic.engine import search, unpack
@@ -243,8 +243,7 @@ def _others(request: SimilarRequest, info: IndexInfo) -> dict[str, float]:
 
 def _check(request: SimilarRequest) -> None:
     check_form(request)
-    if not 1 <= request.size <= MOST_SIMILAR:
-        raise QueryError(f"size is 1 to {MOST_SIMILAR}.", code="query.bad_size", field="size")
+    check_size(request.size, MOST_SIMILAR)
     if not 0 <= request.diversity <= 1:
         raise QueryError("diversity is 0 to 1.", code="query.bad_diversity", field="diversity")
     if (request.cap is None) != (request.cap_field is None) or (request.cap is not None and request.cap < 1):
